@@ -8,9 +8,12 @@ export class FirstHouse extends Migration {
 }
 
 const STATEMENTS = [
+  // Rises with every change that a watcher may have to be shown, whatever it is of.
+  `create sequence trueup.change_sequence`,
   // A network reset is a new epoch and so a new row: nothing of the old history is mixed with the new.
   `create table trueup.streams (
      id integer generated always as identity primary key,
+     name text not null unique,
      network_passphrase text not null,
      anchor_ledger integer not null,
      epoch text not null,
@@ -190,15 +193,19 @@ const STATEMENTS = [
      state text not null check (state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')),
      verdict text check (verdict in ('INCONCLUSIVE', 'DRIFT_DETECTED', 'CLEAN')),
      sandbox boolean not null default false,
+     stream text,
+     book text not null,
      requested_from integer,
      requested_to integer,
      summary jsonb,
+     progress jsonb,
      error_reason text,
      error_message text,
      attempt integer not null default 0,
      trace_id text not null,
      actor text not null,
      cancel_requested boolean not null default false,
+     sequence bigint not null default nextval('trueup.change_sequence'),
      created_at timestamptz not null default now(),
      started_at timestamptz,
      heartbeat_at timestamptz,
@@ -211,6 +218,8 @@ const STATEMENTS = [
      id uuid primary key,
      policy text not null,
      level text not null,
+     stream text,
+     sandbox boolean not null,
      match_key text collate "C" not null,
      occurrence integer not null,
      kinds text[] not null,
@@ -234,8 +243,24 @@ const STATEMENTS = [
      seen_runs integer not null default 1,
      episode integer not null default 1,
      reopened_count integer not null default 0,
-     resolved_at timestamptz,
+     transition_at timestamptz,
+     transition_actor text,
+     revision integer not null default 1,
      unique (policy, match_key, occurrence))`,
+  // What one run found so far, until its last transaction makes drifts of it. Lost with a crash, and so is the run's work.
+  `create unlogged table trueup.run_findings (
+     run_id uuid not null,
+     match_key text collate "C" not null,
+     occurrence integer not null,
+     kinds text[] not null,
+     fields jsonb not null,
+     ledger_side jsonb,
+     book_side jsonb,
+     account text not null,
+     asset text not null,
+     value_at_risk numeric(39,0),
+     item_at timestamptz,
+     primary key (run_id, match_key, occurrence))`,
   `create index drifts_open on trueup.drifts (policy, first_seen_at desc, id) where state in ('open', 'acknowledged')`,
   `create index drifts_newest on trueup.drifts (first_seen_at desc, id)`,
   `create table trueup.schedules (
