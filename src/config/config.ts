@@ -1,0 +1,111 @@
+// What the process was told: read once, validated, in groups; units are in the names, secrets in a group of their own.
+import type { Policy } from '../core/policy.ts';
+import type { Watch } from '../core/watch.ts';
+
+/** The same list as sources/source.ts; a test compares them. */
+export const CONFIGURED_SOURCE_KINDS = [
+  'stellar-archive',
+  'stellar-horizon',
+  'stellar-rpc',
+  'stellar-lake',
+  'sandbox',
+] as const;
+export type ConfiguredSourceKind = (typeof CONFIGURED_SOURCE_KINDS)[number];
+export type ExternalSourceKind = Exclude<ConfiguredSourceKind, 'sandbox'>;
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export const SANDBOX_FAULTS = ['gap', 'lag', 'rate-limit', 'divergence', 'retention', 'poison'] as const;
+export type SandboxFault = (typeof SANDBOX_FAULTS)[number];
+
+export interface Bind {
+  readonly host: string;
+  /** 0: the system chooses a free one. */
+  readonly port: number;
+}
+
+export interface Config {
+  readonly service: {
+    readonly name: string;
+    /** Absolute. The embedded PostgreSQL, artifacts and keys live here. */
+    readonly dataDir: string;
+    /** Longest wait for work in flight between NOT_SERVING and the end of the process. */
+    readonly drainTimeoutMs: number;
+  };
+  readonly database: {
+    /** `url`: DATABASE_URL is set, see secrets.databaseUrl. */
+    readonly kind: 'embedded' | 'url';
+    readonly maxPoolConnections: number;
+  };
+  readonly serving: {
+    readonly grpc: Bind;
+    readonly http: Bind;
+    readonly metrics: Bind;
+    /** Absolute paths, read once at start to prove that they can be; null: cleartext. */
+    readonly tls: {
+      readonly certFile: string;
+      readonly keyFile: string;
+      /** Clients must show a certificate of this authority; null: they needn't. */
+      readonly clientCaFile: string | null;
+    } | null;
+    /** Absolute; null: no tokens, every caller is the local operator and the ports bind loopback only. */
+    readonly tokensFile: string | null;
+  };
+  readonly source: {
+    readonly kind: ConfiguredSourceKind;
+    /** Null: the source's own word is taken at first contact. Always null for the sandbox, which has its own. */
+    readonly networkPassphrase: string | null;
+    readonly watch: Watch;
+    /** Null: the ledger closed reconciliation.windowHours ago (a real network) or the first one (sandbox). */
+    readonly startLedger: number | null;
+    /** Inclusive, as people type it; null: follow the tip for ever. */
+    readonly endLedgerInclusive: number | null;
+    /** False: the SSRF guard refuses private, loopback and link-local addresses that a name resolves to. */
+    readonly allowPrivateAddresses: boolean;
+    readonly pollIntervalMs: number;
+    readonly retry: {
+      readonly maxAttempts: number;
+      readonly initialBackoffMs: number;
+      readonly maxBackoffMs: number;
+    };
+    readonly circuitBreaker: {
+      readonly failureThreshold: number;
+      readonly windowMs: number;
+      readonly cooldownMs: number;
+    };
+    readonly sandbox: {
+      readonly seed: string;
+      readonly ledgersPerSecond: number;
+      readonly faults: readonly SandboxFault[];
+    };
+  };
+  /** Where policies with `book: postgres` read; null: only recorded books. The connection is secrets.bookUrl. */
+  readonly book: { readonly queryFile: string; readonly query: string } | null;
+  readonly reconciliation: {
+    /** False: nothing runs on the clock, whatever a policy's own schedule says. */
+    readonly enabled: boolean;
+    readonly intervalMs: number;
+    readonly windowHours: number;
+    /** Absolute; null: no trueup.yaml, the policies are the environment's two. */
+    readonly configFile: string | null;
+    readonly policies: readonly Policy[];
+    readonly alerts: { readonly driftThreshold: number; readonly cooldownMs: number };
+  };
+  readonly jobs: { readonly maxAttempts: number; readonly baseDelayMs: number; readonly factor: number };
+  readonly telemetry: { readonly logLevel: LogLevel };
+  /** Things that work but that an operator should know; logged at start. */
+  readonly warnings: readonly string[];
+  readonly secrets: Secrets;
+}
+
+/** Never logged, never shown; `secretValues` lists what the logger must blank out. */
+export interface Secrets {
+  readonly databaseUrl: string | null;
+  readonly bookUrl: string | null;
+  /** The URL of source.kind; null only for the sandbox. Providers put keys in paths and queries, hence secret. */
+  readonly sourceUrl: string | null;
+  /** The other source URLs that are set, for a cross-check or failover. */
+  readonly otherSourceUrls: Readonly<Partial<Record<ExternalSourceKind, string>>>;
+  readonly alertWebhookUrl: string | null;
+}

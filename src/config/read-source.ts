@@ -1,0 +1,82 @@
+// Which external ledger is followed: said, or inferred from the one URL that is set, never guessed.
+import type { ConfiguredSourceKind, ExternalSourceKind } from './config.ts';
+import type { Problems } from './problems.ts';
+import type { VariableKey, VariableValues } from './variables.ts';
+import { VARIABLES } from './variables.ts';
+
+const URL_VARIABLES = {
+  'stellar-archive': 'archiveUrl',
+  'stellar-lake': 'lakeUrl',
+  'stellar-rpc': 'rpcUrl',
+  'stellar-horizon': 'horizonUrl',
+} as const satisfies Record<ExternalSourceKind, VariableKey>;
+
+const PASSPHRASES: Readonly<Record<string, string>> = {
+  pubnet: 'Public Global Stellar Network ; September 2015',
+  testnet: 'Test SDF Network ; September 2015',
+};
+
+export interface ChosenSource {
+  readonly kind: ConfiguredSourceKind;
+  readonly url: string | null;
+  readonly otherUrls: Readonly<Partial<Record<ExternalSourceKind, string>>>;
+  readonly networkPassphrase: string | null;
+}
+
+export function chooseSource(values: VariableValues, problems: Problems, warnings: string[]): ChosenSource {
+  const urls: Partial<Record<ExternalSourceKind, string>> = {};
+  for (const [kind, key] of Object.entries(URL_VARIABLES) as [ExternalSourceKind, (typeof URL_VARIABLES)[ExternalSourceKind]][]) {
+    const value = values[key];
+    if (value !== null) urls[kind] = value;
+  }
+  const kind = values.sourceKind ?? inferKind(urls, values, problems, warnings);
+  if (kind === 'sandbox') {
+    if (values.networkPassphrase !== null) warnings.push('STELLAR_NETWORK_PASSPHRASE is ignored: the sandbox has a network of its own');
+    return { kind, url: null, otherUrls: urls, networkPassphrase: null };
+  }
+  const { [kind]: url, ...otherUrls } = urls;
+  if (url === undefined) problems.add(variableOf(kind), `is unset though TRUEUP_SOURCE is ${kind}. Fix: set it to the endpoint's URL.`);
+  const passphrase = values.networkPassphrase;
+  return { kind, url: url ?? null, otherUrls, networkPassphrase: passphrase === null ? null : (PASSPHRASES[passphrase] ?? passphrase) };
+}
+
+function inferKind(
+  urls: Partial<Record<ExternalSourceKind, string>>,
+  values: VariableValues,
+  problems: Problems,
+  warnings: string[],
+): ConfiguredSourceKind {
+  const set = Object.keys(urls) as ExternalSourceKind[];
+  const [only, second] = set;
+  if (only !== undefined) {
+    if (second !== undefined) {
+      problems.add(
+        'TRUEUP_SOURCE',
+        `is unset while ${set.map(variableOf).join(' and ')} are set. Fix: say which one is followed, for example TRUEUP_SOURCE=${only}.`,
+      );
+    }
+    return only;
+  }
+  // A real database or book beside an invented network would be compared with inventions.
+  const real = namesOfSet(values, ['databaseUrl', 'bookUrl', 'bookQueryFile']);
+  if (real.length > 0) {
+    const choices = (Object.keys(URL_VARIABLES) as ExternalSourceKind[]).map(variableOf).join(', ');
+    problems.add(
+      'TRUEUP_SOURCE',
+      `is unset and no source URL is set, though ${real.join(', ')} ${real.length === 1 ? 'is' : 'are'}. Fix: set one of ${choices}, or say TRUEUP_SOURCE=sandbox for the built-in network.`,
+    );
+  }
+  const watched = namesOfSet(values, ['watchAccounts', 'watchContracts']);
+  if (watched.length > 0) {
+    warnings.push(`${watched.join(', ')} applies to the sandbox, because no source is configured: a real network needs a source URL`);
+  }
+  return 'sandbox';
+}
+
+function variableOf(kind: ExternalSourceKind): string {
+  return VARIABLES[URL_VARIABLES[kind]].name;
+}
+
+function namesOfSet(values: VariableValues, keys: readonly VariableKey[]): string[] {
+  return keys.filter((key) => values[key] !== null).map((key) => VARIABLES[key].name);
+}
