@@ -1,5 +1,6 @@
 // A drift: one difference between the two sides, with one identity through all runs.
 import type { EntryStatus } from './entry.ts';
+import type { LedgerRange } from './ledger.ts';
 import type { Level } from './policy.ts';
 
 export const DRIFT_KINDS = [
@@ -107,14 +108,36 @@ export interface Drift {
   readonly revision: number;
 }
 
-/** Absent fields select everything; an empty list selects everything too. */
+/** Absent fields, and empty lists, select everything; those of different fields must all hold. */
 export interface DriftFilter {
   readonly policy?: string;
   readonly level?: Level;
   readonly states?: readonly DriftState[];
   readonly kinds?: readonly DriftKind[];
-  readonly account?: string;
-  readonly asset?: string;
-  /** Drifts that this run saw last, or found first. */
+  /** On either side. */
+  readonly accounts?: readonly string[];
+  readonly assets?: readonly string[];
+  /** Drifts that this run saw. */
   readonly runId?: string;
+  readonly matchKey?: string;
+  readonly assignee?: string;
+  /** Half-open; of the ledger side. */
+  readonly ledgers?: LedgerRange;
+  /** Inclusive. */
+  readonly firstSeenFrom?: Date;
+  /** Exclusive. */
+  readonly firstSeenTo?: Date;
+}
+
+export const DRIFT_TRANSITIONS = ['assign', 'acknowledge', 'resolve', 'exempt', 'reopen'] as const;
+export type DriftTransition = (typeof DRIFT_TRANSITIONS)[number];
+
+/** A change that was made to a drift. */
+export interface DriftTransitionRecord {
+  readonly transition: DriftTransition;
+  readonly from: DriftState;
+  readonly to: DriftState;
+  readonly reason: string;
+  readonly actor: string;
+  readonly at: Date;
 }

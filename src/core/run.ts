@@ -210,13 +210,17 @@ export interface RunEvent {
   readonly run: Run;
 }
 
-/** Absent fields select everything. */
+/** Absent fields, and empty lists, select everything. */
 export interface RunFilter {
   readonly policy?: string;
   readonly level?: Level;
   readonly trigger?: RunTrigger;
-  readonly state?: RunState;
-  readonly verdict?: Verdict;
+  readonly states?: readonly RunState[];
+  readonly verdicts?: readonly Verdict[];
+  /** Inclusive. */
+  readonly createdFrom?: Date;
+  /** Exclusive. */
+  readonly createdTo?: Date;
 }
 
 export function isFinished(run: Pick<Run, 'state'>): boolean {
