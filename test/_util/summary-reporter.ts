@@ -1,0 +1,27 @@
+// The last line of a run, for people and scripts: `12 passed, 0 failed`, with `, 3 skipped` where there are any.
+import type { Reporter, TestModule } from 'vitest/node';
+
+export default class SummaryReporter implements Reporter {
+  onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly unknown[]): void {
+    const { passed, failed, skipped } = countResults(modules, unhandledErrors.length);
+    const line = `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
+    // After the other reporters have said theirs, whatever order they are listed in.
+    setImmediate(() => console.log(line));
+  }
+}
+
+/** A file that doesn't load, a suite whose hook fails and an error outside any test each count as one failed. */
+export function countResults(modules: readonly TestModule[], unhandledErrors: number): { passed: number; failed: number; skipped: number } {
+  const counts = { passed: 0, failed: unhandledErrors, skipped: 0 };
+  for (const module of modules) {
+    for (const test of module.children.allTests()) {
+      const { state } = test.result();
+      // A test that never came to its end is not a test that passed.
+      if (state === 'pending') counts.failed++;
+      else counts[state]++;
+    }
+    const suites = [...module.children.allSuites()];
+    counts.failed += [module, ...suites].filter((each) => each.errors().length > 0).length;
+  }
+  return counts;
+}
