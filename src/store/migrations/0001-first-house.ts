@@ -85,6 +85,7 @@ const STATEMENTS = [
      primary key (stream_id, layer, watch_set_id, from_ledger),
      check (from_ledger < to_ledger),
      check (from_ledger / 64 = (to_ledger - 1) / 64))`,
+  `create index coverage_chunks_unreadable on trueup.coverage_chunks (stream_id, from_ledger) where state <> 'done'`,
   // Neighbouring chunks of one state merged, kept in the transaction that writes the chunk.
   `create table trueup.coverage_islands (
      stream_id integer not null,

@@ -1,0 +1,99 @@
+// Decisions of the follower, apart from its clock and its database.
+import { TrueUpError } from './errors.ts';
+import type { LedgerBatch, LedgerRange } from './ledger.ts';
+import type { SyncStatus } from './status.ts';
+
+/** Fewer ledgers behind the tip than this is synced: the newest is always about to be read. */
+const SYNCED_LAG_LEDGERS = 3;
+
+export interface SyncFacts {
+  readonly diverged: boolean;
+  /** Null before the source has said where its end is. */
+  readonly tip: number | null;
+  /** The next ledger to read; null before the stream is open. */
+  readonly nextLedger: number | null;
+  readonly endLedger: number | null;
+  readonly processedLedgers: bigint;
+  readonly unreadableRanges: number;
+  readonly lastSuccessAt: Date | null;
+  readonly lastErrorAt: Date | null;
+}
+
+/**
+ * Degraded wins over everything, as it needs somebody: diverged, a range set apart, a tip behind the checkpoint, or a last word
+ * from the source that was an error.
+ */
+export function syncStatus(facts: SyncFacts): SyncStatus {
+  const { tip, nextLedger, lastErrorAt, lastSuccessAt } = facts;
+  const failing = lastErrorAt !== null && (lastSuccessAt === null || lastErrorAt > lastSuccessAt);
+  if (facts.diverged || facts.unreadableRanges > 0 || failing) return 'degraded';
+  if (tip === null || nextLedger === null) return 'starting';
+  if (lagLedgers(tip, nextLedger, facts.endLedger) < SYNCED_LAG_LEDGERS) return 'synced';
+  return facts.processedLedgers === 0n ? 'starting' : 'catching_up';
+}
+
+/** Ledgers between the tip and what was read; never below 0, as a lagging replica's tip is no negative lag. */
+export function lagLedgers(tip: number, nextLedger: number, endLedger: number | null): number {
+  const last = endLedger === null ? tip : Math.min(tip, endLedger);
+  return Math.max(0, last - (nextLedger - 1));
+}
+
+/** The next range to read: at most a span, ending on a multiple of the span so that reads match the source's own files. */
+export function nextRead(nextLedger: number, tip: number, endLedger: number | null, spanLedgers: number): LedgerRange | null {
+  const last = endLedger === null ? tip : Math.min(tip, endLedger);
+  if (nextLedger > last) return null;
+  const to = (Math.floor(nextLedger / spanLedgers) + 1) * spanLedgers;
+  return { from: nextLedger, to: Math.min(to, last + 1) };
+}
+
+/**
+ * Checks that a batch is what was asked for and continues the chain.
+ *
+ * @throws TrueUpError SOURCE_CORRUPT for another range or a hole in it, SOURCE_DIVERGED where it doesn't link to what is stored.
+ */
+export function checkBatch(batch: LedgerBatch, asked: LedgerRange, lastHash: string | null): void {
+  const { range } = batch;
+  if (range.from !== asked.from || range.to !== asked.to) {
+    throw new TrueUpError('SOURCE_CORRUPT', `asked for ledgers ${text(asked)} and got ${text(range)}`, { range: asked });
+  }
+  if (batch.proof === 'chained') checkChain(batch);
+  const first = batch.records[0];
+  if (lastHash !== null && first?.sequence === range.from && first.prevHash !== lastHash) {
+    throw new TrueUpError(
+      'SOURCE_DIVERGED',
+      `ledger ${range.from} follows ${first.prevHash.slice(0, 16)}, but ledger ${range.from - 1} was stored as ${lastHash.slice(0, 16)}`,
+      {
+        range: { from: range.from, to: range.from + 1 },
+        fix: 'check that the source serves the same network; after a network reset open a new epoch',
+      },
+    );
+  }
+}
+
+function checkChain(batch: LedgerBatch): void {
+  let expected = batch.range.from;
+  let prevHash: string | null = null;
+  for (const record of batch.records) {
+    const at = { from: record.sequence, to: record.sequence + 1 };
+    if (record.sequence !== expected) {
+      throw new TrueUpError('SOURCE_CORRUPT', `ledger ${expected} is missing before ledger ${record.sequence}`, {
+        range: { from: expected, to: expected + 1 },
+      });
+    }
+    if (prevHash !== null && record.prevHash !== prevHash) {
+      throw new TrueUpError('SOURCE_CORRUPT', `ledger ${record.sequence} doesn't link to the one before it`, { range: at });
+    }
+    prevHash = record.hash;
+    expected++;
+  }
+  if (expected !== batch.range.to) {
+    throw new TrueUpError('SOURCE_CORRUPT', `ledger ${expected} is missing at the end of ${text(batch.range)}`, {
+      range: { from: expected, to: batch.range.to },
+    });
+  }
+}
+
+/** Inclusive, as people read it. */
+function text(range: LedgerRange): string {
+  return `${range.from}-${range.to - 1}`;
+}

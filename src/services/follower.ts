@@ -1,0 +1,311 @@
+// The follower: from the checkpoint, in order, entries + coverage + checkpoint in one transaction under a lease.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isTrueUpError, messageOf, TrueUpError } from '../core/errors.ts';
+import { checkBatch, nextRead } from '../core/follow.ts';
+import type { LedgerBatch, LedgerRange } from '../core/ledger.ts';
+import type { Watch } from '../core/watch.ts';
+import type { Source, SourceTip } from '../sources/source.ts';
+import { commitBatch, commitUnreadable, type CoverageTarget } from '../store/coverage.ts';
+import type { Database } from '../store/database.ts';
+import { assertLease, claimLease, releaseLease, renewLease } from '../store/leases.ts';
+import {
+  advanceFollower,
+  ensureSource,
+  ensureWatchSet,
+  readFollower,
+  saveFollowerError,
+  saveTip,
+  setStreamState,
+  type FollowerRow,
+  type Stream,
+} from '../store/streams.ts';
+import type { Events } from '../telemetry/events.ts';
+import { findOrOpenStream, type StreamStart } from './stream-start.ts';
+
+export interface FollowerOptions {
+  readonly db: Database;
+  readonly source: Source;
+  readonly watch: Watch;
+  readonly start: StreamStart;
+  /** Inclusive; null follows the tip for ever. */
+  readonly endLedger: number | null;
+  readonly pollIntervalMs: number;
+  readonly leaseTtlMs: number;
+  /** Names this process among replicas. */
+  readonly holder: string;
+  readonly events: Events;
+}
+
+/** Tries at one poison range before it is set apart. */
+const POISON_ATTEMPTS = 3;
+/** Reads under way while another batch is being written: one keeps the writer fed, more only cost memory. */
+const READS_AHEAD = 2;
+const RETRY_BASE_MS = 500;
+const RETRY_MAX_MS = 30_000;
+
+/** Follows until the signal ends it. Only the replica that holds the lease reads; the others wait for it. */
+export async function runFollower(options: FollowerOptions, signal: AbortSignal): Promise<void> {
+  const leaseName = `follower:${options.source.networkPassphrase}`;
+  let failures = 0;
+  while (!signal.aborted) {
+    const token = await claimLease(options.db.em(), leaseName, options.holder, options.leaseTtlMs).catch(() => null);
+    if (token === null) {
+      await pause(options.leaseTtlMs / 2, signal);
+      continue;
+    }
+    const term = new AbortController();
+    const ended = AbortSignal.any([signal, term.signal]);
+    const lease: Lease = { name: leaseName, token, ttlMs: options.leaseTtlMs };
+    const heartbeat = keepLease(options, lease, term);
+    try {
+      await follow(options, lease, ended, () => (failures = 0));
+    } catch (error) {
+      if (!ended.aborted && !isTrueUpError(error, 'LEASE_LOST')) {
+        failures++;
+        options.events.sourceReadFailed({ source: options.source.id, error, attempt: failures });
+        await pause(retryDelayMs(error, failures), ended);
+      }
+    } finally {
+      clearInterval(heartbeat);
+      term.abort();
+      await releaseLease(options.db.em(), leaseName, token).catch(() => undefined);
+    }
+  }
+}
+
+interface Lease {
+  readonly name: string;
+  readonly token: bigint;
+  readonly ttlMs: number;
+}
+
+async function follow(options: FollowerOptions, lease: Lease, signal: AbortSignal, progressed: () => void): Promise<void> {
+  const { db, source, events } = options;
+  let tip = await source.tip(signal);
+  const stream = await findOrOpenStream(db, source, options.watch, options.start, tip, signal);
+  try {
+    const target = await prepareTarget(options, stream);
+    let row = await mustReadFollower(options, stream);
+    await noteTip(options, stream, row, tip);
+    const pipeline = new ReadPipeline(options, signal);
+    for (;;) {
+      const range = nextRead(row.nextLedger, tip.sequence, options.endLedger, source.maxSpanLedgers);
+      if (range === null) {
+        await pause(options.pollIntervalMs, signal);
+        tip = await source.tip(signal);
+        await noteTip(options, stream, row, tip);
+        continue;
+      }
+      const batch = await readOrSetApart(options, lease, target, stream, row, range, tip, pipeline);
+      if (batch !== null) await store(options, lease, target, stream, row, batch);
+      row = await mustReadFollower(options, stream);
+      progressed();
+      events.checkpoint({ stream: stream.name, nextLedger: row.nextLedger, tip: Math.max(tip.sequence, row.tipLedger ?? 0) });
+    }
+  } catch (error) {
+    if (!signal.aborted && !isTrueUpError(error, 'LEASE_LOST')) await noteFailure(options, stream, error);
+    throw error;
+  }
+}
+
+async function prepareTarget(options: FollowerOptions, stream: Stream): Promise<CoverageTarget> {
+  return options.db.em().transactional(async (em) => ({
+    streamId: stream.id,
+    watch: options.watch,
+    watchSetId: await ensureWatchSet(em, stream.id, options.watch),
+    sourceId: await ensureSource(em, options.source.id),
+  }));
+}
+
+/** One transaction: rows, coverage, checkpoint, and the proof that the lease is still ours. */
+async function store(
+  options: FollowerOptions,
+  lease: Lease,
+  target: CoverageTarget,
+  stream: Stream,
+  row: FollowerRow,
+  batch: LedgerBatch,
+): Promise<void> {
+  checkBatch(batch, batch.range, row.lastHash);
+  const startedMs = performance.now();
+  const committed = await options.db.em().transactional(async (em) => {
+    const result = await commitBatch(em, target, batch);
+    await advanceFollower(em, stream.id, {
+      nextLedger: batch.range.to,
+      last: batch.last,
+      newLedgers: result.newLedgers,
+      watchSetId: target.watchSetId,
+    });
+    await assertLease(em, lease.name, lease.token, lease.ttlMs);
+    return result;
+  });
+  options.events.chunkCommitted({
+    stream: stream.name,
+    range: batch.range,
+    entries: committed.insertedEntries,
+    newLedgers: committed.newLedgers,
+    bytesRead: batch.bytesRead,
+    decodeMs: batch.decodeMs,
+    writeMs: performance.now() - startedMs,
+  });
+}
+
+/**
+ * The batch of a range; or null after the range, or the bad part of it, was set apart so that the stream goes on. The good
+ * ledgers before a bad one are stored first.
+ */
+async function readOrSetApart(
+  options: FollowerOptions,
+  lease: Lease,
+  target: CoverageTarget,
+  stream: Stream,
+  row: FollowerRow,
+  range: LedgerRange,
+  tip: SourceTip,
+  pipeline: ReadPipeline,
+): Promise<LedgerBatch | null> {
+  let wanted = range;
+  for (let attempt = 1; ; ) {
+    try {
+      return await pipeline.read(wanted, (after) => nextRead(after, tip.sequence, options.endLedger, options.source.maxSpanLedgers));
+    } catch (error) {
+      if (!isTrueUpError(error, 'SOURCE_CORRUPT', 'LEDGER_UNAVAILABLE')) throw error;
+      const bad = badPart(error, wanted);
+      options.events.sourceReadFailed({ source: options.source.id, error, attempt });
+      if (bad.from > wanted.from) {
+        wanted = { from: wanted.from, to: bad.from };
+      } else if (error.reason === 'SOURCE_CORRUPT' && attempt < POISON_ATTEMPTS) {
+        attempt++;
+      } else if (error.details.range === undefined && wanted.to - wanted.from > 1) {
+        // The source can't say which ledger is bad: halve until it is found.
+        wanted = { from: wanted.from, to: wanted.from + Math.ceil((wanted.to - wanted.from) / 2) };
+        attempt = 1;
+      } else {
+        await setApart(options, lease, target, stream, row, bad, error);
+        return null;
+      }
+    }
+  }
+}
+
+function badPart(error: TrueUpError, asked: LedgerRange): LedgerRange {
+  const named = error.details.range;
+  if (named === undefined) return asked;
+  const [from, to] = [Math.max(named.from, asked.from), Math.min(named.to, asked.to)];
+  return from < to ? { from, to } : asked;
+}
+
+async function setApart(
+  options: FollowerOptions,
+  lease: Lease,
+  target: CoverageTarget,
+  stream: Stream,
+  row: FollowerRow,
+  range: LedgerRange,
+  error: TrueUpError,
+): Promise<void> {
+  const state = error.reason === 'LEDGER_UNAVAILABLE' ? 'unavailable' : 'quarantined';
+  await options.db.em().transactional(async (em) => {
+    await commitUnreadable(em, target, options.source.layers, range, {
+      state,
+      reason: error.reason,
+      detail: error.message,
+      proof: options.source.proof,
+    });
+    await advanceFollower(em, stream.id, { nextLedger: range.to, last: null, newLedgers: 0, watchSetId: target.watchSetId });
+    await assertLease(em, lease.name, lease.token, lease.ttlMs);
+  });
+  options.events.rangeSetApart({ stream: stream.name, range, state, reason: error.reason, message: error.message, from: row.nextLedger });
+}
+
+/** Reads ahead of the writer, so that reading, decoding and writing overlap. Ranges are asked for in order. */
+class ReadPipeline {
+  readonly #options: FollowerOptions;
+  readonly #signal: AbortSignal;
+  readonly #ahead = new Map<number, { range: LedgerRange; batch: Promise<LedgerBatch> }>();
+
+  constructor(options: FollowerOptions, signal: AbortSignal) {
+    this.#options = options;
+    this.#signal = signal;
+  }
+
+  async read(range: LedgerRange, next: (after: number) => LedgerRange | null): Promise<LedgerBatch> {
+    const waiting = this.#ahead.get(range.from);
+    this.#ahead.delete(range.from);
+    const current = waiting && waiting.range.to === range.to ? waiting.batch : this.#start(range);
+    let upcoming = next(range.to);
+    while (upcoming !== null && this.#ahead.size < READS_AHEAD) {
+      if (!this.#ahead.has(upcoming.from)) this.#ahead.set(upcoming.from, { range: upcoming, batch: this.#start(upcoming) });
+      upcoming = next(upcoming.to);
+    }
+    try {
+      return await current;
+    } catch (error) {
+      this.#ahead.clear();
+      throw error;
+    }
+  }
+
+  #start(range: LedgerRange): Promise<LedgerBatch> {
+    const { source, watch } = this.#options;
+    const batch = source.read({ range, layers: source.layers, watch }, this.#signal);
+    // A read that fails before it is awaited is reported when its turn comes, not as an unhandled rejection.
+    batch.catch(() => undefined);
+    return batch;
+  }
+}
+
+async function noteTip(options: FollowerOptions, stream: Stream, row: FollowerRow, tip: SourceTip): Promise<void> {
+  options.events.tipSeen({ stream: stream.name, tip: tip.sequence, checkpoint: row.nextLedger - 1 });
+  if (tip.sequence < row.nextLedger - 1) {
+    throw new TrueUpError(
+      'SOURCE_LAGGING',
+      `${options.source.id} ends at ledger ${tip.sequence}, behind the checkpoint ${row.nextLedger - 1}: a lagging replica, or another network`,
+      { fix: 'wait for it to catch up, or point TrueUp at another endpoint; the checkpoint never goes back by itself' },
+    );
+  }
+  await saveTip(options.db.em(), stream.id, tip);
+  if (stream.state === 'diverged') await setStreamState(options.db.em(), stream.id, 'active');
+}
+
+async function noteFailure(options: FollowerOptions, stream: Stream, error: unknown): Promise<void> {
+  const known = isTrueUpError(error);
+  const em = options.db.em();
+  // Best effort: when the database itself is the failure, the next successful pass tells.
+  await saveFollowerError(em, stream.id, {
+    reason: known ? error.reason : 'INTERNAL',
+    message: known ? messageOf(error) : 'internal error',
+  }).catch(() => undefined);
+  if (isTrueUpError(error, 'SOURCE_DIVERGED')) await setStreamState(em, stream.id, 'diverged').catch(() => undefined);
+}
+
+async function mustReadFollower(options: FollowerOptions, stream: Stream): Promise<FollowerRow> {
+  const row = await readFollower(options.db.em(), stream.id);
+  if (row === null) throw new TrueUpError('INTERNAL', `stream ${stream.name} has no follower row`);
+  return row;
+}
+
+function keepLease(options: FollowerOptions, lease: Lease, term: AbortController): NodeJS.Timeout {
+  return setInterval(() => {
+    renewLease(options.db.em(), lease.name, lease.token, lease.ttlMs).then(
+      (held) => {
+        if (held) return;
+        options.events.leaseLost({ lease: lease.name });
+        term.abort(new TrueUpError('LEASE_LOST', `another process follows now (${lease.name})`));
+      },
+      // A database that doesn't answer can't be asked whether the lease is ours; every write asks again inside its transaction.
+      () => undefined,
+    );
+  }, lease.ttlMs / 3);
+}
+
+function retryDelayMs(error: unknown, failures: number): number {
+  const asked = isTrueUpError(error) ? (error.details.retryAfterMs ?? 0) : 0;
+  const backoff = Math.min(RETRY_MAX_MS, RETRY_BASE_MS * 2 ** Math.min(failures - 1, 10));
+  return Math.max(asked, backoff * (0.5 + Math.random() / 2));
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => undefined);
+  if (signal.aborted && signal.reason instanceof TrueUpError) throw signal.reason;
+}

@@ -1,0 +1,96 @@
+// Reading coverage: what is known of a range, for the accounts that a question is about.
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { intersect, unite, type CoverageState } from '../core/coverage.ts';
+import type { Layer } from '../core/entry.ts';
+import type { LedgerRange } from '../core/ledger.ts';
+import { LAYER_CODES } from './entries.ts';
+import { query } from './sql.ts';
+
+/** Islands of one watch set are few; a history with more holes than this is asked for in parts. */
+const MAX_ISLANDS = 10_000;
+
+export interface CoverageOfScope {
+  readonly done: readonly LedgerRange[];
+  readonly quarantined: readonly LedgerRange[];
+  readonly unavailable: readonly LedgerRange[];
+}
+
+/**
+ * What is done for every one of the accounts: an account is covered by each watch set that names it and by those that watch
+ * everything. `null` asks for everything there is, which only a watch of everything covers.
+ */
+export async function coverageOf(
+  em: EntityManager,
+  streamId: number,
+  layer: Layer,
+  accounts: readonly string[] | null,
+): Promise<CoverageOfScope> {
+  const sets = await query<{ id: number; everything: boolean; members: string[] }>(
+    em,
+    `select id, everything, case when $2::text[] is null then '{}' else array(
+       select member from unnest(members) as member where member = any($2)) end as members
+     from trueup.watch_sets where stream_id = $1`,
+    [streamId, accounts],
+  );
+  const islands = await query<{ watch_set_id: number; from_ledger: number; to_ledger: number; state: CoverageState }>(
+    em,
+    `select watch_set_id, from_ledger, to_ledger, state from trueup.coverage_islands
+     where stream_id = $1 and layer = $2 order by watch_set_id, from_ledger limit ${MAX_ISLANDS}`,
+    [streamId, LAYER_CODES[layer]],
+  );
+  const rangesOf = (state: CoverageState, ids: ReadonlySet<number>): LedgerRange[] =>
+    unite(
+      islands
+        .filter((island) => island.state === state && ids.has(island.watch_set_id))
+        .map((island) => ({ from: island.from_ledger, to: island.to_ledger })),
+    );
+  const all = sets.filter((set) => set.everything).map((set) => set.id);
+  const done = [...groupsBySets(sets, accounts)]
+    .map((ids) => rangesOf('done', new Set([...all, ...ids])))
+    .reduce<LedgerRange[] | null>((common, ranges) => (common === null ? ranges : intersect(common, ranges)), null);
+  const every = new Set(sets.map((set) => set.id));
+  return {
+    done: done ?? rangesOf('done', new Set(all)),
+    quarantined: rangesOf('quarantined', every),
+    unavailable: rangesOf('unavailable', every),
+  };
+}
+
+/** The different combinations of watch sets that name an account: as many as there were changes of the watch, not as accounts. */
+function groupsBySets(
+  sets: readonly { id: number; members: readonly string[] }[],
+  accounts: readonly string[] | null,
+): number[][] {
+  if (accounts === null || accounts.length === 0) return [[]];
+  const idsOf = new Map<string, number[]>(accounts.map((account) => [account, []]));
+  for (const set of sets) for (const member of set.members) idsOf.get(member)?.push(set.id);
+  const groups = new Map<string, number[]>();
+  for (const ids of idsOf.values()) groups.set(ids.join(), ids);
+  return [...groups.values()];
+}
+
+/** Ranges that were looked at and could not be had, over both layers, newest first; for health and people. */
+export async function unreadableRanges(
+  em: EntityManager,
+  streamId: number,
+  limit: number,
+): Promise<{ range: LedgerRange; state: CoverageState; reason: string | null; detail: string | null }[]> {
+  const rows = await query<{
+    from_ledger: number;
+    to_ledger: number;
+    state: CoverageState;
+    reason: string | null;
+    detail: string | null;
+  }>(
+    em,
+    `select distinct from_ledger, to_ledger, state, reason, detail from trueup.coverage_chunks
+     where stream_id = $1 and state <> 'done' order by from_ledger desc limit $2`,
+    [streamId, limit],
+  );
+  return rows.map((row) => ({
+    range: { from: row.from_ledger, to: row.to_ledger },
+    state: row.state,
+    reason: row.reason,
+    detail: row.detail,
+  }));
+}
