@@ -1,5 +1,6 @@
 // What the process was told: read once, validated, in groups; units are in the names, secrets in a group of their own.
 import type { Policy } from '../core/policy.ts';
+import type { ConfigEntry } from '../core/status.ts';
 import type { Watch } from '../core/watch.ts';
 
 /** The same list as sources/source.ts; a test compares them. */
@@ -96,6 +97,8 @@ export interface Config {
   readonly telemetry: { readonly logLevel: LogLevel };
   /** Things that work but that an operator should know; logged at start. */
   readonly warnings: readonly string[];
+  /** What diagnostics may show: each row of the table, secrets without their values; then the policies. */
+  readonly entries: readonly ConfigEntry[];
   readonly secrets: Secrets;
 }
 

@@ -5,6 +5,7 @@ import { makeWatch, WATCH_EVERYTHING } from '../core/watch.ts';
 import type { Policy } from '../core/policy.ts';
 import type { Watch } from '../core/watch.ts';
 import type { Config, ConfiguredSourceKind } from './config.ts';
+import { entriesOf } from './describe-config.ts';
 import { defaultPolicies, parsePolicies } from './policies.ts';
 import { Problems } from './problems.ts';
 import { readVariables } from './read-variables.ts';
@@ -32,7 +33,7 @@ const DEFAULT_CONFIG_FILE = './trueup.yaml';
 export function readConfig(env: Readonly<Record<string, string | undefined>>, surroundings: ConfigSurroundings): Config {
   const problems = new Problems();
   const warnings: string[] = [];
-  const values = readVariables(env, problems, warnings);
+  const { values, found } = readVariables(env, problems, warnings);
   const inCwd = (path: string): string => resolve(surroundings.cwd, path);
   const files = { read: (name: string, path: string) => readNamedFile(name, inCwd(path), surroundings, problems), inCwd };
   const source = chooseSource(values, problems, warnings);
@@ -48,6 +49,14 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, su
   }
   problems.throwIfAny();
 
+  const reconciliation: Config['reconciliation'] = {
+    enabled: values.reconciliationEnabled,
+    intervalMs: values.reconciliationIntervalMs,
+    windowHours: values.windowHours,
+    configFile,
+    policies,
+    alerts: { driftThreshold: values.driftAlertThreshold, cooldownMs: values.alertCooldownMs },
+  };
   return {
     service: { name: values.serviceName, dataDir: inCwd(values.dataDir), drainTimeoutMs: values.drainTimeoutMs },
     database: { kind: values.databaseUrl === null ? 'embedded' : 'url', maxPoolConnections: values.poolMax },
@@ -77,17 +86,11 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, su
       },
     },
     book,
-    reconciliation: {
-      enabled: values.reconciliationEnabled,
-      intervalMs: values.reconciliationIntervalMs,
-      windowHours: values.windowHours,
-      configFile,
-      policies,
-      alerts: { driftThreshold: values.driftAlertThreshold, cooldownMs: values.alertCooldownMs },
-    },
+    reconciliation,
     jobs: JOBS,
     telemetry: { logLevel: values.logLevel },
     warnings,
+    entries: entriesOf(found, reconciliation),
     secrets: {
       databaseUrl: values.databaseUrl,
       bookUrl: values.bookUrl,

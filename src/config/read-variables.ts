@@ -5,6 +5,12 @@ import { didYouMean } from './did-you-mean.ts';
 import { VARIABLES } from './variables.ts';
 import type { Variable, VariableValues } from './variables.ts';
 
+/** A variable that is set: the name it was found under (its own or an alias) and its text. */
+export interface Found {
+  readonly name: string;
+  readonly text: string;
+}
+
 const PREFIX = 'TRUEUP_';
 
 /**
@@ -15,11 +21,13 @@ export function readVariables(
   env: Readonly<Record<string, string | undefined>>,
   problems: Problems,
   warnings: string[],
-): VariableValues {
+): { values: VariableValues; found: ReadonlyMap<string, Found> } {
   refuseUnknown(env, problems);
   const values: Record<string, unknown> = {};
+  const foundByName = new Map<string, Found>();
   for (const [key, variable] of Object.entries<Variable>(VARIABLES)) {
     const found = find(env, variable, warnings);
+    if (found !== undefined) foundByName.set(variable.name, found);
     const text = found?.text ?? variable.default;
     if (text === null) {
       values[key] = null;
@@ -35,14 +43,14 @@ export function readVariables(
     }
   }
   warnAboutOddSwitch(env, warnings);
-  return values as VariableValues;
+  return { values: values as VariableValues, found: foundByName };
 }
 
 function find(
   env: Readonly<Record<string, string | undefined>>,
   variable: Variable,
   warnings: string[],
-): { name: string; text: string } | undefined {
+): Found | undefined {
   const set = [variable.name, ...variable.aliases].flatMap((name) => {
     const text = env[name]?.trim();
     return text === undefined || text === '' ? [] : [{ name, text }];

@@ -13,6 +13,8 @@ export interface Variable<T = unknown, D extends string | null = string | null> 
   readonly default: D;
   /** The value is never shown, not in part, not in an error. */
   readonly secret: boolean;
+  /** Of this secret URL diagnostics show scheme and host. */
+  readonly showsHost: boolean;
   readonly group: string;
   /** The part of TrueUp that uses it. */
   readonly since: string;
@@ -20,6 +22,7 @@ export interface Variable<T = unknown, D extends string | null = string | null> 
 }
 
 const SECRET = { secret: true } as const;
+const SOURCE_URL = { secret: true, showsHost: true } as const;
 const HTTP = type.url('http:', 'https:');
 const FILE_OR_HTTP = type.url('file:', 'http:', 'https:');
 const POSTGRES = type.url('postgres:', 'postgresql:');
@@ -71,10 +74,10 @@ export const VARIABLES = {
   poolMax: database('TRUEUP_POOL_MAX', type.integer(2, 500), '10', 'Most connections this process opens to its database.', { unit: 'connections' }),
 
   sourceKind: source('TRUEUP_SOURCE', type.oneOf(CONFIGURED_SOURCE_KINDS, SOURCE_SHORTHANDS), null, 'Which source is followed. Unset: the one whose URL is set; `sandbox` only when no source, database or book is configured at all.'),
-  archiveUrl: source('STELLAR_ARCHIVE_URL', FILE_OR_HTTP, null, 'A Stellar history archive.', SECRET),
-  lakeUrl: source('STELLAR_LAKE_URL', FILE_OR_HTTP, null, 'A data lake of LedgerCloseMeta batches (SEP-54).', SECRET),
-  rpcUrl: source('STELLAR_RPC_URL', HTTP, null, 'A Stellar RPC endpoint.', SECRET),
-  horizonUrl: source('STELLAR_HORIZON_URL', HTTP, null, 'A Horizon endpoint.', SECRET),
+  archiveUrl: source('STELLAR_ARCHIVE_URL', FILE_OR_HTTP, null, 'A Stellar history archive.', SOURCE_URL),
+  lakeUrl: source('STELLAR_LAKE_URL', FILE_OR_HTTP, null, 'A data lake of LedgerCloseMeta batches (SEP-54).', SOURCE_URL),
+  rpcUrl: source('STELLAR_RPC_URL', HTTP, null, 'A Stellar RPC endpoint.', SOURCE_URL),
+  horizonUrl: source('STELLAR_HORIZON_URL', HTTP, null, 'A Horizon endpoint.', SOURCE_URL),
   networkPassphrase: source('STELLAR_NETWORK_PASSPHRASE', type.text, null, 'The network that the source must be on; `pubnet` and `testnet` stand for theirs. Unset: the source\'s own word at first contact.'),
   watch: source('TRUEUP_WATCH', type.oneOf(['all']), null, '`all`: every account and contract is watched. The sandbox\'s default; a real network needs this or a list.'),
   watchAccounts: source('TRUEUP_WATCH_ACCOUNTS', type.listOf(ACCOUNT), null, 'Accounts whose movements become entries.', { aliases: ['VAULT_PUBLIC_ADDRESS'] }),
@@ -116,6 +119,7 @@ interface Extras {
   readonly aliases?: readonly string[];
   readonly unit?: string;
   readonly secret?: boolean;
+  readonly showsHost?: boolean;
   readonly since?: string;
 }
 
@@ -134,6 +138,7 @@ function group(name: string) {
       unit: extras.unit ?? '',
       default: defaultText,
       secret: extras.secret ?? false,
+      showsHost: extras.showsHost ?? false,
       group: name,
       since: extras.since ?? 'first house',
       description,

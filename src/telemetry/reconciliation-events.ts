@@ -1,0 +1,99 @@
+// Runs, drifts and imports.
+import { DRIFT_KINDS } from '../core/drift.ts';
+import type { DriftKind } from '../core/drift.ts';
+import type { RunCounts, RunTrigger, Verdict } from '../core/run.ts';
+import type { EventsDeps } from './events.ts';
+
+export interface RunFinished {
+  readonly runId: string;
+  readonly policy: string;
+  readonly trigger: RunTrigger;
+  readonly verdict: Verdict;
+  readonly counts: RunCounts;
+  readonly durationMs: number;
+  readonly finishedAt: Date;
+  /** Reasons why it is inconclusive; empty otherwise. */
+  readonly inconclusive: readonly string[];
+  /** True when a caller narrowed its window or scope: it says nothing of the policy as a whole and leaves the gauges alone. */
+  readonly partial?: boolean;
+}
+
+/** A drift that appeared in a run, or came back in a new episode. */
+export interface DriftAppeared {
+  readonly policy: string;
+  readonly kinds: readonly DriftKind[];
+}
+
+const VERDICT_VALUES: Readonly<Record<Verdict, number>> = { CLEAN: 1, DRIFT_DETECTED: 0, INCONCLUSIVE: -1 };
+
+export function reconciliationEvents({ log, metrics }: EventsDeps) {
+  const latest = new Map<string, number>();
+  let lastRunMs = 0;
+
+  function show(policy: string, verdict: Verdict, finishedAt: Date): void {
+    latest.set(policy, VERDICT_VALUES[verdict]);
+    lastRunMs = Math.max(lastRunMs, finishedAt.getTime());
+    metrics.verdict.set({ policy }, VERDICT_VALUES[verdict]);
+    metrics.reconciliationStatus.set(Math.min(...latest.values()));
+    metrics.reconciliationLastRun.set(lastRunMs / 1000);
+  }
+
+  return {
+    runFinished({ counts, finishedAt, partial = false, ...event }: RunFinished): void {
+      const { policy, trigger, verdict } = event;
+      metrics.runsTotal.inc({ policy, trigger, verdict });
+      metrics.runSeconds.observe({ policy, trigger }, event.durationMs / 1000);
+      if (!partial) {
+        show(policy, verdict, finishedAt);
+        metrics.driftsOpen.set({ policy }, counts.drifted);
+      }
+      const fields = { event: 'run_finished', ...event, partial, counts };
+      if (verdict === 'CLEAN') log.info(fields, 'reconciliation is CLEAN');
+      else log.warn(fields, `reconciliation is ${verdict}`);
+    },
+    /** At start: what the database knows of the newest whole run of a policy, so that a restart doesn't blank the gauges. */
+    runRestored(event: { readonly policy: string; readonly verdict: Verdict; readonly finishedAt: Date; readonly drifted: number }): void {
+      show(event.policy, event.verdict, event.finishedAt);
+      metrics.driftsOpen.set({ policy: event.policy }, event.drifted);
+    },
+    runFailed(event: { readonly runId: string; readonly policy: string; readonly error: unknown }): void {
+      log.error({ event: 'run_failed', runId: event.runId, policy: event.policy, err: event.error }, 'reconciliation failed without a verdict');
+    },
+    /** Call it with what appeared, never with what still stands: each kind of each drift is counted once in its life. */
+    driftsAppeared(drifts: readonly DriftAppeared[]): void {
+      const byPolicy = new Map<string, Partial<Record<DriftKind, number>>>();
+      for (const { policy, kinds } of drifts) {
+        const counts = byPolicy.get(policy) ?? {};
+        byPolicy.set(policy, counts);
+        for (const issue of new Set(kinds)) {
+          metrics.driftTotal.inc({ issue });
+          counts[issue] = (counts[issue] ?? 0) + 1;
+        }
+      }
+      for (const [policy, kinds] of byPolicy) {
+        const count = drifts.filter((drift) => drift.policy === policy).length;
+        log.warn({ event: 'drifts_appeared', policy, count, kinds }, 'drifts appeared');
+      }
+    },
+    /** Many at once, counted by the database: how many drifts of the policy bear each kind. */
+    driftsAppearedCounted(event: { readonly policy: string; readonly count: number; readonly kinds: Readonly<Partial<Record<DriftKind, number>>> }): void {
+      if (event.count === 0) return;
+      for (const issue of DRIFT_KINDS) metrics.driftTotal.inc({ issue }, event.kinds[issue] ?? 0);
+      log.warn({ event: 'drifts_appeared', ...event }, 'drifts appeared');
+    },
+    driftsResolved(event: { readonly policy: string; readonly count: number; readonly cause: string }): void {
+      if (event.count === 0) return;
+      metrics.driftsResolvedTotal.inc({ policy: event.policy }, event.count);
+      log.info({ event: 'drifts_resolved', ...event }, 'drifts were resolved');
+    },
+    importFinished(event: { readonly importId: string; readonly book: string; readonly outcome: 'committed' | 'rejected' | 'failed'; readonly rows: number; readonly durationMs: number }): void {
+      metrics.importsTotal.inc({ outcome: event.outcome });
+      const fields = { event: 'import_finished', ...event };
+      if (event.outcome === 'committed') log.info(fields, 'import was committed');
+      else log.warn(fields, `import was ${event.outcome}`);
+    },
+    driftsTransitioned(event: { readonly transition: string; readonly count: number; readonly actor: string }): void {
+      log.info({ event: 'drifts_transitioned', ...event }, 'drifts were changed by an operator');
+    },
+  };
+}
