@@ -6,6 +6,8 @@ const minSecretChars = 6;
 /** From this length on a path segment of a URL is taken for a key, as providers and webhooks put theirs there. */
 const minPathKeyChars = 16;
 
+const SECRET_PARAMETER = /key|token|secret|pass|sig|auth/i;
+
 /** Whole URLs of databases and webhooks, and of every URL its password, query values and keys in the path. */
 export function secretValues(secrets: Secrets): string[] {
   const found = new Set<string>();
@@ -20,7 +22,11 @@ export function secretValues(secrets: Secrets): string[] {
 function secretParts(url: string): string[] {
   const parsed = URL.parse(url);
   if (parsed === null) return [url];
-  const parts = [parsed.password, decode(parsed.password), ...parsed.searchParams.values()];
+  const parts = [parsed.password, decode(parsed.password)];
+  // `sslmode=require` is no secret, and blanking `require` would spoil innocent lines.
+  for (const [name, value] of parsed.searchParams) {
+    if (SECRET_PARAMETER.test(name) || value.length >= minPathKeyChars) parts.push(value, encodeURIComponent(value));
+  }
   if (parsed.protocol !== 'file:' && !parsed.protocol.startsWith('postgres')) {
     parts.push(...parsed.pathname.split('/').filter((segment) => segment.length >= minPathKeyChars));
   }
