@@ -8,7 +8,7 @@ import { createChain, type Chain } from './sandbox/chain.ts';
 import { NO_FAULTS, type SandboxFaults } from './sandbox/faults.ts';
 import { entriesOf, underivedOf } from './sandbox/legs.ts';
 import { BLOCK_LEDGERS } from './sandbox/plan.ts';
-import type { ReadRequest, Source } from './source.ts';
+import type { OpeningBalance, ReadRequest, Source } from './source.ts';
 
 export const SANDBOX_PASSPHRASE = 'TrueUp Sandbox Network';
 export const SANDBOX_DEFAULT_SEED = 'trueup';
@@ -48,6 +48,8 @@ export interface SandboxSource extends Source {
   setFaults(faults: Partial<SandboxFaults>): void;
   /** The last ledger that closed at or before a time in Unix milliseconds, without faults; 0: none yet. */
   sequenceAt(atMs: number): number;
+  /** What accounts hold at the close of a ledger, without faults, by arithmetic; one without any balance has no row. */
+  balancesAt(accounts: readonly string[], sequence: number): readonly OpeningBalance[];
 }
 
 /**
@@ -126,6 +128,7 @@ export function createSandboxSource(options: SandboxOptions = {}): SandboxSource
     maxSpanLedgers: MAX_SPAN_LEDGERS,
     cast: castOf(seed),
     sequenceAt,
+    balancesAt: (accounts, sequence) => chain.balances(accounts, sequence),
     setFaults(change) {
       const before = faults.divergeFromLedger;
       faults = { ...faults, ...change };

@@ -15,7 +15,7 @@ import {
   type SandboxOptions,
   type SandboxSource,
 } from '../../src/sources/sandbox.ts';
-import { parseSandboxFaults } from '../../src/sources/sandbox/faults.ts';
+import { faultsNamed, parseSandboxFaults } from '../../src/sources/sandbox/faults.ts';
 
 const signal = new AbortController().signal;
 const tipLedger = 1_000_000;
@@ -254,6 +254,19 @@ test('reads its faults from one line, and refuses a word it does not know', () =
   for (const text of ['gaps=1', 'gap', 'gap=9-3', 'lag=-1', 'lag=1-2', 'down=1', 'lag=x']) {
     expect(() => parseSandboxFaults(text), text).toThrow(/is no sandbox fault/);
   }
+});
+
+test('dials the faults that the environment names to sizes that show', () => {
+  expect(faultsNamed([], 1_000)).toEqual({});
+  expect(faultsNamed(['gap', 'poison', 'lag', 'rate-limit', 'retention', 'divergence'], 1_000)).toEqual({
+    gaps: [{ from: 1_300, to: 1_310 }],
+    corruptLedgers: [1_500],
+    lagLedgers: 20,
+    rateLimitEvery: 5,
+    retryAfterMs: 500,
+    retentionLedgers: 5_000,
+    divergeFromLedger: 2,
+  });
 });
 
 test('refuses options that make no network', () => {

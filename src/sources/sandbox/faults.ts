@@ -54,6 +54,25 @@ export function parseSandboxFaults(text: string): SandboxFaults {
   return faults;
 }
 
+/**
+ * Faults by the names that TRUEUP_SANDBOX_FAULTS takes, dialled to sizes that show within minutes: `gap` (ten ledgers),
+ * `poison` (one corrupt ledger), `lag` (20 ledgers), `rate-limit` (every fifth call, half a second), `retention` (5,000
+ * ledgers), `divergence` (all of history but its first ledger is another one, as after a network reset).
+ *
+ * @param firstLedger where reading begins: gap and poison lie 300 and 500 ledgers after it.
+ */
+export function faultsNamed(names: readonly string[], firstLedger: number): Partial<SandboxFaults> {
+  const has = (name: string): boolean => names.includes(name);
+  return {
+    ...(has('gap') && { gaps: [{ from: firstLedger + 300, to: firstLedger + 310 }] }),
+    ...(has('poison') && { corruptLedgers: [firstLedger + 500] }),
+    ...(has('lag') && { lagLedgers: 20 }),
+    ...(has('rate-limit') && { rateLimitEvery: 5, retryAfterMs: 500 }),
+    ...(has('retention') && { retentionLedgers: 5_000 }),
+    ...(has('divergence') && { divergeFromLedger: 2 }),
+  };
+}
+
 function fault(name: string, from: number, to: number, so: SandboxFaults, word: string): Partial<SandboxFaults> {
   switch (name) {
     case 'gap':
