@@ -1,10 +1,11 @@
 // From named columns to a book row: one rule for files, calls and the user's own database.
 import { assetScale, normalizeAsset } from './asset.ts';
 import { parseBookTime, parseCount, parseFlag, parseMoney, parseText } from './book-fields.ts';
+import type { BookProblem, BookProblemCode } from './book-fields.ts';
 import type { BookBalance, BookLevel, BookRowInput } from './book.ts';
-import { TrueUpError } from './errors.ts';
-import type { FieldViolation } from './errors.ts';
+import { isTrueUpError, TrueUpError } from './errors.ts';
 import { splitMuxedAddress } from './muxed.ts';
+import { isStrkey } from './strkey.ts';
 
 export const BOOK_LIMITS = {
   maxRowIdBytes: 256,
@@ -22,7 +23,11 @@ const ENTRY_COLUMNS = [
   ...['status', 'occurred_at', 'ledger', 'retracted'],
 ];
 const BALANCE_COLUMNS = ['account', 'asset', 'balance', 'balance_minor', 'as_of_ledger'];
-const ACCOUNT = /^[GCL][A-Z2-7]{55}$|^B[A-Z2-7]{57}$/;
+/** Pools and claimable balances; accounts and contracts are checked by their checksum. */
+const OTHER_HOLDER = /^L[A-Z2-7]{55}$|^B[A-Z2-7]{57}$/;
+/** Accounts already found right: a book has few of them beside its rows. */
+const KNOWN_ACCOUNTS = new Set<string>();
+const MAX_KNOWN_ACCOUNTS = 20_000;
 const HASH_KEY = /^[0-9A-Fa-f]{64}(:\d+)?$/;
 
 type Columns = Readonly<Record<string, unknown>>;
@@ -37,13 +42,13 @@ export type ScaleOf = (asset: string) => number | undefined;
  * @throws TrueUpError INVALID_REQUEST; its details name every bad column with what is wrong.
  */
 export function parseBookRow(record: Columns, scaleOf: ScaleOf = assetScale): BookRowInput {
-  const problems: FieldViolation[] = [];
+  const problems: BookProblem[] = [];
   const text = (column: string, maxBytes: number) => parseText(record[column], column, maxBytes, problems);
   const { account, subAccount } = parseAccount(record, problems);
   const asset = parseAsset(record, problems);
   const key = normalizeKey(text('key', BOOK_LIMITS.maxKeyBytes));
   if (key === '' && subAccount === '' && problems.length === 0) {
-    problems.push({ field: 'key', description: 'is missing; a row without a key needs a sub_account to be found by' });
+    problems.push(problem('key', 'VALUE_MISSING', 'is missing; a row without a key needs a sub_account to be found by'));
   }
   const retracted = parseFlag(record['retracted'], 'retracted', problems);
   const amount = parseMoney(record, 'amount', scaleOf(asset), !retracted, problems);
@@ -72,13 +77,11 @@ export function parseBookRow(record: Columns, scaleOf: ScaleOf = assetScale): Bo
  * @throws TrueUpError INVALID_REQUEST; its details name every bad column with what is wrong.
  */
 export function parseBookBalance(record: Columns, scaleOf: ScaleOf = assetScale): BookBalance {
-  const problems: FieldViolation[] = [];
+  const problems: BookProblem[] = [];
   const { account, subAccount } = parseAccount(record, problems);
   if (subAccount !== '') {
-    problems.push({
-      field: 'account',
-      description: 'has a sub-account; a ledger keeps balances of whole accounts: sum up the sub-accounts, send G...',
-    });
+    const description = 'has a sub-account; a ledger keeps balances of whole accounts: sum up the sub-accounts, send G...';
+    problems.push(problem('account', 'ACCOUNT_INVALID', description));
   }
   const asset = parseAsset(record, problems);
   const amount = parseMoney(record, 'balance', scaleOf(asset), true, problems);
@@ -99,27 +102,27 @@ export function bookLevelOf(columns: readonly string[]): BookLevel | null {
  * What is wrong with a set of column names for a level: missing, unknown (with the name that was probably meant) and
  * doubled ones. Unknown columns are refused because a misspelt one would otherwise silently not be compared.
  */
-export function checkBookColumns(columns: readonly string[], level: BookLevel): FieldViolation[] {
+export function checkBookColumns(columns: readonly string[], level: BookLevel): BookProblem[] {
   const known = level === 'entries' ? ENTRY_COLUMNS : BALANCE_COLUMNS;
   const money = level === 'entries' ? 'amount' : 'balance';
-  const problems: FieldViolation[] = [];
+  const problems: BookProblem[] = [];
   const seen = new Set<string>();
   for (const column of columns) {
-    if (seen.has(column)) problems.push({ field: column, description: 'stands twice' });
+    if (seen.has(column)) problems.push(problem(column, 'COLUMN_UNKNOWN', 'stands twice'));
     seen.add(column);
     if (known.includes(column)) continue;
     const meant = nearest(column, known.filter((name) => !columns.includes(name)));
     const advice = meant === null ? `leave it out; known are ${known.join(', ')}` : `did you mean ${meant}?`;
-    problems.push({ field: column, description: `is no column of ${level}; ${advice}` });
+    problems.push(problem(column, 'COLUMN_UNKNOWN', `is no column of ${level}; ${advice}`));
   }
   for (const column of ['account', 'asset']) {
-    if (!seen.has(column)) problems.push({ field: column, description: 'is missing' });
+    if (!seen.has(column)) problems.push(problem(column, 'COLUMN_MISSING', 'is missing'));
   }
   if (!seen.has(money) && !seen.has(`${money}_minor`)) {
-    problems.push({ field: money, description: `is missing; give ${money} or ${money}_minor` });
+    problems.push(problem(money, 'COLUMN_MISSING', `is missing; give ${money} or ${money}_minor`));
   }
   if (level === 'entries' && !seen.has('key') && !seen.has('sub_account')) {
-    problems.push({ field: 'key', description: 'is missing; it names the movement on the ledger' });
+    problems.push(problem('key', 'COLUMN_MISSING', 'is missing; it names the movement on the ledger'));
   }
   return problems;
 }
@@ -129,11 +132,11 @@ export function normalizeKey(key: string): string {
   return HASH_KEY.test(key) ? key.toLowerCase() : key;
 }
 
-function parseAccount(record: Columns, problems: FieldViolation[]): { account: string; subAccount: string } {
+function parseAccount(record: Columns, problems: BookProblem[]): { account: string; subAccount: string } {
   const before = problems.length;
   const text = parseText(record['account'], 'account', BOOK_LIMITS.maxAccountBytes, problems);
   const subAccount = parseText(record['sub_account'], 'sub_account', BOOK_LIMITS.maxSubAccountBytes, problems);
-  if (problems.length > before || ACCOUNT.test(text)) return { account: text, subAccount };
+  if (problems.length > before || isAccount(text)) return { account: text, subAccount };
   const muxed = splitMuxedAddress(text);
   let description: string;
   if (muxed !== null) {
@@ -141,27 +144,27 @@ function parseAccount(record: Columns, problems: FieldViolation[]): { account: s
     description = `carries the muxed id ${muxed.muxedId}, but sub_account says ${JSON.stringify(subAccount)}`;
   } else if (text === '') {
     description = 'is missing';
-  } else if (text.startsWith('M')) {
-    description = `${quote(text)} is no muxed address: its length or checksum is wrong`;
+  } else if (/^[GMC][A-Z2-7]+$/.test(text)) {
+    description = `${quote(text)} is mistyped: its length or checksum is wrong`;
   } else {
-    description = `${quote(text)} is none of G..., M..., C... (and B..., L...) in full length`;
+    description = `${quote(text)} is none of G..., M..., C... (and B..., L...)`;
   }
-  problems.push({ field: 'account', description });
+  problems.push(problem('account', text === '' ? 'VALUE_MISSING' : 'ACCOUNT_INVALID', description));
   return { account: text, subAccount };
 }
 
-function parseAsset(record: Columns, problems: FieldViolation[]): string {
+function parseAsset(record: Columns, problems: BookProblem[]): string {
   const before = problems.length;
   const text = parseText(record['asset'], 'asset', BOOK_LIMITS.maxAssetBytes, problems);
   if (problems.length > before) return text;
   if (text === '') {
-    problems.push({ field: 'asset', description: 'is missing; give native, CODE:ISSUER or C...' });
+    problems.push(problem('asset', 'VALUE_MISSING', 'is missing; give native, CODE:ISSUER or C...'));
     return text;
   }
   try {
     return normalizeAsset(text);
   } catch {
-    problems.push({ field: 'asset', description: `${quote(text)} is none of native, CODE:ISSUER, C...` });
+    problems.push(problem('asset', 'ASSET_INVALID', `${quote(text)} is none of native, CODE:ISSUER, C...`));
     return text;
   }
 }
@@ -171,8 +174,26 @@ function normalizeParty(text: string): string | null {
   return splitMuxedAddress(text)?.account ?? text;
 }
 
-function refuse(problems: readonly FieldViolation[]): TrueUpError {
-  const message = problems.map((problem) => `${problem.field}: ${problem.description}`).join('; ');
+function isAccount(text: string): boolean {
+  if (KNOWN_ACCOUNTS.has(text)) return true;
+  const right = isStrkey('account', text) || isStrkey('contract', text) || OTHER_HOLDER.test(text);
+  if (right && KNOWN_ACCOUNTS.size >= MAX_KNOWN_ACCOUNTS) KNOWN_ACCOUNTS.clear();
+  if (right) KNOWN_ACCOUNTS.add(text);
+  return right;
+}
+
+function problem(field: string, code: BookProblemCode, description: string): BookProblem {
+  return { field, code, description };
+}
+
+/** The problems that parseBookRow or parseBookBalance threw; any other error is thrown on. */
+export function bookProblemsOf(error: unknown): readonly BookProblem[] {
+  if (isTrueUpError(error, 'INVALID_REQUEST') && error.details.fields) return error.details.fields as readonly BookProblem[];
+  throw error;
+}
+
+function refuse(problems: readonly BookProblem[]): TrueUpError {
+  const message = problems.map(({ field, description }) => `${field}: ${description}`).join('; ');
   return new TrueUpError('INVALID_REQUEST', message, { fields: problems });
 }
 

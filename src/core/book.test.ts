@@ -78,6 +78,11 @@ describe('amounts', () => {
 });
 
 describe('accounts and keys', () => {
+  test('refuses a mistyped account', () => {
+    const typo = G.slice(0, 20) + (G[20] === 'A' ? 'B' : 'A') + G.slice(21);
+    expect(problemsOf(() => parseBookRow({ ...base, account: typo }))['account']).toMatch(/checksum/);
+  });
+
   test('splits a muxed address into account and sub-account, ids above 2^53 too', () => {
     const id = 2n ** 63n + 5n;
     expect(splitMuxedAddress(muxed(id))).toEqual({ account: G, muxedId: id.toString() });

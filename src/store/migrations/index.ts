@@ -1,5 +1,11 @@
 // Every migration in the order in which it is applied; the names are written into the database and never change.
 import type { MigrationObject } from '@mikro-orm/core';
 import { FirstHouse } from './0001-first-house.ts';
+import { BookImports } from './0002-book-imports.ts';
+import { ClockRecords } from './0003-clock-records.ts';
 
-export const MIGRATIONS: MigrationObject[] = [{ name: '0001-first-house', class: FirstHouse }];
+export const MIGRATIONS: MigrationObject[] = [
+  { name: '0001-first-house', class: FirstHouse },
+  { name: '0002-book-imports', class: BookImports },
+  { name: '0003-clock-records', class: ClockRecords },
+];
