@@ -63,21 +63,25 @@ const policySchema = z.strictObject({
   time_tolerance: duration(0, MAX_DURATION_MS).optional().describe('Largest difference in time that counts as equal. Absent: time is not compared.'),
   grace: z
     .strictObject({
-      missing_in_db: duration(0, MAX_DURATION_MS).default(POLICY_DEFAULTS.grace.missingInDbMs),
-      missing_on_ledger: duration(0, MAX_DURATION_MS).default(POLICY_DEFAULTS.grace.missingOnLedgerMs),
+      missing_in_db: duration(0, MAX_DURATION_MS)
+        .prefault('5m')
+        .describe('Counted from the close of the ledger.'),
+      missing_on_ledger: duration(0, MAX_DURATION_MS)
+        .prefault('15m')
+        .describe('Counted from the own time of the book row.'),
     })
     .prefault({})
     .describe('How old an item must be before its absence on the other side counts.'),
   window: duration(1000, MAX_DURATION_MS).optional().describe('How far back from the cut a run looks. Absent: RECONCILIATION_WINDOW_HOURS.'),
   lookaround: duration(0, MAX_DURATION_MS)
-    .default(POLICY_DEFAULTS.lookaroundMs)
+    .prefault('1h')
     .describe('How far outside the window book rows are read.'),
   book_max_lateness: duration(0, MAX_DURATION_MS)
-    .default(POLICY_DEFAULTS.bookMaxLatenessMs)
+    .prefault('1h')
     .describe('A book that is complete only up to longer before the cut is BOOK_STALE.'),
   schedule: z
     .strictObject({
-      enabled: z.boolean().default(true),
+      enabled: z.boolean().default(true).describe('False: it runs on request only. LEDGER_RECONCILIATION_ENABLED=false switches all off.'),
       interval: duration(MIN_TIMER_MS, MAX_TIMER_MS).optional().describe('Absent: LEDGER_RECONCILIATION_INTERVAL_MS.'),
     })
     .prefault({})

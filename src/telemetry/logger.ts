@@ -54,5 +54,5 @@ function requestFields(): object {
   const request = currentRequest();
   if (request === undefined) return {};
   const { requestId, traceId, actor } = request;
-  return { request_id: requestId, trace_id: traceId, ...(actor !== null && { actor }) };
+  return { request_id: requestId, trace_id: traceId, ...(actor !== '' && { actor }) };
 }

@@ -11,34 +11,35 @@ export interface RpcMethod {
   readonly type: RpcType;
 }
 
-export const RPC_CODES = [
-  'OK',
-  'Canceled',
-  'Unknown',
-  'InvalidArgument',
-  'DeadlineExceeded',
-  'NotFound',
-  'AlreadyExists',
-  'PermissionDenied',
-  'ResourceExhausted',
-  'FailedPrecondition',
-  'Aborted',
-  'OutOfRange',
-  'Unimplemented',
-  'Internal',
-  'Unavailable',
-  'DataLoss',
-  'Unauthenticated',
-] as const;
-/** gRPC's codes by number, spelled as grpc-prometheus does. */
-export type RpcCode = (typeof RPC_CODES)[number];
+/** gRPC's status codes, and how grpc-prometheus spells them. */
+export const RPC_CODE_NAMES = {
+  OK: 'OK',
+  CANCELLED: 'Canceled',
+  UNKNOWN: 'Unknown',
+  INVALID_ARGUMENT: 'InvalidArgument',
+  DEADLINE_EXCEEDED: 'DeadlineExceeded',
+  NOT_FOUND: 'NotFound',
+  ALREADY_EXISTS: 'AlreadyExists',
+  PERMISSION_DENIED: 'PermissionDenied',
+  RESOURCE_EXHAUSTED: 'ResourceExhausted',
+  FAILED_PRECONDITION: 'FailedPrecondition',
+  ABORTED: 'Aborted',
+  OUT_OF_RANGE: 'OutOfRange',
+  UNIMPLEMENTED: 'Unimplemented',
+  INTERNAL: 'Internal',
+  UNAVAILABLE: 'Unavailable',
+  DATA_LOSS: 'DataLoss',
+  UNAUTHENTICATED: 'Unauthenticated',
+} as const;
+export type RpcStatusName = keyof typeof RPC_CODE_NAMES;
+export type RpcCode = (typeof RPC_CODE_NAMES)[RpcStatusName];
 
 export interface RpcMetrics {
   /** Gives every method its samples at 0, so that rates exist before the first call. Methods not named here are `unknown`. */
   preRegister(methods: readonly RpcMethod[]): void;
   rpcStarted(method: RpcMethod): void;
   rpcHandled(method: RpcMethod, code: RpcCode, seconds: number): void;
-  rpcMessage(method: RpcMethod, direction: 'received' | 'sent'): void;
+  rpcMessages(method: RpcMethod, counts: { readonly received: number; readonly sent: number }): void;
 }
 
 type Labels = 'grpc_type' | 'grpc_service' | 'grpc_method';
@@ -52,8 +53,8 @@ export function createRpcMetrics(registry: Registry): RpcMetrics {
   const registers = [registry];
   const counter = (name: string, help: string) => new Counter({ name, help, labelNames: LABELS, registers });
   const started = counter('grpc_server_started_total', 'RPCs started on the server.');
-  const received = counter('grpc_server_msg_received_total', 'Stream messages received by the server.');
-  const sent = counter('grpc_server_msg_sent_total', 'Stream messages sent by the server.');
+  const received = counter('grpc_server_msg_received_total', 'Messages received by the server.');
+  const sent = counter('grpc_server_msg_sent_total', 'Messages sent by the server.');
   const handled = new Counter({
     name: 'grpc_server_handled_total',
     help: 'RPCs completed on the server, whatever their success.',
@@ -78,7 +79,7 @@ export function createRpcMetrics(registry: Registry): RpcMetrics {
         started.inc(labels, 0);
         received.inc(labels, 0);
         sent.inc(labels, 0);
-        for (const code of RPC_CODES) handled.inc({ ...labels, grpc_code: code }, 0);
+        for (const code of Object.values(RPC_CODE_NAMES)) handled.inc({ ...labels, grpc_code: code }, 0);
         seconds.zero(labels);
       }
     },
@@ -88,6 +89,10 @@ export function createRpcMetrics(registry: Registry): RpcMetrics {
       handled.inc({ ...labels, grpc_code: code });
       seconds.observe(labels, duration);
     },
-    rpcMessage: (method, direction) => (direction === 'received' ? received : sent).inc(labelsOf(method)),
+    rpcMessages(method, counts) {
+      const labels = labelsOf(method);
+      received.inc(labels, counts.received);
+      sent.inc(labels, counts.sent);
+    },
   };
 }

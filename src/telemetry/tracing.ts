@@ -15,8 +15,10 @@ export interface Trace {
 export interface RequestContext {
   readonly requestId: string;
   readonly traceId: string;
-  /** The token's name; null before the caller is known. */
-  readonly actor: string | null;
+  /** The token's name; empty before the caller is known. */
+  readonly actor: string;
+  /** `package.Service/Method`, or the job's name. */
+  readonly method?: string;
 }
 
 const storage = new AsyncLocalStorage<RequestContext>();

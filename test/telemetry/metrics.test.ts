@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { DRIFT_KINDS } from '../../src/core/drift.ts';
 import { TrueUpError } from '../../src/core/errors.ts';
 import type { RunCounts } from '../../src/core/run.ts';
+import type { RpcObserver } from '../../src/rpc/observer.ts';
 import { createEvents } from '../../src/telemetry/events.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
@@ -16,6 +17,9 @@ const COUNTS: RunCounts = {
   ledgerRecords: 3, bookRecords: 3, matched: 2, drifted: 1, pending: 0, exempt: 0, underived: 0, skipped: 0, appeared: 1, resolved: 0,
 } as RunCounts;
 const METHOD = { service: 'trueup.v1.HealthService', method: 'GetStatus', type: 'unary' } as const;
+const CALL = {
+  protocol: 'grpc', code: 'OK', reason: undefined, durationMs: 2, requestId: 'r', traceId: 't', actor: '', peer: '127.0.0.1:1', received: 1, sent: 2, error: undefined,
+} as const;
 
 function setUp(defaults = false) {
   const lines: Record<string, unknown>[] = [];
@@ -43,8 +47,7 @@ function everything(events: ReturnType<typeof setUp>['events']): void {
   events.serverStarted({ version: '1', grpc: 'a', http: 'b', metrics: 'c', sandbox: true, startMs: 1 });
   events.rpcMethodsKnown([METHOD]);
   events.rpcStarted(METHOD);
-  events.rpcMessage(METHOD, 'received');
-  events.rpcHandled({ ...METHOD, code: 0, seconds: 0.002, requestId: 'r', traceId: 't', actor: null });
+  events.rpcHandled({ ...METHOD, ...CALL });
   events.jobsKnown(['reconcile']);
   events.jobStarted({ job: 'reconcile', jobId: '1', attempt: 1 });
   events.jobSucceeded({ job: 'reconcile', jobId: '1', attempt: 1, durationMs: 5 });
@@ -167,10 +170,24 @@ test('methods are there at 0 before the first call, and paths that strangers mak
   for (let n = 0; n < 50; n += 1) {
     const method = { service: `made.Up${n}`, method: 'X', type: 'unary' } as const;
     events.rpcStarted(method);
-    events.rpcHandled({ ...method, code: 12, seconds: 0, requestId: 'r', traceId: 't', actor: null });
+    events.rpcHandled({ ...method, ...CALL, code: 'UNIMPLEMENTED' });
   }
   expect(await sample('grpc_server_handled_total', 'grpc_type="unknown",grpc_service="unknown",grpc_method="unknown",grpc_code="Unimplemented"')).toBe(50);
   expect((await page()).split('\n').length - before).toBeLessThan(25);
+});
+
+test('a call is observed as the doors report it: counted, timed, its messages counted, one line with its ids', async () => {
+  const { sample, events, lines } = setUp();
+  const observer: RpcObserver = events.rpcObserver;
+  events.rpcMethodsKnown([METHOD]);
+  observer.started(METHOD);
+  observer.handled({ ...METHOD, ...CALL, code: 'INTERNAL', reason: 'INTERNAL', error: new Error('boom') });
+  const labels = 'grpc_type="unary",grpc_service="trueup.v1.HealthService",grpc_method="GetStatus"';
+  expect(await sample('grpc_server_started_total', labels)).toBe(1);
+  expect(await sample('grpc_server_handled_total', `${labels},grpc_code="Internal"`)).toBe(1);
+  expect(await sample('grpc_server_msg_sent_total', labels)).toBe(2);
+  expect(await sample('grpc_server_handling_seconds_count', labels)).toBe(1);
+  expect(lines).toMatchObject([{ event: 'rpc_handled', level: 'error', request_id: 'r', trace_id: 't', rpc: 'trueup.v1.HealthService/GetStatus', err: { message: 'boom' } }]);
 });
 
 test('a job has its samples from the start, and a dead letter shows', async () => {
