@@ -1,0 +1,137 @@
+// What the doors ask of the house: one interface a noun, in plain values. The composition root hands in the services.
+import type { DriftFilter, Drift, DriftTransitionRecord } from '../core/drift.ts';
+import type { LedgerRange } from '../core/ledger.ts';
+import type {
+  BalanceFilter,
+  BookBalanceFilter,
+  BookRowFilter,
+  EntryFilter,
+  Import,
+  ImportHeader,
+  ListedBalance,
+  ListedBookRow,
+  ListedEntry,
+  PolicyView,
+} from '../core/listing.ts';
+import type { Page, PagePosition, PageRequest } from '../core/page.ts';
+import type { Level } from '../core/policy.ts';
+import type { Run, RunEvent, RunFilter } from '../core/run.ts';
+import type {
+  AuditEntry,
+  AuditFilter,
+  CoverageFilter,
+  CoverageRange,
+  DeadLetter,
+  DeploymentStatus,
+  Diagnostics,
+  Gap,
+  Schedule,
+  StatusEvent,
+  StatusWatch,
+} from '../core/status.ts';
+import type { RecordAnswer, RecordCall, StreamMessage } from '../services/book.ts';
+import type { AccessRole } from './roles.ts';
+
+/** Who asks, for the audit log: found out by the chain, never said by the caller. */
+export interface Asker {
+  readonly actor: string;
+  readonly role: AccessRole;
+  /** `package.Service/Method` */
+  readonly method: string;
+  /** The call's own id, also where the message carries no request_id. */
+  readonly requestId: string;
+  readonly traceId: string;
+  readonly peer: string;
+}
+
+export interface StartRun {
+  /** Null: the only policy of the level asked for. */
+  readonly policy: string | null;
+  /** Null: the policy's own. */
+  readonly level: Level | null;
+  /** Half-open; null: the window. */
+  readonly range: LedgerRange | null;
+  /** Null: the policy's own window. */
+  readonly windowMs: number | null;
+  /** Narrows the policy's scope; null: as it is. */
+  readonly scope: { readonly accounts: readonly string[]; readonly assets: readonly string[]; readonly kinds: readonly string[] } | null;
+  /** Null: every call counts as new. */
+  readonly requestId: string | null;
+}
+
+/** A method that gets an id throws the noun's ..._NOT_FOUND where there is no such resource. */
+export interface ReconciliationPort {
+  listPolicies(page: PageRequest): Promise<Page<PolicyView>>;
+  /** Answers with the run of the first call where `requestId` is repeated. @throws RUN_ALREADY_ACTIVE, POLICY_NOT_FOUND */
+  start(start: StartRun, asker: Asker): Promise<Run>;
+  get(id: string): Promise<Run>;
+  /** The newest finished run of the timetable. @throws NO_SCHEDULED_RUN_YET */
+  latest(filter: { readonly policy: string | null; readonly level: Level | null }): Promise<Run>;
+  list(filter: RunFilter, page: PageRequest): Promise<Page<Run>>;
+  /**
+   * Every change after `since`, or from the present state (null), until the run has ended; states in between may be
+   * left out. Throws `signal.reason` when aborted.
+   */
+  watch(id: string, since: bigint | null, signal: AbortSignal): AsyncIterable<RunEvent>;
+  cancel(cancel: { readonly id: string; readonly reason: string; readonly requestId: string | null }, asker: Asker): Promise<Run>;
+}
+
+export interface DriftBatch {
+  /** At most 500. */
+  readonly items: readonly Drift[];
+  /** Where to go on after these. */
+  readonly position: PagePosition;
+}
+
+export interface DriftPort {
+  /** An empty `states` stands for open and acknowledged; the door has filled it in. */
+  list(filter: DriftFilter, page: PageRequest): Promise<Page<Drift>>;
+  /** Every drift selected, as of one moment, in batches; ends by itself. Throws `signal.reason` when aborted. */
+  stream(filter: DriftFilter, after: PagePosition | null, signal: AbortSignal): AsyncIterable<DriftBatch>;
+  get(id: string): Promise<{ readonly drift: Drift; readonly transitions: readonly DriftTransitionRecord[] }>;
+}
+
+export interface BookPort {
+  record(call: RecordCall, asker: Asker): Promise<RecordAnswer>;
+  stream(
+    header: Pick<RecordCall, 'book' | 'completeThrough' | 'requestId'>,
+    messages: AsyncIterable<StreamMessage>,
+    asker: Asker,
+  ): Promise<RecordAnswer & { readonly batches: number }>;
+  /** Reads `chunks` to their end, or as far as it takes to know. The import is committed or failed when it resolves. */
+  import(header: ImportHeader, chunks: AsyncIterable<Uint8Array>, asker: Asker, signal: AbortSignal): Promise<Import>;
+  getImport(id: string): Promise<Import>;
+  listRows(filter: BookRowFilter, page: PageRequest): Promise<Page<ListedBookRow>>;
+  listBalances(filter: BookBalanceFilter, page: PageRequest): Promise<Page<ListedBalance>>;
+}
+
+/** The ledger side, as stored. */
+export interface LedgerPort {
+  listEntries(filter: EntryFilter, page: PageRequest): Promise<Page<ListedEntry>>;
+  listBalances(filter: BalanceFilter, page: PageRequest): Promise<Page<ListedBalance>>;
+  listCoverage(filter: CoverageFilter, page: PageRequest): Promise<Page<CoverageRange>>;
+  /** `missingLedgers` counts those of all pages. */
+  listGaps(
+    filter: Pick<CoverageFilter, 'stream' | 'layer' | 'watch' | 'range'>,
+    page: PageRequest,
+  ): Promise<Page<Gap> & { readonly missingLedgers: number }>;
+}
+
+export interface HealthPort {
+  /** @throws STREAM_NOT_FOUND for a name that there isn't; null asks for all. */
+  status(stream: string | null): Promise<DeploymentStatus>;
+  /** Until aborted; throws `signal.reason` then, and SEQUENCE_EXPIRED where `since` is no longer kept. */
+  watch(watch: StatusWatch, signal: AbortSignal): AsyncIterable<StatusEvent>;
+  diagnostics(traceId: string): Promise<Diagnostics>;
+  listSchedules(page: PageRequest): Promise<Page<Schedule>>;
+  listDeadLetters(filter: { readonly job: string | null }, page: PageRequest): Promise<Page<DeadLetter>>;
+  listAudit(filter: AuditFilter, page: PageRequest): Promise<Page<AuditEntry>>;
+}
+
+export interface RpcPorts {
+  readonly reconciliations: ReconciliationPort;
+  readonly drifts: DriftPort;
+  readonly books: BookPort;
+  readonly ledger: LedgerPort;
+  readonly health: HealthPort;
+}
