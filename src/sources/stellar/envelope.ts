@@ -10,6 +10,8 @@ export interface Envelope {
   readonly sequence: bigint;
   readonly memo: SubAccount | null;
   readonly operations: readonly OperationWire[];
+  /** Whether it is a contract transaction, which pays for resources in advance. */
+  readonly isContractCall: boolean;
   /** Keys that a contract call may write; empty for a classic transaction. */
   readonly readWrite: readonly LedgerKeyWire[];
 }
@@ -32,7 +34,15 @@ export function readEnvelope(envelope: EnvelopeWire): Envelope {
     case 0: {
       const { tx } = envelope.v0;
       const source = { account: accountId(tx.sourceAccountEd25519), muxed: null };
-      return { feeSource: source, source, sequence: tx.seqNum, memo: memoOf(tx.memo), operations: tx.operations, readWrite: [] };
+      return {
+        feeSource: source,
+        source,
+        sequence: tx.seqNum,
+        memo: memoOf(tx.memo),
+        operations: tx.operations,
+        isContractCall: false,
+        readWrite: [],
+      };
     }
     case 2:
       return readV1(envelope.v1.tx);
@@ -84,6 +94,7 @@ function readV1(tx: TransactionWire): Envelope {
     sequence: tx.seqNum,
     memo: memoOf(tx.memo),
     operations: tx.operations,
+    isContractCall: tx.ext.v === 1,
     readWrite: tx.ext.v === 1 ? tx.ext.sorobanData.resources.footprint.readWrite : [],
   };
 }
