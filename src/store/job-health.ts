@@ -1,0 +1,210 @@
+// How each job is doing, over all replicas and restarts; and the jobs that were given up.
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { REASONS, TrueUpError } from '../core/errors.ts';
+import type { Reason } from '../core/errors.ts';
+import { pageOf } from '../core/page.ts';
+import type { Page, PageRequest } from '../core/page.ts';
+import { failureOf } from '../core/status.ts';
+import type { DeadLetter, Failure } from '../core/status.ts';
+import { sql, toDate, toDateOrNull } from './database.ts';
+
+/** Given up this often in a row, a job is degraded; one success makes it healthy again. */
+export const DEGRADED_AFTER_DEAD_LETTERS = 2;
+const MAX_PAYLOAD_BYTES = 64 * 1024;
+
+export interface JobHealth {
+  /** The schedule's name for a scheduled job, else the job's. */
+  readonly name: string;
+  readonly runs: number;
+  readonly succeeded: number;
+  readonly failed: number;
+  readonly deadLettered: number;
+  readonly lastStartedAt: Date | null;
+  readonly lastSuccessAt: Date | null;
+  readonly lastFailureAt: Date | null;
+  readonly lastError: Failure | null;
+  readonly lastDurationMs: number | null;
+  readonly meanDurationMs: number | null;
+  /** Null: it never ran. */
+  readonly health: 'healthy' | 'degraded' | null;
+}
+
+export async function recordJobStart(em: EntityManager, name: string): Promise<void> {
+  await sql(
+    em,
+    `insert into trueup.job_health (name, runs, last_started_at) values ($1, 1, clock_timestamp())
+     on conflict (name) do update set runs = job_health.runs + 1, last_started_at = excluded.last_started_at`,
+    [name],
+  );
+}
+
+export async function recordJobSuccess(em: EntityManager, name: string, durationMs: number): Promise<void> {
+  await sql(
+    em,
+    `update trueup.job_health
+     set succeeded = succeeded + 1, consecutive_dead_letters = 0, last_success_at = clock_timestamp(),
+         last_duration_ms = $2, total_duration_ms = total_duration_ms + $2
+     where name = $1`,
+    [name, Math.round(durationMs)],
+  );
+}
+
+export async function recordJobFailure(em: EntityManager, name: string, durationMs: number, error: unknown): Promise<void> {
+  const failure = failureOf(error, null);
+  await sql(
+    em,
+    `update trueup.job_health
+     set failed = failed + 1, last_failure_at = clock_timestamp(), last_error = $3, last_error_reason = $4, last_error_fix = $5,
+         last_duration_ms = $2, total_duration_ms = total_duration_ms + $2
+     where name = $1`,
+    [name, Math.round(durationMs), failure.message, failure.reason, failure.fix],
+  );
+}
+
+export interface GivenUpJob {
+  /** The job's own id, by which it is recorded once however often this is called. */
+  readonly id: string;
+  readonly job: string;
+  readonly healthName: string;
+  readonly resourceId: string | null;
+  readonly payload: unknown;
+  readonly attempts: number;
+  readonly failure: Pick<Failure, 'reason' | 'message' | 'fix'>;
+  readonly sentAt: Date;
+}
+
+/** Records a job that was given up, and its job's health, in one transaction. @returns false when it was recorded before */
+export async function recordDeadLetter(em: EntityManager, given: GivenUpJob): Promise<boolean> {
+  return em.transactional(async (tx) => {
+    const { reason, message, fix } = given.failure;
+    const inserted = await sql(
+      tx,
+      `insert into trueup.dead_letters (id, job, payload, attempts, error, reason, fix, resource_id, sent_at)
+       values ($1, $2, $3::jsonb, $4, $5, $6, $7, $8, $9) on conflict (id) do nothing returning id`,
+      [given.id, given.job, payloadJson(given.payload), given.attempts, message, reason, fix, given.resourceId, given.sentAt],
+    );
+    if (inserted.length === 0) return false;
+    await sql(
+      tx,
+      `insert into trueup.job_health (name, dead_lettered, consecutive_dead_letters, last_failure_at, last_error, last_error_reason, last_error_fix)
+       values ($1, 1, 1, clock_timestamp(), $2, $3, $4)
+       on conflict (name) do update
+       set dead_lettered = job_health.dead_lettered + 1, consecutive_dead_letters = job_health.consecutive_dead_letters + 1,
+           last_failure_at = excluded.last_failure_at, last_error = excluded.last_error,
+           last_error_reason = excluded.last_error_reason, last_error_fix = excluded.last_error_fix`,
+      [given.healthName, message, reason, fix],
+    );
+    return true;
+  });
+}
+
+/** Every job that ever ran, by name: what `job_health_status` and `job_dead_letter_count` are read from. */
+export async function listJobHealth(em: EntityManager): Promise<JobHealth[]> {
+  return (await sql<JobHealthRecord>(em, 'select * from trueup.job_health order by name')).map(toJobHealth);
+}
+
+/** Newest first. */
+export async function listDeadLetters(em: EntityManager, page: PageRequest, filter: { job?: string } = {}): Promise<Page<DeadLetter>> {
+  const after = page.after === null ? null : readPosition(page.after);
+  const rows = await sql<DeadLetterRecord>(
+    em,
+    `select id, job, payload::text as payload, attempts, error, reason, fix, resource_id, sent_at, created_at from trueup.dead_letters
+     where ($1::timestamptz is null or (created_at, id) < ($1::timestamptz, $2::uuid)) and ($3::text is null or job = $3)
+     order by created_at desc, id desc limit $4`,
+    [after?.at ?? null, after?.id ?? null, filter.job ?? null, page.size + 1],
+  );
+  const positions = new Map(rows.map((row) => [row.id, { at: row.created_at, id: row.id }]));
+  return pageOf(rows.map(toDeadLetter), page.size, (last) => positions.get(last.id) ?? {});
+}
+
+export async function countDeadLetters(em: EntityManager): Promise<number> {
+  const [row] = await sql<{ n: string }>(em, 'select count(*) as n from trueup.dead_letters');
+  return Number(row?.n ?? 0);
+}
+
+/** Columns of job_health as `sql()` gives them. */
+export interface JobHealthRecord {
+  readonly name: string;
+  readonly runs: string;
+  readonly succeeded: string;
+  readonly failed: string;
+  readonly dead_lettered: string;
+  readonly consecutive_dead_letters: number;
+  readonly last_started_at: string | null;
+  readonly last_success_at: string | null;
+  readonly last_failure_at: string | null;
+  readonly last_error: string | null;
+  readonly last_error_reason: string | null;
+  readonly last_error_fix: string | null;
+  readonly last_duration_ms: string | null;
+  readonly total_duration_ms: string;
+}
+
+export function toJobHealth(row: JobHealthRecord): JobHealth {
+  const runs = Number(row.runs);
+  const finished = Number(row.succeeded) + Number(row.failed);
+  const lastFailureAt = toDateOrNull(row.last_failure_at);
+  return {
+    name: row.name,
+    runs,
+    succeeded: Number(row.succeeded),
+    failed: Number(row.failed),
+    deadLettered: Number(row.dead_lettered),
+    lastStartedAt: toDateOrNull(row.last_started_at),
+    lastSuccessAt: toDateOrNull(row.last_success_at),
+    lastFailureAt,
+    lastError: row.last_error === null ? null : toFailure(row.last_error_reason, row.last_error, row.last_error_fix, lastFailureAt),
+    lastDurationMs: row.last_duration_ms === null ? null : Number(row.last_duration_ms),
+    meanDurationMs: finished === 0 ? null : Math.round(Number(row.total_duration_ms) / finished),
+    health: row.consecutive_dead_letters >= DEGRADED_AFTER_DEAD_LETTERS ? 'degraded' : runs === 0 && row.consecutive_dead_letters === 0 ? null : 'healthy',
+  };
+}
+
+interface DeadLetterRecord {
+  readonly id: string;
+  readonly job: string;
+  readonly payload: string;
+  readonly attempts: number;
+  readonly error: string;
+  readonly reason: string;
+  readonly fix: string;
+  readonly resource_id: string | null;
+  readonly sent_at: string;
+  readonly created_at: string;
+}
+
+function toDeadLetter(row: DeadLetterRecord): DeadLetter {
+  const deadAt = toDate(row.created_at);
+  return {
+    id: row.id,
+    job: row.job,
+    resourceId: row.resource_id,
+    attempts: row.attempts,
+    lastError: toFailure(row.reason, row.error, row.fix, deadAt),
+    createdAt: toDate(row.sent_at),
+    deadAt,
+    payloadJson: row.payload,
+  };
+}
+
+function toFailure(reason: string | null, message: string, fix: string | null, at: Date | null): Failure {
+  const known = readReason(reason);
+  return { reason: known, message, fix: fix ?? '', retryable: REASONS[known].retryable, at };
+}
+
+/** A row may come from a version that knew more reasons. */
+export function readReason(reason: unknown): Reason {
+  return typeof reason === 'string' && Object.hasOwn(REASONS, reason) ? (reason as Reason) : 'INTERNAL';
+}
+
+function payloadJson(payload: unknown): string {
+  const text = JSON.stringify(payload ?? null);
+  const bytes = Buffer.byteLength(text);
+  return bytes <= MAX_PAYLOAD_BYTES ? text : JSON.stringify({ omitted_bytes: bytes });
+}
+
+function readPosition(position: Readonly<Record<string, unknown>>): { at: string; id: string } {
+  const { at, id } = position;
+  if (typeof at === 'string' && typeof id === 'string' && /^[0-9a-f-]{36}$/.test(id) && !Number.isNaN(Date.parse(at))) return { at, id };
+  throw new TrueUpError('INVALID_PAGE_TOKEN', 'this page token is not one of this list; start again without one');
+}
