@@ -2,7 +2,7 @@
 import { gunzip } from 'node:zlib';
 import { promisify } from 'node:util';
 
-import { isTrueUpError, messageOf, TrueUpError } from '../core/errors.ts';
+import { messageOf, TrueUpError } from '../core/errors.ts';
 import type { LedgerRange, LedgerRecord } from '../core/ledger.ts';
 import { watchPredicate } from '../core/watch.ts';
 import type { HttpClient } from './http/types.ts';
@@ -10,7 +10,7 @@ import type { Source, SourceTip } from './source.ts';
 import { openCheckpoint, readCheckpointHeaders, type Checkpoint, type Network } from './stellar/checkpoint.ts';
 import { openFileStore, type FileStore, type StoredFile } from './stellar/file-store.ts';
 import { verifyChain, type VerifiedHeader } from './stellar/header.ts';
-import { boundedCache, checkSpan, plainHeader } from './stellar/reading.ts';
+import { boundedCache, checkSpan, insideRequest, plainHeader } from './stellar/reading.ts';
 import { networkIdOf } from './stellar/tx-set.ts';
 import { corrupt } from './stellar/wire.ts';
 
@@ -190,14 +190,6 @@ async function decompress(bytes: Buffer, path: string, range: LedgerRange): Prom
   }
 }
 
-/** A bad checkpoint may reach beyond what was asked for; the caller hears of its own ledgers only. */
-function insideRequest(error: unknown, request: LedgerRange): unknown {
-  if (!isTrueUpError(error) || error.details.range === undefined) return error;
-  const { from, to } = error.details.range;
-  const range = { from: Math.max(from, request.from), to: Math.min(to, request.to) };
-  return new TrueUpError(error.reason, error.message, { ...error.details, range, cause: error.cause });
-}
-
 interface ArchiveState {
   readonly currentLedger: number;
   readonly networkPassphrase: string | undefined;
@@ -205,8 +197,12 @@ interface ArchiveState {
 
 /** The published state; a folder without one (a partial copy) has its newest history file instead. */
 async function readState(store: FileStore, signal: AbortSignal): Promise<ArchiveState> {
-  const path = (await store.get(WELL_KNOWN, maxStateBytes, signal)) === undefined ? await newestHistory(store) : WELL_KNOWN;
-  const file = path === undefined ? undefined : await store.get(path, maxStateBytes, signal);
+  let path: string | undefined = WELL_KNOWN;
+  let file = await store.get(path, maxStateBytes, signal);
+  if (file === undefined) {
+    path = await newestHistory(store);
+    if (path !== undefined) file = await store.get(path, maxStateBytes, signal);
+  }
   if (path === undefined || file === undefined) {
     throw new TrueUpError('SOURCE_UNAVAILABLE', `the archive has neither ${WELL_KNOWN} nor a history file`, {
       fix: `Set ${VARIABLE} to the folder that holds ${WELL_KNOWN}.`,

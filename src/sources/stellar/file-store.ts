@@ -17,8 +17,13 @@ export interface FileStore {
   readonly label: string;
   /** The file, or undefined where there is none. @throws TrueUpError for any other failure. */
   get(path: string, maxBytes: number, signal: AbortSignal): Promise<StoredFile | undefined>;
-  /** Names in a folder, or undefined where it can't be listed (a web host) or doesn't exist. */
+  /** All names in a folder, or undefined where it can't be listed (a web host) or doesn't exist. */
   list(path: string): Promise<readonly string[] | undefined>;
+  /**
+   * The first `count` names in a folder ('' is the root) in byte order, folders without their slash; of a web host by the
+   * listing that S3 and Google Cloud Storage share. Undefined where there is no such folder or listing isn't allowed.
+   */
+  first(path: string, count: number, signal: AbortSignal): Promise<readonly string[] | undefined>;
 }
 
 /**
@@ -41,6 +46,14 @@ export function openFileStore(url: string, http: Pick<HttpClient, 'getBytes'> | 
 }
 
 function folderStore(root: string): FileStore {
+  const list: FileStore['list'] = async (path) => {
+    try {
+      return await readdir(join(root, path));
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw unreadable(path, error);
+    }
+  };
   return {
     label: `file/${basename(root)}`,
     async get(path, maxBytes, signal) {
@@ -54,14 +67,8 @@ function folderStore(root: string): FileStore {
         return missingOr(error, signal, path);
       }
     },
-    async list(path) {
-      try {
-        return await readdir(join(root, path));
-      } catch (error) {
-        if (isMissing(error)) return undefined;
-        throw unreadable(path, error);
-      }
-    },
+    list,
+    first: async (path, count) => (await list(path))?.toSorted().slice(0, count),
   };
 }
 
@@ -78,7 +85,34 @@ function webStore(root: URL, http: Pick<HttpClient, 'getBytes'>): FileStore {
       return { bytes: Buffer.from(body.buffer, body.byteOffset, body.byteLength), bytesRead: answer.bytesRead };
     },
     list: () => Promise.resolve(undefined),
+    async first(path, count, signal) {
+      const { bucket, prefix } = bucketOf(root, path);
+      bucket.searchParams.set('list-type', '2');
+      bucket.searchParams.set('delimiter', '/');
+      bucket.searchParams.set('prefix', prefix);
+      bucket.searchParams.set('max-keys', String(count));
+      const answer = await http.getBytes(bucket, { signal, maxBytes: maxListingBytes, accept: [400, 403, 404, 405], what: 'the listing' });
+      if (answer.status !== 200) return undefined;
+      const xml = Buffer.from(answer.body).toString('utf8');
+      const names = [...xml.matchAll(/<(?:Key|Prefix)>([^<]*)<\//g)]
+        .map((match) => match[1]!)
+        .filter((key) => key.startsWith(prefix) && key.length > prefix.length)
+        .map((key) => key.slice(prefix.length).replace(/\/$/, ''));
+      return names.toSorted();
+    },
   };
+}
+
+const maxListingBytes = 1024 * 1024;
+
+/** Where a bucket's listing is asked for: most name the bucket in the host, some in the path's first part. */
+function bucketOf(root: URL, path: string): { bucket: URL; prefix: string } {
+  const full = decodeURIComponent(root.pathname.slice(1)) + (path === '' ? '' : `${path}/`);
+  const bucket = new URL('/', root);
+  if (root.hostname !== 'storage.googleapis.com' && !/^s3[.-]/.test(root.hostname)) return { bucket, prefix: full };
+  const slash = full.indexOf('/') + 1;
+  bucket.pathname = full.slice(0, slash);
+  return { bucket, prefix: full.slice(slash) };
 }
 
 function missingOr(error: unknown, signal: AbortSignal, path: string): undefined {

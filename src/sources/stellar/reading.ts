@@ -1,5 +1,5 @@
 // Small things that every file-shaped Stellar source does alike.
-import { TrueUpError } from '../../core/errors.ts';
+import { isTrueUpError, TrueUpError } from '../../core/errors.ts';
 import type { LedgerHeader, LedgerRange } from '../../core/ledger.ts';
 
 /** @throws TrueUpError INVALID_REQUEST for an empty range, one before ledger 1 or one too long. */
@@ -12,6 +12,14 @@ export function checkSpan(range: LedgerRange, maxSpanLedgers: number): void {
 /** Only what a header is known by; sources hold more about theirs. */
 export function plainHeader({ sequence, hash, prevHash, closeTime }: LedgerHeader): LedgerHeader {
   return { sequence, hash, prevHash, closeTime };
+}
+
+/** A bad file may reach beyond what was asked for; the caller hears of its own ledgers only. */
+export function insideRequest(error: unknown, request: LedgerRange): unknown {
+  if (!isTrueUpError(error) || error.details.range === undefined) return error;
+  const { from, to } = error.details.range;
+  const range = { from: Math.max(from, request.from), to: Math.min(to, request.to) };
+  return new TrueUpError(error.reason, error.message, { ...error.details, range, cause: error.cause });
 }
 
 export interface BoundedCache<T> {
