@@ -1,6 +1,6 @@
 // One database server for the whole run, with one migrated database from which every test file clones its own.
 // TEST_DATABASE_URL names another server (its user must be allowed to create databases), to test other versions.
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
@@ -18,6 +18,7 @@ declare module 'vitest' {
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  await sweep();
   const outside = process.env['TEST_DATABASE_URL'];
   const dataDir = outside === undefined ? await mkdtemp(join(tmpdir(), 'trueup-test-')) : undefined;
   // Tests prove our transactions, not the disk: only the tests of the embedded server itself run with fsync.
@@ -48,4 +49,22 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide('adminUrl', adminUrl);
   project.provide('templateDatabase', templateDatabase);
   return teardown;
+}
+
+const FOLDERS = /^trueup-(test|embedded)-/;
+const ABANDONED_AFTER_MS = 3_600_000;
+
+/** A run that was killed leaves its server running: end those whose folder nobody holds any more. */
+async function sweep(): Promise<void> {
+  for (const name of await readdir(tmpdir())) {
+    const folder = join(tmpdir(), name);
+    if (!FOLDERS.test(name) || Date.now() - (await stat(folder)).mtimeMs < ABANDONED_AFTER_MS) continue;
+    try {
+      const dataDir = name.startsWith('trueup-test-') ? folder : join(folder, 'data');
+      if (await stat(join(dataDir, 'postgres', 'postmaster.pid')).then(() => true, () => false)) await (await startEmbedded({ dataDir })).close();
+      await rm(folder, { recursive: true, force: true });
+    } catch {
+      // In use by a run that takes long, or not ours.
+    }
+  }
 }
