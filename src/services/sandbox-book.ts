@@ -3,11 +3,14 @@ import type { BookBalance, BookRowInput } from '../core/book.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import { makeWatch } from '../core/watch.ts';
 import { createSandboxSource, type SandboxOptions, type SandboxSource } from '../sources/sandbox.ts';
+import { findBook } from '../store/books.ts';
+import type { Database } from '../store/database.ts';
+import { recordEntries } from './book.ts';
 import { bookRowsOf, findPlants, type Plant } from './sandbox-rows.ts';
 
 export const SANDBOX_BOOK = 'default';
-/** How often the keeper wants to be called. */
-export const sandboxBookIntervalMs = 1_000;
+/** How often the keeper wants to be called. Every call leaves a row in the audit log, so not with every ledger. */
+export const sandboxBookIntervalMs = 5_000;
 /** The row that is missing in the book is written this long after the keeper began to work. */
 export const missingRowRepairMs = 60_000;
 /** Rows of one call to `record`, about: one ledger's rows are never split. */
@@ -28,6 +31,17 @@ export interface SandboxBookWriter {
     readonly balances: readonly BookBalance[];
     readonly completeThrough: Date | null;
   }): Promise<void>;
+}
+
+/** The writer to use: the book's own service, so that the keeper's rows are audited and revised like anybody's. */
+export function createSandboxBookWriter(db: Database): SandboxBookWriter {
+  const keeper = { actor: 'sandbox-book-keeper', role: 'operate', traceId: null };
+  return {
+    completeThrough: async () => (await findBook(db.em(), SANDBOX_BOOK))?.completeThrough ?? null,
+    async record(write) {
+      await recordEntries({ db }, { ...write, book: SANDBOX_BOOK, requestId: null }, keeper);
+    },
+  };
 }
 
 export interface SandboxBookOptions {
