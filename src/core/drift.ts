@@ -1,5 +1,4 @@
 // A drift: one difference between the two sides, with one identity through all runs.
-import type { EntryStatus } from './entry.ts';
 import type { LedgerRange } from './ledger.ts';
 import type { Level } from './policy.ts';
 
@@ -56,7 +55,8 @@ export interface DriftSide {
   /** Signed minor units: the leg's, the legs' sum, or the balance. */
   readonly amount: bigint | null;
   readonly kind: string | null;
-  readonly status: EntryStatus | null;
+  /** The ledger's status, or the book's own word. */
+  readonly status: string | null;
   readonly counterparty: string | null;
   readonly subAccount: string | null;
   readonly at: Date | null;

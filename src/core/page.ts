@@ -26,8 +26,12 @@ export const EMPTY_PAGE: Page<never> = { items: [], next: null };
 /**
  * Makes a page of rows that were read with a limit of `size + 1`: the extra row only says that there is more.
  */
-export function pageOf<T>(rows: readonly T[], size: number, position: (last: T) => PagePosition): Page<T> {
-  if (rows.length <= size) return { items: rows, next: null };
-  const items = rows.slice(0, size);
-  return { items, next: position(items[size - 1]!) };
+export function pageOf<Row, T = Row>(
+  rows: readonly Row[],
+  size: number,
+  position: (last: Row) => PagePosition,
+  convert: (row: Row) => T = (row) => row as unknown as T,
+): Page<T> {
+  const shown = rows.slice(0, size);
+  return { items: shown.map(convert), next: rows.length > size ? position(shown[size - 1]!) : null };
 }

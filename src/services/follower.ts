@@ -96,11 +96,12 @@ async function follow(options: FollowerOptions, lease: Lease, signal: AbortSigna
         await noteTip(options, stream, row, tip);
         continue;
       }
-      const batch = await readOrSetApart(options, lease, target, stream, row, range, tip, pipeline);
-      if (batch !== null) await store(options, lease, target, stream, row, batch);
+      const askedMs = performance.now();
+      const batch = await readOrSetApart(options, lease, target, stream, range, tip, pipeline);
+      if (batch !== null) await store(options, lease, target, stream, row, batch, performance.now() - askedMs);
       row = await mustReadFollower(options, stream);
       progressed();
-      events.checkpoint({ stream: stream.name, nextLedger: row.nextLedger, tip: Math.max(tip.sequence, row.tipLedger ?? 0) });
+      events.tipSeen({ stream: stream.name, tip: Math.max(tip.sequence, row.tipLedger ?? 0), checkpoint: row.nextLedger - 1 });
     }
   } catch (error) {
     if (!signal.aborted && !isTrueUpError(error, 'LEASE_LOST')) await noteFailure(options, stream, error);
@@ -125,6 +126,7 @@ async function store(
   stream: Stream,
   row: FollowerRow,
   batch: LedgerBatch,
+  readMs: number,
 ): Promise<void> {
   checkBatch(batch, batch.range, row.lastHash);
   const startedMs = performance.now();
@@ -142,11 +144,14 @@ async function store(
   options.events.chunkCommitted({
     stream: stream.name,
     range: batch.range,
+    writer: 'follower',
+    source: options.source.id,
     entries: committed.insertedEntries,
     newLedgers: committed.newLedgers,
     bytesRead: batch.bytesRead,
+    readMs,
     decodeMs: batch.decodeMs,
-    writeMs: performance.now() - startedMs,
+    commitMs: performance.now() - startedMs,
   });
 }
 
@@ -159,7 +164,6 @@ async function readOrSetApart(
   lease: Lease,
   target: CoverageTarget,
   stream: Stream,
-  row: FollowerRow,
   range: LedgerRange,
   tip: SourceTip,
   pipeline: ReadPipeline,
@@ -181,7 +185,7 @@ async function readOrSetApart(
         wanted = { from: wanted.from, to: wanted.from + Math.ceil((wanted.to - wanted.from) / 2) };
         attempt = 1;
       } else {
-        await setApart(options, lease, target, stream, row, bad, error);
+        await setApart(options, lease, target, stream, bad, error);
         return null;
       }
     }
@@ -200,7 +204,6 @@ async function setApart(
   lease: Lease,
   target: CoverageTarget,
   stream: Stream,
-  row: FollowerRow,
   range: LedgerRange,
   error: TrueUpError,
 ): Promise<void> {
@@ -215,7 +218,9 @@ async function setApart(
     await advanceFollower(em, stream.id, { nextLedger: range.to, last: null, newLedgers: 0, watchSetId: target.watchSetId });
     await assertLease(em, lease.name, lease.token, lease.ttlMs);
   });
-  options.events.rangeSetApart({ stream: stream.name, range, state, reason: error.reason, message: error.message, from: row.nextLedger });
+  for (const layer of options.source.layers) {
+    options.events.rangeQuarantined({ stream: stream.name, layer, range, state, reason: error.reason, message: error.message });
+  }
 }
 
 /** Reads ahead of the writer, so that reading, decoding and writing overlap. Ranges are asked for in order. */
@@ -290,7 +295,7 @@ function keepLease(options: FollowerOptions, lease: Lease, term: AbortController
     renewLease(options.db.em(), lease.name, lease.token, lease.ttlMs).then(
       (held) => {
         if (held) return;
-        options.events.leaseLost({ lease: lease.name });
+        options.events.leaseLost({ lease: lease.name, kind: 'follower' });
         term.abort(new TrueUpError('LEASE_LOST', `another process follows now (${lease.name})`));
       },
       // A database that doesn't answer can't be asked whether the lease is ours; every write asks again inside its transaction.

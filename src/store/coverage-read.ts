@@ -4,7 +4,7 @@ import { intersect, unite, type CoverageState } from '../core/coverage.ts';
 import type { Layer } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import { LAYER_CODES } from './entries.ts';
-import { query } from './sql.ts';
+import { sql } from './database.ts';
 
 /** Islands of one watch set are few; a history with more holes than this is asked for in parts. */
 const MAX_ISLANDS = 10_000;
@@ -25,14 +25,14 @@ export async function coverageOf(
   layer: Layer,
   accounts: readonly string[] | null,
 ): Promise<CoverageOfScope> {
-  const sets = await query<{ id: number; everything: boolean; members: string[] }>(
+  const sets = await sql<{ id: number; everything: boolean; members: string[] }>(
     em,
     `select id, everything, case when $2::text[] is null then '{}' else array(
        select member from unnest(members) as member where member = any($2)) end as members
      from trueup.watch_sets where stream_id = $1`,
     [streamId, accounts],
   );
-  const islands = await query<{ watch_set_id: number; from_ledger: number; to_ledger: number; state: CoverageState }>(
+  const islands = await sql<{ watch_set_id: number; from_ledger: number; to_ledger: number; state: CoverageState }>(
     em,
     `select watch_set_id, from_ledger, to_ledger, state from trueup.coverage_islands
      where stream_id = $1 and layer = $2 order by watch_set_id, from_ledger limit ${MAX_ISLANDS}`,
@@ -75,7 +75,7 @@ export async function unreadableRanges(
   streamId: number,
   limit: number,
 ): Promise<{ range: LedgerRange; state: CoverageState; reason: string | null; detail: string | null }[]> {
-  const rows = await query<{
+  const rows = await sql<{
     from_ledger: number;
     to_ledger: number;
     state: CoverageState;

@@ -16,7 +16,7 @@ import { TrueUpError } from '../core/errors.ts';
 import { CHUNK_LEDGERS, type CoverageProof, type LedgerBatch, type LedgerRange, type LedgerRecord } from '../core/ledger.ts';
 import type { Watch } from '../core/watch.ts';
 import { entriesOfRange, insertEntries, LAYER_CODES, type EntryToStore } from './entries.ts';
-import { execute, query } from './sql.ts';
+import { sqlCount, sql } from './database.ts';
 
 export interface CoverageTarget {
   readonly streamId: number;
@@ -26,7 +26,7 @@ export interface CoverageTarget {
 }
 
 export interface CommittedBatch {
-  readonly insertedEntries: number;
+  readonly insertedEntries: Readonly<Partial<Record<Layer, number>>>;
   /** Ledgers whose coverage is new; those read again and found equal aren't counted. */
   readonly newLedgers: number;
 }
@@ -37,7 +37,7 @@ export interface CommittedBatch {
  * @throws TrueUpError ENTRY_CONFLICT where a stored ledger has other content: that is an incident, so nothing is written.
  */
 export async function commitBatch(em: EntityManager, target: CoverageTarget, batch: LedgerBatch): Promise<CommittedBatch> {
-  let insertedEntries = 0;
+  const insertedEntries: Partial<Record<Layer, number>> = {};
   for (const layer of batch.layers) {
     const done = (await chunksOf(em, target, layer, batch.range)).filter((chunk) => chunk.state === 'done');
     for (const range of overlaps(batch.range, done)) await compareStored(em, target, layer, range, batch);
@@ -48,7 +48,7 @@ export async function commitBatch(em: EntityManager, target: CoverageTarget, bat
       // Another watch of this stream has stored some of them; they must be the same rows.
       for (const range of fresh) await compareStored(em, target, layer, range, batch);
     }
-    insertedEntries += inserted;
+    insertedEntries[layer] = inserted;
   }
   await markUnderived(em, target.streamId, batch.records);
   // The rows are the long part and touch nobody else's; only the coverage itself is written one transaction at a time.
@@ -118,7 +118,7 @@ interface Chunk extends Island {
 
 /** Coverage of one stream is written by one transaction at a time, as neighbours merge. */
 async function lockCoverage(em: EntityManager, streamId: number): Promise<void> {
-  await execute(em, `select pg_advisory_xact_lock(hashtext('trueup.coverage'), $1)`, [streamId]);
+  await sqlCount(em, `select pg_advisory_xact_lock(hashtext('trueup.coverage'), $1)`, [streamId]);
 }
 
 function doneChunk(target: CoverageTarget, layer: Layer, range: LedgerRange, batch: LedgerBatch): Chunk {
@@ -168,14 +168,14 @@ async function writeChunks(
   }
   const key = [target.streamId, LAYER_CODES[layer], target.watchSetId];
   if (gone.length > 0) {
-    await execute(
+    await sqlCount(
       em,
       `delete from trueup.coverage_chunks
        where stream_id = $1 and layer = $2 and watch_set_id = $3 and from_ledger = any($4::int[])`,
       [...key, gone],
     );
   }
-  await execute(em, INSERT_CHUNKS_SQL, [
+  await sqlCount(em, INSERT_CHUNKS_SQL, [
     ...key,
     chunks.map((chunk) => chunk.from),
     chunks.map((chunk) => chunk.to),
@@ -236,7 +236,7 @@ async function paintIslands(
   state: CoverageState,
 ): Promise<void> {
   const key = [target.streamId, LAYER_CODES[layer], target.watchSetId];
-  const rows = await query<{ from_ledger: number; to_ledger: number; state: CoverageState }>(
+  const rows = await sql<{ from_ledger: number; to_ledger: number; state: CoverageState }>(
     em,
     `delete from trueup.coverage_islands
      where stream_id = $1 and layer = $2 and watch_set_id = $3 and from_ledger <= $5 and to_ledger >= $4
@@ -248,7 +248,7 @@ async function paintIslands(
     range,
     state,
   );
-  await execute(
+  await sqlCount(
     em,
     `insert into trueup.coverage_islands (stream_id, layer, watch_set_id, from_ledger, to_ledger, state)
      select $1, $2, $3, * from unnest($4::int[], $5::int[], $6::text[])`,
@@ -288,7 +288,7 @@ async function markUnderived(em: EntityManager, streamId: number, records: reado
   }
   if (first.size === 0) return;
   const touches = [...first.values()];
-  await execute(
+  await sqlCount(
     em,
     `insert into trueup.underived_accounts (stream_id, account, reason, first_ledger)
      select $1, * from unnest($2::text[], $3::text[], $4::int[])
@@ -300,7 +300,7 @@ async function markUnderived(em: EntityManager, streamId: number, records: reado
 }
 
 async function chunksOf(em: EntityManager, target: CoverageTarget, layer: Layer, range: LedgerRange): Promise<Chunk[]> {
-  const rows = await query<{
+  const rows = await sql<{
     from_ledger: number;
     to_ledger: number;
     state: CoverageState;

@@ -120,6 +120,11 @@ export function toDateOrNull(value: unknown): Date | null {
   return value === null || value === undefined ? null : toDate(value);
 }
 
+/** For an optional `= any($n)` filter: an absent or empty list selects everything. */
+export function listOrNull<T>(values: readonly T[] | undefined): readonly T[] | null {
+  return values !== undefined && values.length > 0 ? values : null;
+}
+
 function databaseNameOf(url: string): string {
   const name = URL.canParse(url) ? decodeURIComponent(new URL(url).pathname.slice(1)) : '';
   if (!/^postgres(ql)?:/.test(url) || name === '') {

@@ -2,7 +2,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { type Entry, type Layer } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
-import { query } from './sql.ts';
+import { sql } from './database.ts';
 
 /**
  * One array a column, 5,000 rows a statement: 125 k rows/s against 33 k through the unit of work and 74 k by a
@@ -58,7 +58,7 @@ async function insertSlice(
     columns[14]![i] = entry.subAccountType;
     columns[15]![i] = closeTime;
   });
-  const result = await query<{ inserted: string }>(em, INSERT_SQL, [streamId, sourceId, ...columns]);
+  const result = await sql<{ inserted: string }>(em, INSERT_SQL, [streamId, sourceId, ...columns]);
   return Number(result[0]!.inserted);
 }
 
@@ -130,7 +130,7 @@ export async function entriesOfRange(
   range: LedgerRange,
   members: readonly string[] | null,
 ): Promise<Entry[]> {
-  const rows = await query<EntryRow>(
+  const rows = await sql<EntryRow>(
     em,
     `select ${ENTRY_COLUMNS} from trueup.entries
      where stream_id = $1 and layer = $2 and ledger >= $3 and ledger < $4 and ($5::text[] is null or account = any($5))`,

@@ -2,7 +2,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { LedgerHeader } from '../core/ledger.ts';
 import { watchFingerprint, type Watch } from '../core/watch.ts';
-import { execute, query, toDate, toDateOrNull } from './sql.ts';
+import { sqlCount, sql, toDate, toDateOrNull } from './database.ts';
 
 export interface Stream {
   readonly id: number;
@@ -46,13 +46,13 @@ interface StreamRow {
 
 /** Every stream that isn't retired, oldest first; a deployment has one, and an older epoch's after a reset. */
 export async function listStreams(em: EntityManager): Promise<Stream[]> {
-  const rows = await query<StreamRow>(em, `select * from trueup.streams where state <> 'retired' order by id`);
+  const rows = await sql<StreamRow>(em, `select * from trueup.streams where state <> 'retired' order by id`);
   return rows.map(toStream);
 }
 
 /** The network's newest epoch; null before anything was read of it. */
 export async function currentStream(em: EntityManager, networkPassphrase: string): Promise<Stream | null> {
-  const rows = await query<StreamRow>(
+  const rows = await sql<StreamRow>(
     em,
     `select * from trueup.streams where network_passphrase = $1 and state <> 'retired' order by id desc limit 1`,
     [networkPassphrase],
@@ -71,7 +71,7 @@ export interface StreamToOpen {
 /** Opens a stream with its follower at the start; inside the caller's transaction. */
 export async function openStream(em: EntityManager, stream: StreamToOpen): Promise<Stream> {
   const name = `${streamLabel(stream.networkPassphrase)}-${stream.anchor.hash.slice(0, 8)}`;
-  const rows = await query<StreamRow>(
+  const rows = await sql<StreamRow>(
     em,
     `insert into trueup.streams (name, network_passphrase, anchor_ledger, epoch, sandbox) values ($1, $2, $3, $4, $5)
      returning *`,
@@ -79,7 +79,7 @@ export async function openStream(em: EntityManager, stream: StreamToOpen): Promi
   );
   const opened = toStream(rows[0]!);
   const watchSetId = await stream.watchSet(opened.id);
-  await execute(
+  await sqlCount(
     em,
     `insert into trueup.followers (stream_id, watch_set_id, start_ledger, next_ledger) values ($1, $2, $3, $3)`,
     [opened.id, watchSetId, stream.startLedger],
@@ -88,13 +88,13 @@ export async function openStream(em: EntityManager, stream: StreamToOpen): Promi
 }
 
 export async function setStreamState(em: EntityManager, streamId: number, state: Stream['state']): Promise<void> {
-  await execute(em, `update trueup.streams set state = $2 where id = $1 and state <> $2`, [streamId, state]);
+  await sqlCount(em, `update trueup.streams set state = $2 where id = $1 and state <> $2`, [streamId, state]);
 }
 
 /** The id of a watch within a stream, made when it is new. */
 export async function ensureWatchSet(em: EntityManager, streamId: number, watch: Watch): Promise<number> {
   const params = [streamId, watch.everything, [...watch.accounts, ...watch.contracts], watchFingerprint(watch)];
-  const rows = await query<{ id: number }>(
+  const rows = await sql<{ id: number }>(
     em,
     `insert into trueup.watch_sets (stream_id, everything, members, fingerprint) values ($1, $2, $3::text[], $4)
      on conflict (stream_id, fingerprint) do update set fingerprint = excluded.fingerprint
@@ -106,9 +106,9 @@ export async function ensureWatchSet(em: EntityManager, streamId: number, watch:
 
 /** The id under which entries name the source that they were read from. */
 export async function ensureSource(em: EntityManager, label: string): Promise<number> {
-  const found = await query<{ id: number }>(em, `select id from trueup.sources where label = $1`, [label]);
+  const found = await sql<{ id: number }>(em, `select id from trueup.sources where label = $1`, [label]);
   if (found[0]) return found[0].id;
-  const rows = await query<{ id: number }>(
+  const rows = await sql<{ id: number }>(
     em,
     `insert into trueup.sources (label) values ($1) on conflict (label) do update set label = excluded.label returning id`,
     [label],
@@ -117,7 +117,7 @@ export async function ensureSource(em: EntityManager, label: string): Promise<nu
 }
 
 export async function readFollower(em: EntityManager, streamId: number): Promise<FollowerRow | null> {
-  const rows = await query<{
+  const rows = await sql<{
     stream_id: number;
     watch_set_id: number;
     start_ledger: number;
@@ -163,7 +163,7 @@ export interface Advance {
 
 /** Moves the checkpoint; part of the transaction that writes the rows. */
 export async function advanceFollower(em: EntityManager, streamId: number, advance: Advance): Promise<void> {
-  await execute(
+  await sqlCount(
     em,
     `update trueup.followers set next_ledger = $2, last_hash = $3,
        last_closed_at = coalesce(to_timestamp($4::bigint), last_closed_at),
@@ -186,7 +186,7 @@ export async function saveTip(
   streamId: number,
   tip: { readonly sequence: number; readonly closeTime: number; readonly oldest: number },
 ): Promise<void> {
-  await execute(
+  await sqlCount(
     em,
     `update trueup.followers set tip_ledger = greatest(coalesce(tip_ledger, 0), $2::int),
        tip_closed_at = greatest(coalesce(tip_closed_at, '-infinity'), to_timestamp($3::bigint)),
@@ -201,7 +201,7 @@ export async function saveFollowerError(
   streamId: number,
   error: { readonly reason: string; readonly message: string },
 ): Promise<void> {
-  await execute(
+  await sqlCount(
     em,
     `update trueup.followers set last_error_at = now(), last_error_reason = $2, last_error_message = $3, updated_at = now()
      where stream_id = $1`,

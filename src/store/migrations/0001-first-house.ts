@@ -85,6 +85,7 @@ const STATEMENTS = [
      primary key (stream_id, layer, watch_set_id, from_ledger),
      check (from_ledger < to_ledger),
      check (from_ledger / 64 = (to_ledger - 1) / 64))`,
+  `create index coverage_chunks_by_time on trueup.coverage_chunks (stream_id, layer, last_closed_at) where state = 'done'`,
   `create index coverage_chunks_unreadable on trueup.coverage_chunks (stream_id, from_ledger) where state <> 'done'`,
   // Neighbouring chunks of one state merged, kept in the transaction that writes the chunk.
   `create table trueup.coverage_islands (
@@ -198,6 +199,8 @@ const STATEMENTS = [
      book text not null,
      requested_from integer,
      requested_to integer,
+     requested_window_ms bigint,
+     requested_scope jsonb,
      summary jsonb,
      progress jsonb,
      error_reason text,

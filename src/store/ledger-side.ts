@@ -1,0 +1,217 @@
+// The ledger's half of a run: one snapshot, read in the order of the match key by a cursor, or by key.
+import { IsolationLevel } from '@mikro-orm/core';
+import type { EntityManager } from '@mikro-orm/postgresql';
+import type { Layer } from '../core/entry.ts';
+import type { LedgerRange } from '../core/ledger.ts';
+import type { Item } from '../core/match.ts';
+import type { FeeTotal } from '../core/run.ts';
+import { sql, type Database } from './database.ts';
+import { LAYER_CODES } from './entries.ts';
+
+/** Rows fetched at once: the memory of a run, whatever its size. */
+const FETCH_ROWS = 5000;
+/** Payers listed on a run. */
+const MAX_FEE_TOTALS = 1000;
+
+/** How a match key is written. */
+export type LedgerKeyForm = 'hash' | 'hash:op' | 'toid';
+
+export interface KeyedItem {
+  readonly key: string;
+  readonly item: Item;
+}
+
+export interface LedgerScope {
+  readonly streamId: number;
+  readonly layer: Layer;
+  readonly form: LedgerKeyForm;
+  /** Kinds that take part; fees and genesis don't unless a policy says so. */
+  readonly kinds: readonly string[];
+  /** Null: every account. */
+  readonly accounts: readonly string[] | null;
+}
+
+/** Runs `work` over one snapshot of the ledger side. Read-only, so that nothing a run does can change what it compares. */
+export async function withLedgerSnapshot<T>(db: Database, work: (em: EntityManager) => Promise<T>): Promise<T> {
+  return db.em().transactional(
+    async (em) => {
+      await sql(em, 'set transaction read only');
+      return work(em);
+    },
+    { isolationLevel: IsolationLevel.REPEATABLE_READ },
+  );
+}
+
+const KEY_SQL: Readonly<Record<LedgerKeyForm, string>> = {
+  hash: `encode(tx_hash, 'hex')`,
+  'hash:op': `encode(tx_hash, 'hex') || ':' || op_index`,
+  // Horizon's id of an operation: ledger, transaction and operation packed into 64 bits.
+  toid: `((ledger::bigint << 32) | (tx_index::bigint << 12) | op_index)::text`,
+};
+
+const ITEM_COLUMNS = `account, asset, amount::text as amount, kind, failed, counterparty, sub_account,
+  extract(epoch from closed_at)::bigint::text as closed_at, ledger, encode(tx_hash, 'hex') as tx_hash, tx_index, op_index, leg`;
+
+interface ItemRow {
+  key: string;
+  account: string;
+  asset: string;
+  amount: string;
+  kind: string;
+  failed: boolean;
+  counterparty: string | null;
+  sub_account: string | null;
+  closed_at: string;
+  ledger: number;
+  tx_hash: string | null;
+  tx_index: number;
+  op_index: number;
+  leg: number;
+}
+
+/** Legs of a ledger range in byte order of their key, in batches. */
+export async function* readLedgerItems(
+  em: EntityManager,
+  scope: LedgerScope,
+  range: LedgerRange,
+): AsyncGenerator<KeyedItem[]> {
+  await sql(
+    em,
+    `declare ledger_side no scroll cursor for
+     select ${KEY_SQL[scope.form]} collate "C" as key, ${ITEM_COLUMNS} from trueup.entries
+     where stream_id = $1 and layer = $2 and ledger >= $3 and ledger < $4 and kind = any($5::text[])
+       and ($6::text[] is null or account = any($6)) and tx_hash is not null
+     order by 1`,
+    [scope.streamId, LAYER_CODES[scope.layer], range.from, range.to, scope.kinds, scope.accounts],
+  );
+  try {
+    for (;;) {
+      const rows = await sql<ItemRow>(em, `fetch ${FETCH_ROWS} from ledger_side`);
+      if (rows.length > 0) yield rows.map(toKeyedItem);
+      if (rows.length < FETCH_ROWS) return;
+    }
+  } finally {
+    await sql(em, 'close ledger_side').catch(() => undefined);
+  }
+}
+
+/** Legs of the given keys, of any account and any ledger before `before`. */
+export async function readLedgerItemsByKeys(
+  em: EntityManager,
+  scope: LedgerScope,
+  keys: readonly string[],
+  before: number,
+): Promise<KeyedItem[]> {
+  const [condition, values] = keyCondition(scope.form, keys);
+  if (values.length === 0) return [];
+  const rows = await sql<ItemRow>(
+    em,
+    `select ${KEY_SQL[scope.form]} as key, ${ITEM_COLUMNS} from trueup.entries
+     where stream_id = $1 and layer = $2 and ledger < $3 and kind = any($4::text[]) and ${condition}`,
+    [scope.streamId, LAYER_CODES[scope.layer], before, scope.kinds, values],
+  );
+  const wanted = new Set(keys);
+  return rows.map(toKeyedItem).filter(({ key }) => wanted.has(key));
+}
+
+/** Fees and refunds per payer, outside the matching. */
+export async function feeTotals(em: EntityManager, scope: LedgerScope, range: LedgerRange): Promise<FeeTotal[]> {
+  const rows = await sql<{ account: string; asset: string; amount: string; count: string }>(
+    em,
+    `select account, asset, sum(amount)::text as amount, count(*)::text as count from trueup.entries
+     where stream_id = $1 and layer = $2 and ledger >= $3 and ledger < $4 and kind in ('fee', 'fee_refund')
+       and ($5::text[] is null or account = any($5))
+     group by account, asset order by sum(amount), account limit ${MAX_FEE_TOTALS}`,
+    [scope.streamId, LAYER_CODES[scope.layer], range.from, range.to, scope.accounts],
+  );
+  return rows.map((row) => ({
+    account: row.account,
+    asset: row.asset,
+    amount: -BigInt(row.amount),
+    count: Number(row.count),
+  }));
+}
+
+/** Each form's keys reach the entries by an index: the transaction's hash, or the position itself. */
+function keyCondition(form: LedgerKeyForm, keys: readonly string[]): [string, string[]] {
+  if (form === 'toid') {
+    const ids = keys.filter((key) => /^\d{1,19}$/.test(key));
+    return [
+      `(ledger, tx_index, op_index) in
+       (select (id >> 32)::int, ((id >> 12) & 1048575)::int, (id & 4095)::int from unnest($5::bigint[]) as id)`,
+      ids,
+    ];
+  }
+  const hashes = keys.map((key) => key.slice(0, 64)).filter((hash) => /^[0-9a-f]{64}$/.test(hash));
+  return [`tx_hash = any(array(select decode(hash, 'hex') from unnest($5::text[]) as hash))`, [...new Set(hashes)]];
+}
+
+function toKeyedItem(row: ItemRow): KeyedItem {
+  return {
+    key: row.key,
+    item: {
+      account: row.account,
+      asset: row.asset,
+      amount: BigInt(row.amount),
+      kind: row.kind,
+      status: row.failed ? 'failed' : 'success',
+      counterparty: row.counterparty,
+      subAccount: row.sub_account,
+      atMs: Number(row.closed_at) * 1000,
+      ledger: row.ledger,
+      txHash: row.tx_hash,
+      rowIds: [`${row.ledger}-${row.tx_index}-${row.op_index}-${row.leg}`],
+    },
+  };
+}
+
+export interface LedgerMoment {
+  readonly nowMs: number;
+  readonly position: string;
+}
+
+/** The moment of this snapshot: the database's clock, and its position in commit order. */
+export async function snapshotMoment(em: EntityManager): Promise<LedgerMoment> {
+  const rows = await sql<{ now_ms: string; position: string }>(
+    em,
+    `select (extract(epoch from now()) * 1000)::bigint::text as now_ms, pg_current_snapshot()::text as position`,
+  );
+  return { nowMs: Number(rows[0]!.now_ms), position: rows[0]!.position };
+}
+
+export interface ClosedLedger {
+  readonly ledger: number;
+  /** Unix ms. */
+  readonly closedMs: number;
+}
+
+/**
+ * The first ledger that closed at or after a time, as far as stored rows tell: chunks know when their last ledger closed, so this
+ * is the start of the chunk in which it lies, at most 63 ledgers early.
+ */
+export async function ledgerClosedAt(em: EntityManager, streamId: number, layer: Layer, closedMs: number): Promise<number | null> {
+  const rows = await sql<{ from_ledger: number }>(
+    em,
+    `select from_ledger from trueup.coverage_chunks
+     where stream_id = $1 and layer = $2 and state = 'done' and last_closed_at >= to_timestamp($3::double precision / 1000)
+     order by last_closed_at limit 1`,
+    [streamId, LAYER_CODES[layer], closedMs],
+  );
+  return rows[0]?.from_ledger ?? null;
+}
+
+/** When the stored ledger nearest before (and at) one closed; null where none before it has a time. */
+export async function closeTimeBefore(em: EntityManager, streamId: number, layer: Layer, ledger: number): Promise<number | null> {
+  const rows = await sql<{ closed_ms: string | null }>(
+    em,
+    `select (extract(epoch from greatest(
+         (select max(closed_at) from (select closed_at from trueup.entries
+            where stream_id = $1 and layer = $2 and ledger <= $3 order by ledger desc limit 1) as e),
+         (select max(last_closed_at) from (select last_closed_at from trueup.coverage_chunks
+            where stream_id = $1 and layer = $2 and to_ledger <= $3::int + 1 and state = 'done'
+            order by from_ledger desc limit 1) as c))) * 1000)::bigint::text as closed_ms`,
+    [streamId, LAYER_CODES[layer], ledger],
+  );
+  const value = rows[0]?.closed_ms ?? null;
+  return value === null ? null : Number(value);
+}
