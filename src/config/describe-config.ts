@@ -17,12 +17,18 @@ export function entriesOf(found: ReadonlyMap<string, Found>, policies: Config['r
   const entries = Object.values<Variable>(VARIABLES).map((variable): ConfigEntry => {
     const typed = found.get(variable.name);
     const origin = typed === undefined ? 'default' : 'environment';
-    if (!variable.secret) return { name: variable.name, value: typed?.text ?? variable.default, redacted: false, origin };
+    if (!variable.secret)
+      return { name: variable.name, value: typed?.text ?? variable.default, redacted: false, origin };
     const value = typed !== undefined && variable.showsHost ? displayUrl(typed.text) : null;
     return { name: variable.name, value, redacted: typed !== undefined, origin };
   });
   const names = policies.policies.map((policy) => policy.name).join(', ');
-  entries.push({ name: 'policies', value: names, redacted: false, origin: policies.configFile === null ? 'default' : 'file' });
+  entries.push({
+    name: 'policies',
+    value: names,
+    redacted: false,
+    origin: policies.configFile === null ? 'default' : 'file',
+  });
   return entries;
 }
 

@@ -27,7 +27,14 @@ export interface PolicyFallbacks {
 const scopeSchema = z
   .strictObject({
     accounts: z
-      .array(z.string().refine((id) => isStrkey('account', id) || isStrkey('contract', id), 'is no account or contract id: its checksum is wrong'))
+      .array(
+        z
+          .string()
+          .refine(
+            (id) => isStrkey('account', id) || isStrkey('contract', id),
+            'is no account or contract id: its checksum is wrong',
+          ),
+      )
       .min(1)
       .max(maxScopeItems)
       .optional()
@@ -38,7 +45,11 @@ const scopeSchema = z
       .max(maxScopeItems)
       .optional()
       .describe('`native`, CODE:ISSUER or C....'),
-    kinds: z.array(z.enum(ENTRY_KINDS)).min(1).optional().describe('Entry kinds. Absent: every kind but fees and genesis.'),
+    kinds: z
+      .array(z.enum(ENTRY_KINDS))
+      .min(1)
+      .optional()
+      .describe('Entry kinds. Absent: every kind but fees and genesis.'),
   })
   .describe('What is compared. Absent: the account and asset pairs that the book itself has.');
 
@@ -52,7 +63,9 @@ const policySchema = z.strictObject({
     .string()
     .regex(/^[A-Za-z0-9][\w.-]{0,62}$/, 'is neither `postgres` nor the name of a recorded book')
     .default('default')
-    .describe('`postgres`: the query of TRUEUP_BOOK_QUERY_FILE; any other name: the book recorded or imported under it.'),
+    .describe(
+      '`postgres`: the query of TRUEUP_BOOK_QUERY_FILE; any other name: the book recorded or imported under it.',
+    ),
   layer: z.enum(LAYERS).default(POLICY_DEFAULTS.layer).describe('Which view of the ledger is read.'),
   join: z.enum(JOINS).default(POLICY_DEFAULTS.join).describe('What makes two rows the same movement.'),
   scope: scopeSchema.default({}),
@@ -60,28 +73,31 @@ const policySchema = z.strictObject({
     .record(z.string().min(1).max(64), z.enum(['success', 'failed', 'pending']))
     .default({})
     .describe('Status words of the book, added to the usual ones.'),
-  time_tolerance: duration(0, MAX_DURATION_MS).optional().describe('Largest difference in time that counts as equal. Absent: time is not compared.'),
+  time_tolerance: duration(0, MAX_DURATION_MS)
+    .optional()
+    .describe('Largest difference in time that counts as equal. Absent: time is not compared.'),
   grace: z
     .strictObject({
-      missing_in_db: duration(0, MAX_DURATION_MS)
-        .prefault('5m')
-        .describe('Counted from the close of the ledger.'),
+      missing_in_db: duration(0, MAX_DURATION_MS).prefault('5m').describe('Counted from the close of the ledger.'),
       missing_on_ledger: duration(0, MAX_DURATION_MS)
         .prefault('15m')
         .describe('Counted from the own time of the book row.'),
     })
     .prefault({})
     .describe('How old an item must be before its absence on the other side counts.'),
-  window: duration(1000, MAX_DURATION_MS).optional().describe('How far back from the cut a run looks. Absent: RECONCILIATION_WINDOW_HOURS.'),
-  lookaround: duration(0, MAX_DURATION_MS)
-    .prefault('1h')
-    .describe('How far outside the window book rows are read.'),
+  window: duration(1000, MAX_DURATION_MS)
+    .optional()
+    .describe('How far back from the cut a run looks. Absent: RECONCILIATION_WINDOW_HOURS.'),
+  lookaround: duration(0, MAX_DURATION_MS).prefault('1h').describe('How far outside the window book rows are read.'),
   book_max_lateness: duration(0, MAX_DURATION_MS)
     .prefault('1h')
     .describe('A book that is complete only up to longer before the cut is BOOK_STALE.'),
   schedule: z
     .strictObject({
-      enabled: z.boolean().default(true).describe('False: it runs on request only. LEDGER_RECONCILIATION_ENABLED=false switches all off.'),
+      enabled: z
+        .boolean()
+        .default(true)
+        .describe('False: it runs on request only. LEDGER_RECONCILIATION_ENABLED=false switches all off.'),
       interval: duration(MIN_TIMER_MS, MAX_TIMER_MS).optional().describe('Absent: LEDGER_RECONCILIATION_INTERVAL_MS.'),
     })
     .prefault({})
@@ -93,7 +109,12 @@ export const configFileSchema = z.strictObject({
 });
 
 /** The policies of trueup.yaml; what is wrong goes to `problems`, each with its path. */
-export function parsePolicies(fileName: string, content: string, fallbacks: PolicyFallbacks, problems: Problems): Policy[] {
+export function parsePolicies(
+  fileName: string,
+  content: string,
+  fallbacks: PolicyFallbacks,
+  problems: Problems,
+): Policy[] {
   if (Buffer.byteLength(content) > maxConfigFileBytes) {
     problems.add(fileName, `is larger than ${maxConfigFileBytes} bytes. Fix: is it the right file?`);
     return [];
@@ -108,7 +129,8 @@ export function parsePolicies(fileName: string, content: string, fallbacks: Poli
   const policies = result.data.policies.map((declared) => toPolicy(declared, fallbacks));
   const names = new Set<string>();
   for (const { name } of policies) {
-    if (names.has(name)) problems.add(`${fileName}: policies`, `has two policies named ${name}. Fix: give each its own name.`);
+    if (names.has(name))
+      problems.add(`${fileName}: policies`, `has two policies named ${name}. Fix: give each its own name.`);
     names.add(name);
   }
   return policies;

@@ -36,7 +36,10 @@ export class Problems {
     throw new TrueUpError(
       'INVALID_CONFIGURATION',
       `${count} ${count === 1 ? 'setting is' : 'settings are'} wrong:\n${lines.join('\n')}`,
-      { fields: this.#found, fix: 'Correct every setting named above and start again; docs/configuration.md lists them all.' },
+      {
+        fields: this.#found,
+        fix: 'Correct every setting named above and start again; docs/configuration.md lists them all.',
+      },
     );
   }
 }

@@ -30,12 +30,18 @@ const DEFAULT_CONFIG_FILE = './trueup.yaml';
  * @throws TrueUpError INVALID_CONFIGURATION naming all bad variables and keys with their fixes; details.fields has one
  * item each. Values of secrets are not in it.
  */
-export function readConfig(env: Readonly<Record<string, string | undefined>>, surroundings: ConfigSurroundings): Config {
+export function readConfig(
+  env: Readonly<Record<string, string | undefined>>,
+  surroundings: ConfigSurroundings,
+): Config {
   const problems = new Problems();
   const warnings: string[] = [];
   const { values, found } = readVariables(env, problems, warnings);
   const inCwd = (path: string): string => resolve(surroundings.cwd, path);
-  const files = { read: (name: string, path: string) => readNamedFile(name, inCwd(path), surroundings, problems), inCwd };
+  const files = {
+    read: (name: string, path: string) => readNamedFile(name, inCwd(path), surroundings, problems),
+    inCwd,
+  };
   const source = chooseSource(values, problems, warnings);
   const watch = readWatch(values, source.kind, problems);
   const book = readBook(values, files, problems);
@@ -112,7 +118,11 @@ function readWatch(values: VariableValues, kind: ConfiguredSourceKind, problems:
   const contracts = values.watchContracts ?? [];
   const listed = accounts.length + contracts.length > 0;
   if (values.watch === 'all') {
-    if (listed) problems.add('TRUEUP_WATCH', '"all" contradicts TRUEUP_WATCH_ACCOUNTS or TRUEUP_WATCH_CONTRACTS. Fix: keep one of them.');
+    if (listed)
+      problems.add(
+        'TRUEUP_WATCH',
+        '"all" contradicts TRUEUP_WATCH_ACCOUNTS or TRUEUP_WATCH_CONTRACTS. Fix: keep one of them.',
+      );
     return WATCH_EVERYTHING;
   }
   if (listed) return makeWatch(accounts, contracts);
@@ -126,14 +136,22 @@ function readWatch(values: VariableValues, kind: ConfiguredSourceKind, problems:
 
 function readBook(values: VariableValues, files: NamedFiles, problems: Problems): Config['book'] {
   if (values.bookQueryFile === null) {
-    if (values.bookUrl !== null) problems.add('TRUEUP_BOOK_QUERY_FILE', 'is unset though TRUEUP_BOOK_URL is set. Fix: name a file with one SELECT of your rows.');
+    if (values.bookUrl !== null)
+      problems.add(
+        'TRUEUP_BOOK_QUERY_FILE',
+        'is unset though TRUEUP_BOOK_URL is set. Fix: name a file with one SELECT of your rows.',
+      );
     return null;
   }
   if (values.bookUrl === null) {
-    problems.add('TRUEUP_BOOK_URL', 'is unset though TRUEUP_BOOK_QUERY_FILE is set. Fix: set the URL of your database, through a read-only role.');
+    problems.add(
+      'TRUEUP_BOOK_URL',
+      'is unset though TRUEUP_BOOK_QUERY_FILE is set. Fix: set the URL of your database, through a read-only role.',
+    );
   }
   const query = files.read('TRUEUP_BOOK_QUERY_FILE', values.bookQueryFile);
-  if (query !== undefined && query.trim() === '') problems.add('TRUEUP_BOOK_QUERY_FILE', 'names an empty file. Fix: write one SELECT into it.');
+  if (query !== undefined && query.trim() === '')
+    problems.add('TRUEUP_BOOK_QUERY_FILE', 'names an empty file. Fix: write one SELECT into it.');
   return { queryFile: files.inCwd(values.bookQueryFile), query: query ?? '' };
 }
 
@@ -159,7 +177,10 @@ function readPolicies(
   const watched = new Set([...watch.accounts, ...watch.contracts]);
   for (const policy of policies) {
     if (policy.book.kind === 'postgres' && !hasPostgresBook) {
-      problems.add(`${byName}: policy ${policy.name}`, 'reads the book `postgres`, which is not configured. Fix: set TRUEUP_BOOK_URL and TRUEUP_BOOK_QUERY_FILE.');
+      problems.add(
+        `${byName}: policy ${policy.name}`,
+        'reads the book `postgres`, which is not configured. Fix: set TRUEUP_BOOK_URL and TRUEUP_BOOK_QUERY_FILE.',
+      );
     }
     const unwatched = watch.everything ? [] : (policy.scope.accounts ?? []).filter((account) => !watched.has(account));
     if (unwatched.length > 0) {
@@ -172,11 +193,19 @@ function readPolicies(
   return { configFile: files.inCwd(byName), policies };
 }
 
-function readNamedFile(variable: string, path: string, { readFile }: ConfigSurroundings, problems: Problems): string | undefined {
+function readNamedFile(
+  variable: string,
+  path: string,
+  { readFile }: ConfigSurroundings,
+  problems: Problems,
+): string | undefined {
   try {
     return readFile(path);
   } catch (error) {
-    problems.add(variable, `names ${JSON.stringify(path)}, which can't be read: ${messageOf(error)}. Fix: correct the path or its permissions.`);
+    problems.add(
+      variable,
+      `names ${JSON.stringify(path)}, which can't be read: ${messageOf(error)}. Fix: correct the path or its permissions.`,
+    );
     return undefined;
   }
 }
@@ -187,7 +216,10 @@ function readIfThere(path: string, { readFile }: ConfigSurroundings, problems: P
     return readFile(path);
   } catch (error) {
     if ((error as { code?: unknown }).code === 'ENOENT') return undefined;
-    problems.add(DEFAULT_CONFIG_FILE, `can't be read: ${messageOf(error)}. Fix: correct its permissions, or remove it.`);
+    problems.add(
+      DEFAULT_CONFIG_FILE,
+      `can't be read: ${messageOf(error)}. Fix: correct its permissions, or remove it.`,
+    );
     return undefined;
   }
 }

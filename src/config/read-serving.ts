@@ -5,7 +5,12 @@ import type { NamedFiles } from './read-config.ts';
 import { isLoopback } from './value-types.ts';
 import type { VariableValues } from './variables.ts';
 
-export function readServing(values: VariableValues, files: NamedFiles, problems: Problems, warnings: string[]): Config['serving'] {
+export function readServing(
+  values: VariableValues,
+  files: NamedFiles,
+  problems: Problems,
+  warnings: string[],
+): Config['serving'] {
   const tokensFile = values.tokensFile === null ? null : files.inCwd(values.tokensFile);
   if (values.tokensFile !== null) files.read('TRUEUP_TOKENS_FILE', values.tokensFile);
   const tls = readTls(values, files, problems);
@@ -34,7 +39,11 @@ export function printBind({ host, port }: Bind): string {
 function readTls(values: VariableValues, files: NamedFiles, problems: Problems): Config['serving']['tls'] {
   const { tlsCertFile: cert, tlsKeyFile: key, tlsClientCaFile: clientCa } = values;
   if (cert === null && key === null) {
-    if (clientCa !== null) problems.add('TRUEUP_TLS_CLIENT_CA_FILE', 'is set without TLS. Fix: set TRUEUP_TLS_CERT_FILE and TRUEUP_TLS_KEY_FILE too.');
+    if (clientCa !== null)
+      problems.add(
+        'TRUEUP_TLS_CLIENT_CA_FILE',
+        'is set without TLS. Fix: set TRUEUP_TLS_CERT_FILE and TRUEUP_TLS_KEY_FILE too.',
+      );
     return null;
   }
   if (cert === null || key === null) {

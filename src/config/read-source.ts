@@ -25,19 +25,29 @@ export interface ChosenSource {
 
 export function chooseSource(values: VariableValues, problems: Problems, warnings: string[]): ChosenSource {
   const urls: Partial<Record<ExternalSourceKind, string>> = {};
-  for (const [kind, key] of Object.entries(URL_VARIABLES) as [ExternalSourceKind, (typeof URL_VARIABLES)[ExternalSourceKind]][]) {
+  for (const [kind, key] of Object.entries(URL_VARIABLES) as [
+    ExternalSourceKind,
+    (typeof URL_VARIABLES)[ExternalSourceKind],
+  ][]) {
     const value = values[key];
     if (value !== null) urls[kind] = value;
   }
   const kind = values.sourceKind ?? inferKind(urls, values, problems, warnings);
   if (kind === 'sandbox') {
-    if (values.networkPassphrase !== null) warnings.push('STELLAR_NETWORK_PASSPHRASE is ignored: the sandbox has a network of its own');
+    if (values.networkPassphrase !== null)
+      warnings.push('STELLAR_NETWORK_PASSPHRASE is ignored: the sandbox has a network of its own');
     return { kind, url: null, otherUrls: urls, networkPassphrase: null };
   }
   const { [kind]: url, ...otherUrls } = urls;
-  if (url === undefined) problems.add(variableOf(kind), `is unset though TRUEUP_SOURCE is ${kind}. Fix: set it to the endpoint's URL.`);
+  if (url === undefined)
+    problems.add(variableOf(kind), `is unset though TRUEUP_SOURCE is ${kind}. Fix: set it to the endpoint's URL.`);
   const passphrase = values.networkPassphrase;
-  return { kind, url: url ?? null, otherUrls, networkPassphrase: passphrase === null ? null : (PASSPHRASES[passphrase] ?? passphrase) };
+  return {
+    kind,
+    url: url ?? null,
+    otherUrls,
+    networkPassphrase: passphrase === null ? null : (PASSPHRASES[passphrase] ?? passphrase),
+  };
 }
 
 function inferKind(
@@ -68,7 +78,9 @@ function inferKind(
   }
   const watched = namesOfSet(values, ['watchAccounts', 'watchContracts']);
   if (watched.length > 0) {
-    warnings.push(`${watched.join(', ')} applies to the sandbox, because no source is configured: a real network needs a source URL`);
+    warnings.push(
+      `${watched.join(', ')} applies to the sandbox, because no source is configured: a real network needs a source URL`,
+    );
   }
   return 'sandbox';
 }

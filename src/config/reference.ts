@@ -33,7 +33,9 @@ comparing real books with an invented network. A real network with no watch refu
 
 function section(group: string, variables: readonly Variable[]): string {
   const rows = variables.filter((variable) => variable.group === group).map(row);
-  return [`## ${group}`, '', '| Name | Type | Default | Meaning |', '| --- | --- | --- | --- |', ...rows, ''].join('\n');
+  return [`## ${group}`, '', '| Name | Type | Default | Meaning |', '| --- | --- | --- | --- |', ...rows, ''].join(
+    '\n',
+  );
 }
 
 function row(variable: Variable): string {
@@ -90,6 +92,7 @@ ${rows.join('\n')}
 function keyRow(name: string, schema: JsonSchema): string {
   const words = schema.enum ?? schema.items?.enum;
   const choices = words === undefined ? '' : ` One of ${words.map((word) => `\`${String(word)}\``).join(', ')}.`;
-  const fallback = schema.default === undefined || schema.properties !== undefined ? '—' : `\`${JSON.stringify(schema.default)}\``;
+  const fallback =
+    schema.default === undefined || schema.properties !== undefined ? '—' : `\`${JSON.stringify(schema.default)}\``;
   return `| \`${name}\` | ${fallback} | ${schema.description ?? ''}${choices} |`;
 }

@@ -83,7 +83,11 @@ export function listOf<T>(item: ValueType<T>): ValueType<readonly T[]> {
     }
     return values;
   });
-  return { label: `list of ${item.label}, separated by commas`, expected: `${item.expected}, separated by commas`, schema };
+  return {
+    label: `list of ${item.label}, separated by commas`,
+    expected: `${item.expected}, separated by commas`,
+    schema,
+  };
 }
 
 export const text: ValueType<string> = {

@@ -30,7 +30,8 @@ const LEDGER = type.integer(1, type.MAX_LEDGER);
 
 const ACCOUNT = type.id('account ids (G...)', (value) => {
   if (isStrkey('account', value)) return undefined;
-  if (isStrkey('muxed', value)) return 'is a muxed account: watch its G... account, the M... part becomes the sub-account';
+  if (isStrkey('muxed', value))
+    return 'is a muxed account: watch its G... account, the M... part becomes the sub-account';
   if (isStrkey('contract', value)) return 'is a contract: put it into TRUEUP_WATCH_CONTRACTS';
   return 'is no account id: its checksum is wrong or it is not 56 characters that begin with G';
 });
@@ -53,8 +54,10 @@ const source = group('External ledger');
 const book = group('Book');
 const reconciliation = group('Reconciliation');
 const sandbox = group('Sandbox');
+const command = group('The trueup command');
 
-/* prettier-ignore -- one variable a line or two reads as the table it is */
+// One variable a line reads as the table that it is.
+// prettier-ignore
 export const VARIABLES = {
   serviceName: service('SERVICE_NAME', type.matching(/^[\w.-]{1,63}$/, 'up to 63 letters, digits, dots, dashes'), 'trueup', 'Name of this deployment in log lines and diagnostics.'),
   logLevel: service('LOG_LEVEL', type.oneOf(LOG_LEVELS), 'info', 'Least severe log line that is written.'),
@@ -107,6 +110,10 @@ export const VARIABLES = {
   sandboxSeed: sandbox('TRUEUP_SANDBOX_SEED', type.matching(/^[\w.-]{1,64}$/, 'up to 64 letters, digits, dots, dashes'), '1', 'The sandbox\'s ledgers follow from this: the same seed, the same ledgers.'),
   sandboxLedgersPerSecond: sandbox('TRUEUP_SANDBOX_LEDGERS_PER_SECOND', type.decimal(0.01, 10_000), '1', 'How fast the sandbox closes ledgers.', { unit: 'ledgers/s' }),
   sandboxFaults: sandbox('TRUEUP_SANDBOX_FAULTS', type.listOf(type.oneOf(SANDBOX_FAULTS)), null, 'Faults that the sandbox plays.'),
+
+  // Read by the command, not by the service; here so that the service doesn't take them for typing mistakes.
+  commandServer: command('TRUEUP_SERVER', type.text, null, 'The server that the command asks. Unset: 127.0.0.1:50051. The service ignores it.'),
+  commandToken: command('TRUEUP_TOKEN', type.text, null, 'The token that the command sends. The service ignores it.', SECRET),
 } as const;
 
 export type VariableKey = keyof typeof VARIABLES;

@@ -3,8 +3,20 @@ import type { EventsDeps } from './events.ts';
 
 /** What the sources' HTTP client reports; the same shape as its own event type. */
 export type HttpClientEvent =
-  | { readonly type: 'attempt'; readonly host: string; readonly status: number | null; readonly durationMs: number; readonly bytesRead: number }
-  | { readonly type: 'retry'; readonly host: string; readonly reason: string; readonly attempt: number; readonly delayMs: number }
+  | {
+      readonly type: 'attempt';
+      readonly host: string;
+      readonly status: number | null;
+      readonly durationMs: number;
+      readonly bytesRead: number;
+    }
+  | {
+      readonly type: 'retry';
+      readonly host: string;
+      readonly reason: string;
+      readonly attempt: number;
+      readonly delayMs: number;
+    }
   | { readonly type: 'breaker'; readonly host: string; readonly state: 'CLOSED' | 'HALF_OPEN' | 'OPEN' }
   | { readonly type: 'private_address_allowed'; readonly host: string };
 

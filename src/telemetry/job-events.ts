@@ -33,9 +33,15 @@ export function jobEvents({ log, metrics }: EventsDeps) {
       log.debug({ event: 'job_succeeded', ...event }, 'job succeeded');
     },
     /** `willRetry`: attempts are left. */
-    jobFailed({ error, ...event }: JobEvent & { readonly durationMs: number; readonly error: unknown; readonly willRetry: boolean }): void {
+    jobFailed({
+      error,
+      ...event
+    }: JobEvent & { readonly durationMs: number; readonly error: unknown; readonly willRetry: boolean }): void {
       ended(event, 'failed');
-      log.warn({ event: 'job_failed', ...event, err: error }, event.willRetry ? 'job failed and will be tried again' : 'job failed');
+      log.warn(
+        { event: 'job_failed', ...event, err: error },
+        event.willRetry ? 'job failed and will be tried again' : 'job failed',
+      );
     },
     /** Given up after its last attempt. */
     jobDeadLettered(event: JobEvent & { readonly reason: string }): void {

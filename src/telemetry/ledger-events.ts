@@ -71,17 +71,34 @@ export function ledgerEvents({ log, metrics }: EventsDeps) {
       else log.warn({ ...fields, error: messageOf(error) }, 'reading the source failed');
     },
     /** Committing failed: counted like a failed read, since the ledgers weren't processed. */
-    commitFailed({ stream, range, error }: { readonly stream: string; readonly range: LedgerRange; readonly error: unknown }): void {
+    commitFailed({
+      stream,
+      range,
+      error,
+    }: {
+      readonly stream: string;
+      readonly range: LedgerRange;
+      readonly error: unknown;
+    }): void {
       metrics.processingErrors.inc();
       log.error({ event: 'commit_failed', stream, ...inclusive(range), err: error }, 'committing ledgers failed');
     },
     rangeQuarantined({ range, ...rest }: RangeQuarantined): void {
       log.error({ event: 'range_quarantined', ...inclusive(range), ...rest }, 'ledgers were set apart');
     },
-    coverageCounted(event: { readonly layer: Layer; readonly ranges: Readonly<Record<'done' | 'quarantined' | 'unavailable', number>> }): void {
-      for (const [state, count] of Object.entries(event.ranges)) metrics.coverageRanges.set({ layer: event.layer, state }, count);
+    coverageCounted(event: {
+      readonly layer: Layer;
+      readonly ranges: Readonly<Record<'done' | 'quarantined' | 'unavailable', number>>;
+    }): void {
+      for (const [state, count] of Object.entries(event.ranges))
+        metrics.coverageRanges.set({ layer: event.layer, state }, count);
     },
-    followerStatusChanged(event: { readonly stream: string; readonly status: SyncStatus; readonly previous: SyncStatus | null; readonly reason?: string }): void {
+    followerStatusChanged(event: {
+      readonly stream: string;
+      readonly status: SyncStatus;
+      readonly previous: SyncStatus | null;
+      readonly reason?: string;
+    }): void {
       for (const status of SYNC_STATUSES) metrics.syncStatus.set({ status }, status === event.status ? 1 : 0);
       const fields = { event: 'follower_status_changed', ...event };
       if (event.status === 'degraded') log.warn(fields, 'the stream is degraded');

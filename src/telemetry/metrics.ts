@@ -44,7 +44,11 @@ export interface Metrics extends RpcMetrics {
 }
 
 /** Gauges that prom-client names like counters; their twins with a label say the same. */
-const MISNAMED_DEFAULTS = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
+const MISNAMED_DEFAULTS = [
+  'nodejs_active_handles_total',
+  'nodejs_active_requests_total',
+  'nodejs_active_resources_total',
+];
 
 /** `defaults: false` leaves the process's own metrics out, which need an observer for the event loop. */
 export function createMetrics({ defaults = true }: { defaults?: boolean } = {}): Metrics {
@@ -73,9 +77,25 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
       'Worst verdict among the latest runs of all policies: 1 clean, 0 drift, -1 inconclusive. No sample before the first run.',
     ),
     reconciliationLastRun: gauge('reconciliation_last_run_timestamp', 'When the latest run finished, in unix seconds.'),
-    verdict: gauge('trueup_reconciliation_verdict', 'Verdict of the latest run: 1 clean, 0 drift, -1 inconclusive.', 'policy'),
-    runSeconds: histogram('trueup_reconciliation_run_seconds', 'Time from claim to verdict.', RUN_BUCKETS, 'policy', 'trigger'),
-    runsTotal: counter('trueup_reconciliation_runs_total', 'Runs that reached a verdict.', 'policy', 'trigger', 'verdict'),
+    verdict: gauge(
+      'trueup_reconciliation_verdict',
+      'Verdict of the latest run: 1 clean, 0 drift, -1 inconclusive.',
+      'policy',
+    ),
+    runSeconds: histogram(
+      'trueup_reconciliation_run_seconds',
+      'Time from claim to verdict.',
+      RUN_BUCKETS,
+      'policy',
+      'trigger',
+    ),
+    runsTotal: counter(
+      'trueup_reconciliation_runs_total',
+      'Runs that reached a verdict.',
+      'policy',
+      'trigger',
+      'verdict',
+    ),
     driftsOpen: gauge('trueup_drifts_open', 'Drifts open or acknowledged after the latest run.', 'policy'),
     driftsResolvedTotal: counter('trueup_drifts_resolved_total', 'Drifts that were resolved.', 'policy'),
     importsTotal: counter('trueup_imports_total', 'Book imports that ended.', 'outcome'),
@@ -85,7 +105,10 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
     jobSeconds: histogram('trueup_job_seconds', 'Duration of an attempt of a job.', RUN_BUCKETS, 'job_name'),
     jobsInFlight: gauge('trueup_jobs_in_flight', 'Jobs that this process works on.', 'job_name'),
     scheduleDue: gauge('schedule_due_timestamp_seconds', 'When the job is due next, in unix seconds.', 'job'),
-    processedLedgers: counter('processed_ledgers_total', 'Ledgers processed and committed; idle polls are not counted.'),
+    processedLedgers: counter(
+      'processed_ledgers_total',
+      'Ledgers processed and committed; idle polls are not counted.',
+    ),
     processingErrors: counter('processing_errors_total', 'Failed attempts to read or commit ledgers.'),
     latestLedger: gauge('latest_ledger', 'Latest ledger that the source has closed.'),
     checkpointLedger: gauge('checkpoint_ledger', 'Last ledger up to which everything is committed.'),
@@ -96,9 +119,23 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
     chunkSeconds: histogram('trueup_chunk_seconds', 'Time of one chunk by step.', FAST_BUCKETS, 'step'),
     coverageRanges: gauge('trueup_coverage_ranges', 'Ranges of ledgers by coverage state.', 'layer', 'state'),
     leasesLost: counter('trueup_leases_lost_total', 'Leases that another process took over.', 'lease'),
-    sourceReadFailures: counter('trueup_source_read_failures_total', 'Reads of a source that failed.', 'source', 'reason'),
-    sourceReadBytes: counter('trueup_source_read_bytes_total', 'Bytes read from a source, before decompression.', 'source'),
-    httpRequests: counter('trueup_http_client_requests_total', 'Requests sent, each attempt counted.', 'source', 'outcome'),
+    sourceReadFailures: counter(
+      'trueup_source_read_failures_total',
+      'Reads of a source that failed.',
+      'source',
+      'reason',
+    ),
+    sourceReadBytes: counter(
+      'trueup_source_read_bytes_total',
+      'Bytes read from a source, before decompression.',
+      'source',
+    ),
+    httpRequests: counter(
+      'trueup_http_client_requests_total',
+      'Requests sent, each attempt counted.',
+      'source',
+      'outcome',
+    ),
     httpSeconds: histogram('trueup_http_client_request_seconds', 'Time of one attempt.', FAST_BUCKETS, 'source'),
     httpRetries: counter('trueup_http_client_retries_total', 'Attempts made again.', 'source', 'reason'),
     circuitState: gauge('trueup_http_client_circuit_state', '0 closed, 1 half open, 2 open.', 'source'),

@@ -52,12 +52,20 @@ export function reconciliationEvents({ log, metrics }: EventsDeps) {
       else log.warn(fields, `reconciliation is ${verdict}`);
     },
     /** At start: what the database knows of the newest whole run of a policy, so that a restart doesn't blank the gauges. */
-    runRestored(event: { readonly policy: string; readonly verdict: Verdict; readonly finishedAt: Date; readonly drifted: number }): void {
+    runRestored(event: {
+      readonly policy: string;
+      readonly verdict: Verdict;
+      readonly finishedAt: Date;
+      readonly drifted: number;
+    }): void {
       show(event.policy, event.verdict, event.finishedAt);
       metrics.driftsOpen.set({ policy: event.policy }, event.drifted);
     },
     runFailed(event: { readonly runId: string; readonly policy: string; readonly error: unknown }): void {
-      log.error({ event: 'run_failed', runId: event.runId, policy: event.policy, err: event.error }, 'reconciliation failed without a verdict');
+      log.error(
+        { event: 'run_failed', runId: event.runId, policy: event.policy, err: event.error },
+        'reconciliation failed without a verdict',
+      );
     },
     /** Call it with what appeared, never with what still stands: each kind of each drift is counted once in its life. */
     driftsAppeared(drifts: readonly DriftAppeared[]): void {
@@ -76,7 +84,11 @@ export function reconciliationEvents({ log, metrics }: EventsDeps) {
       }
     },
     /** Many at once, counted by the database: how many drifts of the policy bear each kind. */
-    driftsAppearedCounted(event: { readonly policy: string; readonly count: number; readonly kinds: Readonly<Partial<Record<DriftKind, number>>> }): void {
+    driftsAppearedCounted(event: {
+      readonly policy: string;
+      readonly count: number;
+      readonly kinds: Readonly<Partial<Record<DriftKind, number>>>;
+    }): void {
       if (event.count === 0) return;
       for (const issue of DRIFT_KINDS) metrics.driftTotal.inc({ issue }, event.kinds[issue] ?? 0);
       log.warn({ event: 'drifts_appeared', ...event }, 'drifts appeared');
@@ -86,7 +98,13 @@ export function reconciliationEvents({ log, metrics }: EventsDeps) {
       metrics.driftsResolvedTotal.inc({ policy: event.policy }, event.count);
       log.info({ event: 'drifts_resolved', ...event }, 'drifts were resolved');
     },
-    importFinished(event: { readonly importId: string; readonly book: string; readonly outcome: 'committed' | 'rejected' | 'failed'; readonly rows: number; readonly durationMs: number }): void {
+    importFinished(event: {
+      readonly importId: string;
+      readonly book: string;
+      readonly outcome: 'committed' | 'rejected' | 'failed';
+      readonly rows: number;
+      readonly durationMs: number;
+    }): void {
       metrics.importsTotal.inc({ outcome: event.outcome });
       const fields = { event: 'import_finished', ...event };
       if (event.outcome === 'committed') log.info(fields, 'import was committed');

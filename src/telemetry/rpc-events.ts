@@ -36,7 +36,13 @@ export function rpcEvents({ log, metrics }: EventsDeps) {
     const { code, durationMs } = rest;
     metrics.rpcHandled({ service, method, type }, RPC_CODE_NAMES[code], durationMs / 1000);
     metrics.rpcMessages({ service, method, type }, rest);
-    const fields = { event: 'rpc_handled', rpc: `${service}/${method}`, request_id: requestId, trace_id: traceId, ...rest };
+    const fields = {
+      event: 'rpc_handled',
+      rpc: `${service}/${method}`,
+      request_id: requestId,
+      trace_id: traceId,
+      ...rest,
+    };
     if (FAULTS.includes(code)) log.error({ ...fields, err: error }, 'call failed inside');
     else if (QUIET_SERVICES.test(service) && code === 'OK') log.debug(fields, 'call handled');
     else log.info(fields, 'call handled');

@@ -31,7 +31,8 @@ export function serviceEvents({ log, metrics }: EventsDeps) {
     },
     /** Connections of this process: in use, idle, and callers that wait for one. */
     databaseConnections(event: { readonly used: number; readonly idle: number; readonly waiting: number }): void {
-      for (const state of ['used', 'idle', 'waiting'] as const) metrics.databaseConnections.set({ state }, event[state]);
+      for (const state of ['used', 'idle', 'waiting'] as const)
+        metrics.databaseConnections.set({ state }, event[state]);
     },
     /** Something failed that nobody foresaw; whole error, once. */
     unexpectedError(event: { readonly where: string; readonly error: unknown }): void {

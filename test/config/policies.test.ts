@@ -17,7 +17,13 @@ function parse(yaml: string) {
 
 test('a policy of two lines takes the defaults, its window and interval from the environment', () => {
   expect(parse('policies:\n  - name: vault\n    level: entries\n')).toEqual([
-    { ...POLICY_DEFAULTS, name: 'vault', level: 'entries', windowHours: 12, schedule: { enabled: true, intervalMs: 60_000 } },
+    {
+      ...POLICY_DEFAULTS,
+      name: 'vault',
+      level: 'entries',
+      windowHours: 12,
+      schedule: { enabled: true, intervalMs: 60_000 },
+    },
   ]);
 });
 
@@ -62,19 +68,25 @@ test('an unknown key is refused with its path and the key that was meant', () =>
 });
 
 test('all that is wrong in the file is named at once', () => {
-  const yaml = 'policies:\n  - { name: A B, level: both, window: soon }\n  - { name: b, level: entries, join: magic, scope: { accounts: [GABC] } }\n';
+  const yaml =
+    'policies:\n  - { name: A B, level: both, window: soon }\n  - { name: b, level: entries, join: magic, scope: { accounts: [GABC] } }\n';
   expect(() => parse(yaml)).toThrow(/5 settings are wrong/);
 });
 
 test('a broken file, an empty one, a doubled name and a doubled key are refused', () => {
   expect(() => parse('policies: [')).toThrow(/trueup\.yaml:\d+:\d+ is not valid YAML/);
   expect(() => parse('')).toThrow(/policies/);
-  expect(() => parse('policies:\n  - {name: a, level: entries}\n  - {name: a, level: balances}\n')).toThrow(/two policies named a/);
+  expect(() => parse('policies:\n  - {name: a, level: entries}\n  - {name: a, level: balances}\n')).toThrow(
+    /two policies named a/,
+  );
   expect(() => parse('policies: []\npolicies: []\n')).toThrow(/unique/);
 });
 
 test('an interval that would overflow a timer, or hammer a source, is refused', () => {
   for (const interval of ['0', '1ms', '30d']) {
-    expect(() => parse(`policies:\n  - {name: a, level: entries, schedule: {interval: ${interval}}}\n`), interval).toThrow(/outside/);
+    expect(
+      () => parse(`policies:\n  - {name: a, level: entries, schedule: {interval: ${interval}}}\n`),
+      interval,
+    ).toThrow(/outside/);
   }
 });

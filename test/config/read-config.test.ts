@@ -53,9 +53,21 @@ test('an empty environment is the sandbox on loopback with an embedded database,
     tokensFile: null,
   });
   expect(config.warnings).toEqual([]);
-  expect(config.reconciliation.policies.map(({ name, level, schedule, book }) => ({ name, level, schedule, book }))).toEqual([
-    { name: 'default', level: 'entries', schedule: { enabled: true, intervalMs: 300_000 }, book: { kind: 'recorded', name: 'default' } },
-    { name: 'default-balances', level: 'balances', schedule: { enabled: false, intervalMs: 300_000 }, book: { kind: 'recorded', name: 'default' } },
+  expect(
+    config.reconciliation.policies.map(({ name, level, schedule, book }) => ({ name, level, schedule, book })),
+  ).toEqual([
+    {
+      name: 'default',
+      level: 'entries',
+      schedule: { enabled: true, intervalMs: 300_000 },
+      book: { kind: 'recorded', name: 'default' },
+    },
+    {
+      name: 'default-balances',
+      level: 'balances',
+      schedule: { enabled: false, intervalMs: 300_000 },
+      book: { kind: 'recorded', name: 'default' },
+    },
   ]);
 });
 
@@ -72,7 +84,16 @@ test('all bad variables are named at once, each with its value and a fix', () =>
     TRUEUP_TLS_CERT_FILE: 'cert.pem',
   });
   expect(fieldsOf(error)).toEqual(
-    ['GRPC_BIND', 'LOG_LEVEL', 'METRICS_BIND', 'POLL_INTERVAL_SECS', 'RPC_MAX_ATTEMPTS', 'TRUEUP_END_LEDGER', 'TRUEUP_TLS_KEY_FILE', 'TRUEUP_WACH'].sort(),
+    [
+      'GRPC_BIND',
+      'LOG_LEVEL',
+      'METRICS_BIND',
+      'POLL_INTERVAL_SECS',
+      'RPC_MAX_ATTEMPTS',
+      'TRUEUP_END_LEDGER',
+      'TRUEUP_TLS_KEY_FILE',
+      'TRUEUP_WACH',
+    ].sort(),
   );
   for (const { field } of error.details.fields!) expect(error.message).toContain(field);
   expect(error.message).toContain('"five"');
@@ -89,14 +110,23 @@ describe('A18: a number that is none, or out of range, stops the start', () => {
   });
   test('an interval of 0, of 1 ms, and one that overflows the timer are refused', () => {
     for (const bad of ['0', '1', '2147483648']) {
-      expect(fieldsOf(refusal({ LEDGER_RECONCILIATION_INTERVAL_MS: bad }))).toEqual(['LEDGER_RECONCILIATION_INTERVAL_MS']);
+      expect(fieldsOf(refusal({ LEDGER_RECONCILIATION_INTERVAL_MS: bad }))).toEqual([
+        'LEDGER_RECONCILIATION_INTERVAL_MS',
+      ]);
     }
     expect(read({ LEDGER_RECONCILIATION_INTERVAL_MS: '2147483647' }).reconciliation.intervalMs).toBe(2_147_483_647);
   });
 });
 
+test('the variables of the command are no typing mistakes in the environment of the service', () => {
+  expect(read({ TRUEUP_SERVER: 'trueup.example:50051', TRUEUP_TOKEN: 'abc' }).source.kind).toBe('sandbox');
+});
+
 test('an empty variable counts as unset', () => {
-  expect(read({ DATABASE_URL: '', STELLAR_RPC_URL: ' ', POLL_INTERVAL_SECS: '' }).source).toMatchObject({ kind: 'sandbox', pollIntervalMs: 5000 });
+  expect(read({ DATABASE_URL: '', STELLAR_RPC_URL: ' ', POLL_INTERVAL_SECS: '' }).source).toMatchObject({
+    kind: 'sandbox',
+    pollIntervalMs: 5000,
+  });
 });
 
 test('LEDGER_RECONCILIATION_ENABLED is on unless the word is false, and an odd word is pointed out', () => {
@@ -131,16 +161,29 @@ describe('the source', () => {
   });
   test('is never the sandbox by default when a database or a book is configured', () => {
     expect(refusal({ DATABASE_URL: 'postgres://db/x' }).message).toContain('TRUEUP_SOURCE=sandbox');
-    expect(fieldsOf(refusal({ TRUEUP_BOOK_URL: 'postgres://db/x', TRUEUP_BOOK_QUERY_FILE: 'q.sql' }, { '/srv/trueup/q.sql': 'select 1' }))).toEqual(['TRUEUP_SOURCE']);
+    expect(
+      fieldsOf(
+        refusal(
+          { TRUEUP_BOOK_URL: 'postgres://db/x', TRUEUP_BOOK_QUERY_FILE: 'q.sql' },
+          { '/srv/trueup/q.sql': 'select 1' },
+        ),
+      ),
+    ).toEqual(['TRUEUP_SOURCE']);
     expect(read({ DATABASE_URL: 'postgres://db/x', TRUEUP_SOURCE: 'sandbox' }).source.kind).toBe('sandbox');
   });
   test('needs its URL, and no complaint is made of what a bad URL would have settled', () => {
     expect(fieldsOf(refusal({ TRUEUP_SOURCE: 'stellar-rpc', TRUEUP_WATCH: 'all' }))).toEqual(['STELLAR_RPC_URL']);
-    expect(fieldsOf(refusal({ STELLAR_RPC_URL: 'rpc.example', DATABASE_URL: 'postgres://db/x' }))).toEqual(['STELLAR_RPC_URL']);
+    expect(fieldsOf(refusal({ STELLAR_RPC_URL: 'rpc.example', DATABASE_URL: 'postgres://db/x' }))).toEqual([
+      'STELLAR_RPC_URL',
+    ]);
   });
   test('takes pubnet and testnet for their passphrases', () => {
-    expect(read({ ...HORIZON, STELLAR_NETWORK_PASSPHRASE: 'testnet' }).source.networkPassphrase).toBe('Test SDF Network ; September 2015');
-    expect(read({ ...HORIZON, STELLAR_NETWORK_PASSPHRASE: 'Our Own ; 2026' }).source.networkPassphrase).toBe('Our Own ; 2026');
+    expect(read({ ...HORIZON, STELLAR_NETWORK_PASSPHRASE: 'testnet' }).source.networkPassphrase).toBe(
+      'Test SDF Network ; September 2015',
+    );
+    expect(read({ ...HORIZON, STELLAR_NETWORK_PASSPHRASE: 'Our Own ; 2026' }).source.networkPassphrase).toBe(
+      'Our Own ; 2026',
+    );
     expect(read(HORIZON).source.networkPassphrase).toBeNull();
   });
   test('is one of the kinds that sources implement', () => {
@@ -153,12 +196,18 @@ describe('the watch', () => {
     expect(refusal({ STELLAR_RPC_URL: 'https://rpc.example' }).message).toContain('TRUEUP_WATCH=all');
   });
   test('takes lists under both names', () => {
-    const config = read({ STELLAR_RPC_URL: 'https://rpc.example', VAULT_PUBLIC_ADDRESS: ACCOUNT, VAULT_CONTRACT_ID: CONTRACT });
+    const config = read({
+      STELLAR_RPC_URL: 'https://rpc.example',
+      VAULT_PUBLIC_ADDRESS: ACCOUNT,
+      VAULT_CONTRACT_ID: CONTRACT,
+    });
     expect(config.source.watch).toEqual({ everything: false, accounts: [ACCOUNT], contracts: [CONTRACT] });
   });
   test('refuses mistyped ids, muxed accounts, ids in the wrong list, and all beside a list', () => {
     const rpc = { STELLAR_RPC_URL: 'https://rpc.example' };
-    expect(refusal({ ...rpc, TRUEUP_WATCH_ACCOUNTS: `${ACCOUNT},${ACCOUNT.replace('Q', 'R')}` }).message).toContain('checksum');
+    expect(refusal({ ...rpc, TRUEUP_WATCH_ACCOUNTS: `${ACCOUNT},${ACCOUNT.replace('Q', 'R')}` }).message).toContain(
+      'checksum',
+    );
     expect(refusal({ ...rpc, TRUEUP_WATCH_ACCOUNTS: MUXED }).message).toContain('muxed');
     expect(refusal({ ...rpc, TRUEUP_WATCH_ACCOUNTS: CONTRACT }).message).toContain('TRUEUP_WATCH_CONTRACTS');
     expect(fieldsOf(refusal({ ...HORIZON, TRUEUP_WATCH: 'all' }))).toEqual(['TRUEUP_WATCH']);
@@ -170,8 +219,14 @@ describe('the watch', () => {
 });
 
 test('without tokens every port but metrics binds loopback only', () => {
-  expect(fieldsOf(refusal({ GRPC_BIND: '0.0.0.0:1', HTTP_BIND: '[::]:2', METRICS_BIND: '0.0.0.0:3' }))).toEqual(['GRPC_BIND', 'HTTP_BIND']);
-  expect(read({ GRPC_BIND: 'localhost:0', HTTP_BIND: '[::1]:0', BIND_ADDR: '0.0.0.0:3000' }).serving.metrics).toEqual({ host: '0.0.0.0', port: 3000 });
+  expect(fieldsOf(refusal({ GRPC_BIND: '0.0.0.0:1', HTTP_BIND: '[::]:2', METRICS_BIND: '0.0.0.0:3' }))).toEqual([
+    'GRPC_BIND',
+    'HTTP_BIND',
+  ]);
+  expect(read({ GRPC_BIND: 'localhost:0', HTTP_BIND: '[::1]:0', BIND_ADDR: '0.0.0.0:3000' }).serving.metrics).toEqual({
+    host: '0.0.0.0',
+    port: 3000,
+  });
   const open = read({ GRPC_BIND: '0.0.0.0:1', TRUEUP_TOKENS_FILE: 'tokens' }, { '/srv/trueup/tokens': '' });
   expect(open.serving.tokensFile).toBe('/srv/trueup/tokens');
   expect(open.warnings.join()).toContain('cleartext');
@@ -208,7 +263,12 @@ test('A16: secrets are neither in errors nor in diagnostics, not by four charact
   expect(config.secrets.alertWebhookUrl).toContain(secret);
   const entry = describeConfig(config).find(({ name }) => name === 'DATABASE_URL');
   expect(entry).toEqual({ name: 'DATABASE_URL', value: null, redacted: true, origin: 'environment' });
-  const error = refusal({ ...env, DATABASE_URL: `mysql://trueup:${secret}@db/x`, STELLAR_HORIZON_URL: `htps://${secret}`, TRUEUP_TOKEN: secret });
-  expect(fieldsOf(error)).toEqual(['DATABASE_URL', 'STELLAR_HORIZON_URL', 'TRUEUP_TOKEN']);
+  const error = refusal({
+    ...env,
+    DATABASE_URL: `mysql://trueup:${secret}@db/x`,
+    STELLAR_HORIZON_URL: `htps://${secret}`,
+    TRUEUP_TOKN: secret,
+  });
+  expect(fieldsOf(error)).toEqual(['DATABASE_URL', 'STELLAR_HORIZON_URL', 'TRUEUP_TOKN']);
   expect(JSON.stringify([error.message, error.details])).not.toContain('hunt');
 });

@@ -24,8 +24,14 @@ test('a line is one JSON object with ISO time, level word and the deployment', (
 test('secrets are removed by value from messages, fields, stacks, causes and nested objects, however they are escaped', () => {
   const nasty = 'p"ss\\w/rd\n+é?&';
   const { log, lines, last } = capture(['topsecret', nasty]);
-  const error = new TrueUpError('SOURCE_REFUSED', `refused topsecret`, { cause: new Error(`inner ${nasty}`), fix: 'topsecret' });
-  log.error({ err: error, deep: { list: [{ value: `x${nasty}y` }] }, url: encodeURIComponent(nasty) }, `said topsecret and ${nasty}`);
+  const error = new TrueUpError('SOURCE_REFUSED', `refused topsecret`, {
+    cause: new Error(`inner ${nasty}`),
+    fix: 'topsecret',
+  });
+  log.error(
+    { err: error, deep: { list: [{ value: `x${nasty}y` }] }, url: encodeURIComponent(nasty) },
+    `said topsecret and ${nasty}`,
+  );
   log.child({ bound: 'topsecret' }).warn({}, 'child');
   expect(lines.join('')).not.toContain('topsecret');
   expect(lines.join('')).not.toContain('w/rd');
@@ -37,7 +43,15 @@ test('secrets are removed by value from messages, fields, stacks, causes and nes
 test('what looks like a credential is removed though nobody configured it', () => {
   const { log, lines } = capture();
   const seed = `S${'B'.repeat(55)}`;
-  log.info({ url: 'postgres://me:pw123@db/x', note: `Bearer abcdef.ghi-jkl ${seed}`, authorization: 'x1', a: { b: { password: 'x2' } } }, 'see https://key99@rpc.example/');
+  log.info(
+    {
+      url: 'postgres://me:pw123@db/x',
+      note: `Bearer abcdef.ghi-jkl ${seed}`,
+      authorization: 'x1',
+      a: { b: { password: 'x2' } },
+    },
+    'see https://key99@rpc.example/',
+  );
   for (const secret of ['pw123', 'abcdef', 'BBBB', 'x1', 'x2', 'key99']) expect(lines[0]).not.toContain(`${secret}`);
   expect(lines[0]).toContain('rpc.example');
 });
@@ -55,9 +69,13 @@ test('every secret of a configuration stays out, in part and whole', () => {
     { cwd: '/', readFile: (path) => (path.endsWith('.sql') ? 'select 1' : fail(path)) },
   );
   const { log, lines } = capture(secretValues(secrets));
-  log.info({ secrets, parts: ['dbpass/word', 'bookpassword', '0123456789abcdef0123', 'querykey', 'abcdefghijklmnopqrstuvwx'] }, JSON.stringify(secrets));
+  log.info(
+    { secrets, parts: ['dbpass/word', 'bookpassword', '0123456789abcdef0123', 'querykey', 'abcdefghijklmnopqrstuvwx'] },
+    JSON.stringify(secrets),
+  );
   log.info({}, 'it requires nothing');
-  for (const part of ['dbpass', 'bookpass', '0123456789abcdef', 'querykey', 'abcdefghijkl']) expect(lines[0]).not.toContain(part);
+  for (const part of ['dbpass', 'bookpass', '0123456789abcdef', 'querykey', 'abcdefghijkl'])
+    expect(lines[0]).not.toContain(part);
   expect(lines[1]).toContain('requires');
 });
 
@@ -75,11 +93,30 @@ test('lines of a request bear its ids by themselves, also after an await, and ot
 test('a trace is continued where the caller sent a sound traceparent, and begun where it did not', () => {
   const header = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00';
   const trace = startTrace(header);
-  expect(trace).toMatchObject({ traceId: '4bf92f3577b34da6a3ce929d0e0e4736', parentSpanId: '00f067aa0ba902b7', sampled: false });
-  expect(parseTraceparent(formatTraceparent(trace))).toEqual({ traceId: trace.traceId, spanId: trace.spanId, sampled: false });
-  for (const bad of [undefined, '', 'x', header.toUpperCase(), header.replace('00-', 'ff-'), `${header}-more`, header.replace(/4b.*36/, '0'.repeat(32))]) {
+  expect(trace).toMatchObject({
+    traceId: '4bf92f3577b34da6a3ce929d0e0e4736',
+    parentSpanId: '00f067aa0ba902b7',
+    sampled: false,
+  });
+  expect(parseTraceparent(formatTraceparent(trace))).toEqual({
+    traceId: trace.traceId,
+    spanId: trace.spanId,
+    sampled: false,
+  });
+  for (const bad of [
+    undefined,
+    '',
+    'x',
+    header.toUpperCase(),
+    header.replace('00-', 'ff-'),
+    `${header}-more`,
+    header.replace(/4b.*36/, '0'.repeat(32)),
+  ]) {
     expect(parseTraceparent(bad), String(bad)).toBeNull();
-    expect(startTrace(bad)).toMatchObject({ parentSpanId: null, traceId: expect.stringMatching(/^[0-9a-f]{32}$/) as string });
+    expect(startTrace(bad)).toMatchObject({
+      parentSpanId: null,
+      traceId: expect.stringMatching(/^[0-9a-f]{32}$/) as string,
+    });
   }
 });
 
