@@ -90,9 +90,9 @@ export function parseBookBalance(record: Columns, scaleOf: ScaleOf = assetScale)
   return { account, asset, amount: amount!, asOfLedger };
 }
 
-/** Whether named columns are those of entries or of balances, by their amount column; null where it is neither or both. */
+/** Whether named columns are those of entries or of balances; null where it is neither or both. */
 export function bookLevelOf(columns: readonly string[]): BookLevel | null {
-  const entries = columns.includes('amount') || columns.includes('amount_minor');
+  const entries = ['amount', 'amount_minor', 'key'].some((column) => columns.includes(column));
   const balances = columns.includes('balance') || columns.includes('balance_minor');
   if (entries === balances) return null;
   return entries ? 'entries' : 'balances';

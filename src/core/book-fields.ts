@@ -138,7 +138,7 @@ function digitsOf(value: unknown, field: string, problems: BookProblem[]): strin
   if (typeof value === 'bigint' || Number.isSafeInteger(value)) return String(value);
   const kind =
     typeof value === 'number'
-      ? `is the floating-point number ${value}, which may already have lost digits`
+      ? `is a floating-point number${Number.isNaN(value) ? '' : ` (${value})`}, which may already have lost digits`
       : `must be text, but is ${describeType(value)}`;
   problems.push({ field, code: 'AMOUNT_INVALID', description: `${kind}: send a string such as "12.5"` });
   return null;

@@ -1,10 +1,11 @@
 // Recording into a book: rows pushed by the business, in one call or as a stream.
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { bookProblemsOf, createOccurrenceCounter, deriveRowIdBase, derivedRowId, parseBookBalance, parseBookRow } from '../core/book.ts';
 import type { BookBalance, BookRowInput } from '../core/book.ts';
 import type { FieldViolation } from '../core/errors.ts';
 import { TrueUpError } from '../core/errors.ts';
+import type { Caller } from '../store/audit.ts';
 import { findRecordedAnswer, writeRecordAudit } from '../store/book-audit.ts';
 import { advanceCompleteness, BOOK_BATCH_ROWS, lockBook, mergeBookBalances, mergeBookRows, NO_COUNTS, unknownRowIds } from '../store/book-writes.ts';
 import type { BookCounts, BookRowToStore } from '../store/book-writes.ts';
@@ -20,13 +21,6 @@ export const BOOK_CALL_LIMITS = {
   /** Different rows without a row id in one stream: each is remembered until the stream ends. */
   maxDerivedRowsPerStream: 500_000,
 } as const;
-
-/** Who calls, for the audit log. */
-export interface Caller {
-  readonly actor: string;
-  readonly role: string;
-  readonly traceId: string | null;
-}
 
 export interface RecordCall {
   /** '' is `default`. */
@@ -66,11 +60,11 @@ export async function recordEntries(deps: { db: Database }, call: RecordCall, ca
   return await deps.db.em().transactional(async (em) => {
     const { id } = await lockBook(em, book);
     if (call.requestId !== null) {
-      const answer = await findRecordedAnswer(em, call.requestId, digest!);
+      const answer = await findRecordedAnswer(em, caller, call.requestId, digest!);
       if (answer !== null) return answer;
     }
     const answer = await writeRows(em, id, rows, call.balances, call.completeThrough);
-    await writeRecordAudit(em, { ...caller, requestId: call.requestId ?? randomUUID(), book, digest, answer });
+    await writeRecordAudit(em, caller, { requestId: call.requestId, book, digest, answer });
     return answer;
   });
 }
@@ -96,7 +90,7 @@ export async function streamEntries(
   const book = bookNameOf(header.book);
   const hash = contentDigest(createHash('sha256'), { book, completeThrough: header.completeThrough, rows: [], balances: [] });
   // Asked beforehand: a repeated stream must not write before it is known whether its content is the same.
-  const repeated = header.requestId !== null && (await findRecordedAnswer(deps.db.em(), header.requestId, null)) !== null;
+  const repeated = header.requestId !== null && (await findRecordedAnswer(deps.db.em(), caller, header.requestId, null)) !== null;
   const occurrences = createOccurrenceCounter(BOOK_CALL_LIMITS.maxDerivedRowsPerStream);
   let totals = { entries: NO_COUNTS, balances: NO_COUNTS };
   let [batches, hadRows, hadBalances] = [0, false, false];
@@ -112,7 +106,7 @@ export async function streamEntries(
     const done = await deps.db.em().transactional(async (em) => {
       const { id } = await lockBook(em, book);
       const answer = await writeRows(em, id, rows, message.balances, null);
-      await writeRecordAudit(em, { ...caller, requestId: randomUUID(), book, digest: null, answer });
+      await writeRecordAudit(em, caller, { requestId: null, book, digest: null, answer });
       return answer;
     });
     totals = { entries: addCounts(totals.entries, done.entries), balances: addCounts(totals.balances, done.balances) };
@@ -121,7 +115,7 @@ export async function streamEntries(
   return await deps.db.em().transactional(async (em) => {
     const { id } = await lockBook(em, book);
     if (header.requestId !== null) {
-      const answer = await findRecordedAnswer(em, header.requestId, digest);
+      const answer = await findRecordedAnswer(em, caller, header.requestId, digest);
       if (answer !== null) return { ...answer, batches };
     }
     const through = await advanceCompleteness(em, id, throughOf(header.completeThrough, hadRows, hadBalances));
@@ -129,7 +123,7 @@ export async function streamEntries(
       entries: { ...totals.entries, completeThrough: through.completeThrough },
       balances: { ...totals.balances, completeThrough: through.balancesCompleteThrough },
     };
-    await writeRecordAudit(em, { ...caller, requestId: header.requestId ?? randomUUID(), book, digest, answer });
+    await writeRecordAudit(em, caller, { requestId: header.requestId, book, digest, answer });
     return { ...answer, batches };
   });
 }

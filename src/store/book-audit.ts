@@ -1,34 +1,23 @@
 // The audit row of a recording is also its memory: a repeated request finds its first answer there.
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { TrueUpError } from '../core/errors.ts';
+import { findAuditEntry, writeAudit } from './audit.ts';
+import type { Caller } from './audit.ts';
 import type { BookCounts } from './book-writes.ts';
-import { sql } from './database.ts';
-
-const METHOD = 'RecordEntries';
 
 export interface RecordedAnswer {
   readonly entries: BookCounts & { readonly completeThrough: Date | null };
   readonly balances: BookCounts & { readonly completeThrough: Date | null };
 }
 
-export interface RecordAudit {
-  readonly actor: string;
-  readonly role: string;
-  readonly traceId: string | null;
-  readonly requestId: string;
-  readonly book: string;
-  /** Hex SHA-256 of the content; null where nobody can ask for it again. */
-  readonly digest: string | null;
-  readonly answer: RecordedAnswer;
-}
-
-export async function writeRecordAudit(em: EntityManager, audit: RecordAudit): Promise<void> {
-  await sql(
-    em,
-    `insert into trueup.audit_log (actor, role, method, request_id, trace_id, resource, after)
-     values ($1, $2, $3, $4, $5, $6, $7::jsonb)`,
-    [audit.actor, audit.role, METHOD, audit.requestId, audit.traceId, `books/${audit.book}`, JSON.stringify({ digest: audit.digest, ...audit.answer })],
-  );
+/** `requestId` null: nobody can ask for this answer again. `digest`: hex SHA-256 of the content. */
+export async function writeRecordAudit(
+  em: EntityManager,
+  caller: Caller,
+  recorded: { book: string; requestId: string | null; digest: string | null; answer: RecordedAnswer },
+): Promise<void> {
+  const { book, requestId, digest, answer } = recorded;
+  await writeAudit(em, { ...caller, requestId: requestId ?? '' }, { resourceType: 'books', resourceId: book, after: { digest, ...answer } });
 }
 
 /**
@@ -36,17 +25,19 @@ export async function writeRecordAudit(em: EntityManager, audit: RecordAudit): P
  *
  * @throws TrueUpError REQUEST_ID_REUSED where the content was another one; a null `digest` doesn't ask.
  */
-export async function findRecordedAnswer(em: EntityManager, requestId: string, digest: string | null): Promise<RecordedAnswer | null> {
-  const [row] = await sql<{ after: RecordedJson }>(
-    em,
-    `select after from trueup.audit_log where method = '${METHOD}' and request_id = $1 order by id limit 1`,
-    [requestId],
-  );
-  if (row === undefined) return null;
-  if (digest !== null && row.after.digest !== digest) {
+export async function findRecordedAnswer(
+  em: EntityManager,
+  caller: Caller,
+  requestId: string,
+  digest: string | null,
+): Promise<RecordedAnswer | null> {
+  const entry = await findAuditEntry(em, caller.method, requestId);
+  if (entry === null || entry.afterJson === null) return null;
+  const after = JSON.parse(entry.afterJson) as RecordedJson;
+  if (digest !== null && after.digest !== digest) {
     throw new TrueUpError('REQUEST_ID_REUSED', `request_id ${requestId} was used before with other rows; send a new one, or the same rows`);
   }
-  return { entries: revive(row.after.entries), balances: revive(row.after.balances) };
+  return { entries: revive(after.entries), balances: revive(after.balances) };
 }
 
 type JsonResult = BookCounts & { readonly completeThrough: string | null };

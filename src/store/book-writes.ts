@@ -77,10 +77,12 @@ export async function mergeBookRows(em: EntityManager, bookId: number, rows: rea
     $14::boolean[]) as given (${CONTENT_COLUMNS})`), [bookId, null, ...columns]));
 }
 
+/** The id of a staged row, in the SQL of its table: its own, or the derived one, as core/book-identity.ts makes it. */
+export const STAGED_ROW_ID = `coalesce(row_id, row_id_base || '.' || row_number() over (partition by row_id_base order by line))`;
+
 /** Merges every staged row of an import, deriving the ids of rows that came without one. */
 export async function mergeStagedRows(em: EntityManager, bookId: number, importId: string): Promise<BookCounts> {
-  const rowId = `coalesce(row_id, row_id_base || '.' || row_number() over (partition by row_id_base order by line))`;
-  const incoming = `select ${rowId} as row_id, ${CONTENT_COLUMNS.replace('row_id, ', '')}
+  const incoming = `select ${STAGED_ROW_ID} as row_id, ${CONTENT_COLUMNS.replace('row_id, ', '')}
     from trueup.book_import_rows where import_id = $2`;
   return countsOf(await sql<CountsRow>(em, mergeRowsSql(incoming), [bookId, importId]));
 }

@@ -9,10 +9,10 @@ export class BookImports extends Migration {
 
 const STATEMENTS = [
   `alter table trueup.imports
+     alter column level drop not null,
      add column received_bytes bigint not null default 0,
      add column retracted_count bigint not null default 0,
      add column sha256 text,
-     add column role text not null default '',
      add column heartbeat_at timestamptz not null default now()`,
   `create index imports_staging on trueup.imports (heartbeat_at) where state = 'staging'`,
   `alter table trueup.book_entries add column import_id uuid`,
@@ -40,5 +40,5 @@ const STATEMENTS = [
      as_of_ledger integer,
      primary key (import_id, line))`,
   // A repeated call finds the answer that it was given.
-  `create index audit_log_record_entries on trueup.audit_log (request_id) where method = 'RecordEntries'`,
+  `create index audit_log_by_request on trueup.audit_log (request_id, method) where request_id <> ''`,
 ];
