@@ -1,9 +1,11 @@
 // The last line of a run, for people and scripts: `12 passed, 0 failed`, with `, 3 skipped` where there are any.
-import type { Reporter, TestModule } from 'vitest/node';
+import type { Reporter, TestModule, TestRunEndReason } from 'vitest/node';
 
 export default class SummaryReporter implements Reporter {
-  onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly unknown[]): void {
-    const { passed, failed, skipped } = countResults(modules, unhandledErrors.length);
+  onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly unknown[], reason: TestRunEndReason): void {
+    const { passed, failed: counted, skipped } = countResults(modules, unhandledErrors.length);
+    // A run that never came to its tests, for want of a database or of files, failed once.
+    const failed = counted === 0 && reason !== 'passed' ? 1 : counted;
     const line = `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
     // After the other reporters have said theirs, whatever order they are listed in.
     setImmediate(() => console.log(line));
@@ -11,7 +13,7 @@ export default class SummaryReporter implements Reporter {
 }
 
 /** A file that doesn't load, a suite whose hook fails and an error outside any test each count as one failed. */
-export function countResults(modules: readonly TestModule[], unhandledErrors: number): { passed: number; failed: number; skipped: number } {
+function countResults(modules: readonly TestModule[], unhandledErrors: number): { passed: number; failed: number; skipped: number } {
   const counts = { passed: 0, failed: unhandledErrors, skipped: 0 };
   for (const module of modules) {
     for (const test of module.children.allTests()) {
