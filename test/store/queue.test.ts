@@ -1,11 +1,12 @@
 // Goal: a job is sent with its sender's transaction, tried again, given up once, and survives its worker. Method: a real
 // database and real pg-boss with short pauses; where a worker must be lost, its claim is aged instead of waiting.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { sql } from '../../src/store/database.ts';
+import { openDatabase, sql } from '../../src/store/database.ts';
 import { listDeadLetters, listJobHealth } from '../../src/store/job-health.ts';
+import { migrate } from '../../src/store/migrate.ts';
 import { createQueue } from '../../src/store/queue.ts';
 import type { JobDefinition, Queue } from '../../src/store/queue.ts';
-import { createTestDatabase } from '../_util/database.ts';
+import { createTestDatabase, onAdminConnection } from '../_util/database.ts';
 import type { TestDatabase } from '../_util/database.ts';
 import { eventually } from '../_util/eventually.ts';
 
@@ -162,7 +163,46 @@ describe('a lost or stopped worker', () => {
   });
 });
 
+describe('a database that drops every connection', () => {
+  it('ends neither the process nor the queue: later jobs still run', async () => {
+    const queue = await startQueue([{ name: 'dropped' }]);
+    const seen: unknown[] = [];
+    await queue.work('dropped', { concurrency: 2 }, async (payload) => void seen.push(payload['n']));
+    await queue.send(test.db.em(), 'dropped', { n: 1 });
+    await eventually(() => expect(seen).toEqual([1]));
+    await onAdminConnection(test.url, (client) => client.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'));
+    await eventually(async () => {
+      await queue.send(test.db.em(), 'dropped', { n: 2 }, { singletonKey: 'second' });
+      expect(seen).toContain(2);
+    });
+  });
+});
+
 describe('starting', () => {
+  it('works for a user who may do nothing but use two schemas prepared for it', async () => {
+    const empty = await createTestDatabase({ migrated: false });
+    const role = `queue_user_${process.pid}`;
+    await onAdminConnection(empty.url, async (client) => {
+      await client.query(`create role ${role} login password 'limited'`);
+      for (const schema of ['trueup', 'trueup_queue']) await client.query(`create schema ${schema} authorization ${role}`);
+    });
+    const url = new URL(empty.url);
+    url.username = role;
+    url.password = 'limited';
+    const db = await openDatabase({ url: url.href });
+    await migrate(db);
+    const queue = createQueue({ db, jobs: [{ name: 'limited' }] });
+    await queue.start();
+    const seen: unknown[] = [];
+    await queue.work('limited', { concurrency: 1 }, async (payload) => void seen.push(payload['n']));
+    await queue.send(db.em(), 'limited', { n: 1 });
+    await eventually(() => expect(seen).toEqual([1]));
+    await queue.stop({ timeoutMs: 1_000 });
+    await db.close();
+    await onAdminConnection(empty.url, (client) => client.query(`drop owned by ${role} cascade; drop role ${role}`));
+    await empty.drop();
+  });
+
   it('works for four replicas at once on a database without the queue', async () => {
     const empty = await createTestDatabase();
     const queues = [1, 2, 3, 4].map(() => createQueue({ db: empty.db, jobs: [{ name: 'a' }, { name: 'b' }] }));
