@@ -1,7 +1,7 @@
 // One JSON object a line, with the request it belongs to and without secrets.
 import { pino, stdSerializers, stdTimeFunctions } from 'pino';
 import type { DestinationStream } from 'pino';
-import { makeRedactor, redactPaths } from './redact.ts';
+import { makeRedactor, redactFields } from './redact.ts';
 import { currentRequest } from './tracing.ts';
 
 /** Fields first, then a constant sentence; an error goes into the field `err`. */
@@ -32,9 +32,8 @@ export function createLogger({ level, name, secrets, destination }: LoggerOption
       level,
       base: { service: name },
       timestamp: stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
+      formatters: { level: (label) => ({ level: label }), bindings: redactFields, log: redactFields },
       serializers: { err: stdSerializers.errWithCause },
-      redact: redactPaths,
       depthLimit: 8,
       edgeLimit: 200,
       mixin: requestFields,

@@ -10,7 +10,8 @@ interface Analysis {
 }
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const FOR_OTHERS = ['src/client/'];
+/** The client package's offer, and what the contract generates. */
+const FOR_OTHERS = ['src/client/', 'gen/'];
 
 if (import.meta.main) {
   const { unusedExports } = analyzeTsConfig(`${root}tsconfig.json`, ['--ignoreLocallyUsed']) as unknown as Analysis;

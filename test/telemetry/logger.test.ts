@@ -47,12 +47,16 @@ test('what looks like a credential is removed though nobody configured it', () =
     {
       url: 'postgres://me:pw123@db/x',
       note: `Bearer abcdef.ghi-jkl ${seed}`,
-      authorization: 'x1',
-      a: { b: { password: 'x2' } },
+      authorization: 'se-1',
+      a: { b: { password: 'se-2', secrets: { any: 'se-3' } } },
+      list: [{ token: 'se-"4' }],
+      err: Object.assign(new Error('refused'), { request: { headers: { authorization: 'se-5' } } }),
     },
     'see https://key99@rpc.example/',
   );
-  for (const secret of ['pw123', 'abcdef', 'BBBB', 'x1', 'x2', 'key99']) expect(lines[0]).not.toContain(`${secret}`);
+  log.child({ apiKey: 'se-6' }).info({}, 'child');
+  for (const secret of ['pw123', 'abcdef', 'BBBB', 'se-', 'key99']) expect(lines.join('')).not.toContain(secret);
+  for (const line of lines) expect(() => JSON.parse(line) as unknown).not.toThrow();
   expect(lines[0]).toContain('rpc.example');
 });
 
