@@ -58,8 +58,8 @@ export class Chain {
       const handler = this.#admit(route, call) as UnaryHandler;
       const request = this.#take(route, call, read);
       const reply = await call.orAbort(this.#within(call, () => handler(request, call)));
-      call.sent = 1;
       const message = create(route.method.desc.output, reply);
+      call.sent = 1;
       this.#succeed(call);
       return { message, requestId: call.requestId };
     } catch (error) {
@@ -109,8 +109,8 @@ export class Chain {
       this.#countStream(call);
       const requests = this.#takeEach(route, call, reads);
       const reply = await call.orAbort(this.#within(call, () => handler(requests, call)));
-      call.sent = 1;
       const message = create(route.method.desc.output, reply);
+      call.sent = 1;
       this.#succeed(call);
       return { message, requestId: call.requestId };
     } catch (error) {

@@ -24,12 +24,14 @@ export interface RpcHandled extends MethodLabels {
   /** The token's name; empty where the caller isn't known. */
   readonly actor: string;
   readonly peer: string;
+  /** Messages in each direction. */
   readonly received: number;
   readonly sent: number;
   /** What was thrown, whole; for the log only. */
   readonly error: unknown;
 }
 
+/** Telemetry's `events.rpcObserver` is one. */
 export interface RpcObserver {
   started(method: MethodLabels): void;
   handled(event: RpcHandled): void;
