@@ -1,6 +1,7 @@
 // Reconciliations as a resource: started in one transaction with its job, watched by polling its row, cancelled by asking.
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { EntityManager } from '@mikro-orm/postgresql';
 import { TrueUpError } from '../core/errors.ts';
 import type { Drift, DriftFilter, DriftTransitionRecord } from '../core/drift.ts';
 import type { EntryKind } from '../core/entry.ts';
@@ -8,10 +9,11 @@ import type { LedgerRange } from '../core/ledger.ts';
 import type { PolicyView } from '../core/listing.ts';
 import { pageOf, type Page, type PagePosition, type PageRequest } from '../core/page.ts';
 import type { Level, Policy } from '../core/policy.ts';
-import { isFinished, type Run, type RunEvent, type RunFilter } from '../core/run.ts';
+import { isFinished, type Run, type RunEvent, type RunFilter, type RunTrigger } from '../core/run.ts';
 import { writeAudit, type Caller } from '../store/audit.ts';
 import type { Database } from '../store/database.ts';
 import { getDrift, listDrifts } from '../store/drifts.ts';
+import { toJson } from '../store/json.ts';
 import type { Queue } from '../store/queue.ts';
 import {
   activeRun,
@@ -23,6 +25,7 @@ import {
   listRuns,
   requestCancel,
   type RunRequest,
+  type RunToInsert,
 } from '../store/runs.ts';
 import { currentStream } from '../store/streams.ts';
 
@@ -64,38 +67,34 @@ export function createReconciliationService(deps: ReconciliationDeps) {
     return run;
   }
 
-  async function start(call: StartCall, caller: Caller, trigger: 'manual' | 'scheduled' = 'manual'): Promise<Run> {
+  async function newRun(em: EntityManager, policy: Policy, trigger: RunTrigger): Promise<Omit<RunToInsert, 'requestId' | 'actor'>> {
+    const stream = await currentStream(em, deps.networkPassphrase);
+    return {
+      id: randomUUID(),
+      policy: policy.name,
+      level: policy.level,
+      trigger,
+      sandbox: deps.sandbox,
+      stream: stream?.name ?? null,
+      book: policy.book.kind === 'postgres' ? 'postgres' : policy.book.name,
+      request: { range: null, windowMs: null, scope: null },
+      traceId: randomUUID().replaceAll('-', ''),
+    };
+  }
+
+  async function start(call: StartCall, caller: Caller): Promise<Run> {
     const policy = choosePolicy(deps.policies, call.policy, call.level);
     const request: RunRequest = { range: call.range, windowMs: call.windowMs, scope: scopeOf(call) };
     return db.em().transactional(async (em) => {
-      const stream = await currentStream(em, deps.networkPassphrase);
-      const id = randomUUID();
-      const inserted = await insertRun(em, {
-        id,
-        requestId: call.requestId,
-        policy: policy.name,
-        level: policy.level,
-        trigger,
-        sandbox: deps.sandbox,
-        stream: stream?.name ?? null,
-        book: policy.book.kind === 'postgres' ? 'postgres' : policy.book.name,
-        request,
-        traceId: caller.traceId ?? randomUUID().replaceAll('-', ''),
-        actor: caller.actor,
-      });
-      if (!inserted) {
-        const earlier = call.requestId === null ? null : await getRunByRequest(em, call.requestId);
-        if (earlier !== null) return sameRequest(earlier, policy.name, request, call.requestId!);
-        const active = await activeRun(em, policy.name);
-        throw new TrueUpError('RUN_ALREADY_ACTIVE', `policy ${policy.name} is being reconciled already`, {
-          fix: active === null ? 'try again' : `watch reconciliation ${active.id}, or cancel it first`,
-          ...(active && { metadata: { reconciliation_id: active.id } }),
-        });
+      const run = await newRun(em, policy, 'manual');
+      const traceId = caller.traceId ?? run.traceId;
+      if (!(await insertRun(em, { ...run, request, requestId: call.requestId, actor: caller.actor, traceId }))) {
+        return earlierRun(em, policy.name, request, call.requestId);
       }
       // One job a run; a run that is claimed twice is begun once, as its row says.
-      await deps.queue.send(em, RECONCILE_JOB, { run_id: id }, { singletonKey: id });
-      await writeAudit(em, caller, { resourceType: 'reconciliation', resourceId: id, after: { policy: policy.name, trigger } });
-      return (await getRun(em, id))!;
+      await deps.queue.send(em, RECONCILE_JOB, { run_id: run.id }, { singletonKey: run.id });
+      await writeAudit(em, caller, { resourceType: 'reconciliation', resourceId: run.id, after: { policy: policy.name } });
+      return (await getRun(em, run.id))!;
     });
   }
 
@@ -115,17 +114,30 @@ export function createReconciliationService(deps: ReconciliationDeps) {
         failure: null,
       }));
     },
-    start: (call: StartCall, caller: Caller) => start(call, caller),
+    start,
 
-    /** A tick of the timetable. A run that is still under way is left alone: the next tick comes. */
-    async startScheduled(policyName: string, caller: Caller): Promise<Run | null> {
-      try {
-        const nothing = { level: null, range: null, windowMs: null, scope: null, requestId: null };
-        return await start({ policy: policyName, ...nothing }, caller, 'scheduled');
-      } catch (error) {
-        if (error instanceof TrueUpError && error.reason === 'RUN_ALREADY_ACTIVE') return null;
-        throw error;
-      }
+    /**
+     * The run of one tick of the timetable: made once however often the tick's job is tried. Null where another run of the policy
+     * is under way: the next tick comes.
+     */
+    async runOfTick(policyName: string, tick: string): Promise<Run | null> {
+      const policy = choosePolicy(deps.policies, policyName, null);
+      return db.em().transactional(async (em) => {
+        await insertRun(em, { ...(await newRun(em, policy, 'scheduled')), requestId: tick, actor: 'trueup' });
+        return getRunByRequest(em, tick);
+      });
+    },
+
+    /** Ends the run of a job that was given up without its worker having said so, for the policy to be free again. */
+    async abandon(payload: { readonly run_id?: unknown; readonly tick?: unknown }): Promise<void> {
+      const em = db.em();
+      const run =
+        typeof payload.run_id === 'string'
+          ? await getRun(em, payload.run_id)
+          : typeof payload.tick === 'string'
+            ? await getRunByRequest(em, payload.tick)
+            : null;
+      if (run !== null) await endRun(em, run.id, 'failed', { reason: 'INTERNAL', message: 'given up after its last attempt' });
     },
 
     get: async (id: string): Promise<Run> => mustGet(id),
@@ -215,10 +227,19 @@ function choosePolicy(policies: ReadonlyMap<string, Policy>, name: string | null
 }
 
 /** A repeated request answers with its first run, unless it asks for something else under the same id. */
-function sameRequest(earlier: Run & { readonly request: RunRequest }, policy: string, request: RunRequest, requestId: string): Run {
-  const fingerprint = (of: unknown): string => createHash('sha256').update(JSON.stringify(of)).digest('hex');
-  if (earlier.policy === policy && fingerprint(earlier.request) === fingerprint(request)) return earlier;
-  throw new TrueUpError('REQUEST_ID_REUSED', `request id ${requestId} was used for another reconciliation`, { fix: 'take a new UUID for a new request' });
+async function earlierRun(em: EntityManager, policy: string, request: RunRequest, requestId: string | null): Promise<Run> {
+  const earlier = requestId === null ? null : await getRunByRequest(em, requestId);
+  if (earlier !== null) {
+    if (earlier.policy === policy && toJson(earlier.request) === toJson(request)) return earlier;
+    throw new TrueUpError('REQUEST_ID_REUSED', `request id ${requestId} was used for another reconciliation`, {
+      fix: 'take a new UUID for a new request',
+    });
+  }
+  const active = await activeRun(em, policy);
+  throw new TrueUpError('RUN_ALREADY_ACTIVE', `policy ${policy} is being reconciled already`, {
+    fix: active === null ? 'try again' : `watch reconciliation ${active.id}, or cancel it first`,
+    ...(active && { metadata: { reconciliation_id: active.id } }),
+  });
 }
 
 function scopeOf(call: StartCall): Policy['scope'] | null {
