@@ -2,11 +2,12 @@
 // Method: plain objects for the environment and for files; no process, no disk.
 import { expect, test, describe } from 'vitest';
 import { TrueUpError } from '../../src/core/errors.ts';
-import { CONFIGURED_SOURCE_KINDS } from '../../src/config/config.ts';
+import { CONFIGURED_SOURCE_KINDS, SANDBOX_FAULTS } from '../../src/config/config.ts';
 import { describeConfig } from '../../src/config/describe-config.ts';
 import { readConfig } from '../../src/config/read-config.ts';
 import { VARIABLES } from '../../src/config/variables.ts';
 import type { Variable } from '../../src/config/variables.ts';
+import { faultsNamed } from '../../src/sources/sandbox/faults.ts';
 import { SOURCE_KINDS } from '../../src/sources/source.ts';
 
 const ACCOUNT = 'GA7QYNF7SOWQ3GLR2BGMZEHXAVIRZA4KVWLTJJFC7MGXUA74P7UJVSGZ';
@@ -189,6 +190,12 @@ describe('the source', () => {
   test('is one of the kinds that sources implement', () => {
     expect([...CONFIGURED_SOURCE_KINDS]).toEqual([...SOURCE_KINDS]);
   });
+});
+
+test('every fault that may be named is one that the sandbox plays, and others are refused', () => {
+  for (const fault of SANDBOX_FAULTS) expect(Object.keys(faultsNamed([fault], 1)), fault).not.toEqual([]);
+  expect(read({ TRUEUP_SANDBOX_FAULTS: 'gap, lag,gap' }).source.sandbox.faults).toEqual(['gap', 'lag']);
+  expect(refusal({ TRUEUP_SANDBOX_FAULTS: 'gap,flood' }).message).toContain('item flood');
 });
 
 describe('the watch', () => {
