@@ -201,16 +201,18 @@ async function runJob(boss: PgBoss, { db, log }: QueueOptions, job: JobWithMetad
   const payload = job.data ?? {};
   const name = healthName(job.name, payload);
   const started = performance.now();
-  await recordJobStart(db.em(), name);
+  // A record that can't be written is a line in the log; it neither costs the job an attempt nor runs it twice.
+  const record = (write: Promise<void>): Promise<void> => write.catch((error: unknown) => log?.warn({ job: name, err: messageOf(error) }, "the job's record couldn't be written"));
+  await record(recordJobStart(db.em(), name));
   try {
     await handler(payload, { signal: AbortSignal.any([job.signal, stopping]), attempt: job.retryCount + 1, maxAttempts: job.retryLimit + 1 });
   } catch (error) {
     if (stopping.aborted) return handBack(boss, db, job);
     log?.warn({ job: job.name, jobId: job.id, attempt: job.retryCount + 1, maxAttempts: job.retryLimit + 1, err: error }, 'job failed');
-    await recordJobFailure(db.em(), name, performance.now() - started, error);
+    await record(recordJobFailure(db.em(), name, performance.now() - started, error));
     throw new JobFailure(failureOf(error, null));
   }
-  await recordJobSuccess(db.em(), name, performance.now() - started);
+  await record(recordJobSuccess(db.em(), name, performance.now() - started));
 }
 
 /** Ends this job and sends its like in one transaction, so that a shutdown costs no attempt. */
