@@ -2,10 +2,13 @@
 // case with a hole somewhere else.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeWatch } from '../../src/core/watch.ts';
+import type { PagePosition } from '../../src/core/page.ts';
+import { createBalanceLists } from '../../src/services/balances.ts';
 import { balancesOfPairs, MAX_BALANCE_PAIRS } from '../../src/store/balances.ts';
+import { lockBook, mergeBookBalances } from '../../src/store/book-writes.ts';
 import { sql } from '../../src/store/database.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
-import { commitByHand, openTestStream, targetOf, type OpenedStream } from '../_util/ledger-rows.ts';
+import { closeTimeOf, commitByHand, openTestStream, targetOf, type OpenedStream } from '../_util/ledger-rows.ts';
 
 const [ALICE, BOB, CAROL, DAVE] = ['GALICE', 'GBOB', 'GCAROL', 'GDAVE'];
 const USD = 'USD:GISSUER';
@@ -190,5 +193,66 @@ describe('size', () => {
       expect(sum).toBe(BigInt((200_000 / 1000) * 499_500));
     }
     expect(bestMs).toBeLessThan(2000);
+  });
+});
+
+describe('listing balances', () => {
+  const lists = () => createBalanceLists({ db: test.db, networkPassphrase: 'listed balances' });
+  const filter = { stream: null, layer: 'operations' as const, asOfLedger: null };
+  let opened: OpenedStream;
+  beforeAll(async () => {
+    opened = await openTestStream(test.db, { passphrase: 'listed balances' });
+    await commitByHand(test.db, opened, { from: 1, to: 70 }, [
+      { ledger: 2, account: 'GA', amount: 10n },
+      { ledger: 3, account: 'GA', amount: 4n, asset: USD },
+      { ledger: 3, opIndex: 2, account: 'GISSUER', amount: -4n, asset: USD },
+      { ledger: 4, account: 'GB', amount: 10n },
+      { ledger: 5, account: 'GB', amount: -10n },
+      { ledger: 6, account: 'GC', amount: 1n },
+      { ledger: 60, account: 'GD', amount: 2n },
+    ]);
+    await open(opened, 'GZ', 'native', 0, 9n);
+  });
+  const pagesOf = async (given: object, size: number) => {
+    const found = [];
+    for (let after: PagePosition | null = null; ; ) {
+      const page = await lists().listLedgerBalances({ ...filter, ...given }, { size, after });
+      found.push(...page.items.map((row) => [row.account, row.asset, row.amount]));
+      if (page.next === null) return found;
+      after = page.next;
+    }
+  };
+
+  it('lists who holds what as far as coverage reaches, in pages of any size, and nobody who holds nothing', async () => {
+    const held = [['GA', USD, 4n], ['GA', 'native', 10n], ['GC', 'native', 1n], ['GD', 'native', 2n]];
+    for (const size of [1, 2, 3, 100]) expect(await pagesOf({}, size)).toEqual(held);
+    const { items } = await lists().listLedgerBalances(filter, { size: 1, after: null });
+    expect(items[0]).toMatchObject({ side: 'ledger', name: opened.stream.name, state: 'derived', asOfLedger: 69, asOfAt: new Date(closeTimeOf(69) * 1000) });
+  });
+
+  it('lists as of an older ledger, by account and by asset', async () => {
+    expect(await pagesOf({ asOfLedger: 4 }, 100)).toEqual([['GA', USD, 4n], ['GA', 'native', 10n], ['GB', 'native', 10n]]);
+    expect(await pagesOf({ accounts: ['GD', 'GA'] }, 2)).toEqual([['GA', USD, 4n], ['GA', 'native', 10n], ['GD', 'native', 2n]]);
+    expect(await pagesOf({ assets: [USD] }, 1)).toEqual([['GA', USD, 4n]]);
+  });
+
+  it('says that nothing is covered instead of listing nothing', async () => {
+    await expect(lists().listLedgerBalances({ ...filter, layer: 'token_events' }, { size: 1, after: null })).rejects.toMatchObject({ reason: 'COVERAGE_GAP' });
+  });
+
+  it('lists what the book states, each ledger for which it did', async () => {
+    await test.db.em().transactional(async (em) => {
+      const book = await lockBook(em, 'default');
+      await mergeBookBalances(em, book.id, [
+        { account: 'GA', asset: 'native', amount: 10n, asOfLedger: 0 },
+        { account: 'GA', asset: 'native', amount: 9n, asOfLedger: 5 },
+        { account: 'GB', asset: 'native', amount: 0n, asOfLedger: 0 },
+      ]);
+    });
+    const first = await lists().listBookBalances({ book: '' }, { size: 2, after: null });
+    expect(first.items.map((row) => [row.account, row.amount, row.asOfLedger, row.state])).toEqual([['GA', 10n, null, 'stated'], ['GA', 9n, 5, 'stated']]);
+    const second = await lists().listBookBalances({ book: '' }, { size: 2, after: first.next });
+    expect(second.items.map((row) => [row.account, row.amount])).toEqual([['GB', 0n]]);
+    expect(second.next).toBeNull();
   });
 });
