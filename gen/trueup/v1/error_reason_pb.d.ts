@@ -26,9 +26,9 @@ export enum ErrorReason {
   /**
    * The request breaks a rule of the contract. Fix: change the fields named in the error's BadRequest detail.
    *
-   * @generated from enum value: ERROR_REASON_INVALID_ARGUMENT = 1;
+   * @generated from enum value: ERROR_REASON_INVALID_REQUEST = 1;
    */
-  INVALID_ARGUMENT = 1,
+  INVALID_REQUEST = 1,
 
   /**
    * The page token is damaged, or belongs to a request with other filters. Fix: send the same filters, or start from
@@ -156,9 +156,9 @@ export enum ErrorReason {
   /**
    * The database was migrated by a newer release. Fix: run that release, or a newer one.
    *
-   * @generated from enum value: ERROR_REASON_SCHEMA_TOO_NEW = 19;
+   * @generated from enum value: ERROR_REASON_DATABASE_SCHEMA_NEWER = 19;
    */
-  SCHEMA_TOO_NEW = 19,
+  DATABASE_SCHEMA_NEWER = 19,
 
   /**
    * No space is left for data or artifacts. Fix: free space, then try again.
@@ -170,9 +170,9 @@ export enum ErrorReason {
   /**
    * The configuration doesn't hold together. Fix: correct what the message names and restart.
    *
-   * @generated from enum value: ERROR_REASON_CONFIG_INVALID = 21;
+   * @generated from enum value: ERROR_REASON_INVALID_CONFIGURATION = 21;
    */
-  CONFIG_INVALID = 21,
+  INVALID_CONFIGURATION = 21,
 
   /**
    * There is no such stream. Fix: take a stream name from GetStatus.
@@ -203,7 +203,7 @@ export enum ErrorReason {
   POLICY_INVALID = 25,
 
   /**
-   * There is no such run, or no run yet. Fix: take an id from ListReconciliations, or start one.
+   * There is no such run. Fix: take an id from ListReconciliations, or start one.
    *
    * @generated from enum value: ERROR_REASON_RECONCILIATION_NOT_FOUND = 26;
    */
@@ -312,9 +312,9 @@ export enum ErrorReason {
   /**
    * The same work is under way. Fix: watch the one named in the metadata.
    *
-   * @generated from enum value: ERROR_REASON_ALREADY_RUNNING = 41;
+   * @generated from enum value: ERROR_REASON_RUN_ALREADY_ACTIVE = 41;
    */
-  ALREADY_RUNNING = 41,
+  RUN_ALREADY_ACTIVE = 41,
 
   /**
    * The change needs a reason in words. Fix: fill `reason`.
@@ -369,9 +369,9 @@ export enum ErrorReason {
   /**
    * The same event was read twice with other content. Fix: compare the sources; one of them is wrong.
    *
-   * @generated from enum value: ERROR_REASON_CONTENT_CONFLICT = 49;
+   * @generated from enum value: ERROR_REASON_ENTRY_CONFLICT = 49;
    */
-  CONTENT_CONFLICT = 49,
+  ENTRY_CONFLICT = 49,
 
   /**
    * Stored rows no longer give the digest they were sealed with. Fix: find out who changed the table, then backfill
@@ -421,23 +421,23 @@ export enum ErrorReason {
    * The source's answer broke its own format or order. Fix: use another source and report it to the source's
    * operator.
    *
-   * @generated from enum value: ERROR_REASON_SOURCE_INVALID_RESPONSE = 56;
+   * @generated from enum value: ERROR_REASON_SOURCE_CORRUPT = 56;
    */
-  SOURCE_INVALID_RESPONSE = 56,
+  SOURCE_CORRUPT = 56,
 
   /**
-   * The source refused our credentials. Fix: correct the credentials.
+   * The source refused the request or our credentials. Fix: correct the address or the credentials.
    *
-   * @generated from enum value: ERROR_REASON_SOURCE_UNAUTHORIZED = 57;
+   * @generated from enum value: ERROR_REASON_SOURCE_REFUSED = 57;
    */
-  SOURCE_UNAUTHORIZED = 57,
+  SOURCE_REFUSED = 57,
 
   /**
    * The source's address is one that is never contacted. Fix: configure an address that the deployment allows.
    *
-   * @generated from enum value: ERROR_REASON_SOURCE_FORBIDDEN_ADDRESS = 58;
+   * @generated from enum value: ERROR_REASON_SOURCE_ADDRESS_FORBIDDEN = 58;
    */
-  SOURCE_FORBIDDEN_ADDRESS = 58,
+  SOURCE_ADDRESS_FORBIDDEN = 58,
 
   /**
    * The source is behind what was already read. Fix: none needed; use a second source if it lasts.
@@ -457,9 +457,9 @@ export enum ErrorReason {
   /**
    * The source no longer keeps the ledgers needed. Fix: add an archive or lake source and backfill.
    *
-   * @generated from enum value: ERROR_REASON_SOURCE_RETENTION_PASSED = 61;
+   * @generated from enum value: ERROR_REASON_LEDGER_UNAVAILABLE = 61;
    */
-  SOURCE_RETENTION_PASSED = 61,
+  LEDGER_UNAVAILABLE = 61,
 
   /**
    * The source serves another network passphrase. Fix: correct STELLAR_NETWORK_PASSPHRASE or the address.
@@ -713,6 +713,63 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_WORK_ABANDONED = 96;
    */
   WORK_ABANDONED = 96,
+
+  /**
+   * The timetable has not finished a run yet. Fix: wait for the first one, or start a run and read that.
+   *
+   * @generated from enum value: ERROR_REASON_NO_SCHEDULED_RUN_YET = 97;
+   */
+  NO_SCHEDULED_RUN_YET = 97,
+
+  /**
+   * The file was not taken, none of it. Fix: correct the lines named and send it again.
+   *
+   * @generated from enum value: ERROR_REASON_IMPORT_REJECTED = 98;
+   */
+  IMPORT_REJECTED = 98,
+
+  /**
+   * The run has ended, so it can't be cancelled. Fix: none needed; read its verdict.
+   *
+   * @generated from enum value: ERROR_REASON_RUN_ALREADY_FINISHED = 99;
+   */
+  RUN_ALREADY_FINISHED = 99,
+
+  /**
+   * The method is in the contract and not in this release. Fix: use a release that has it.
+   *
+   * @generated from enum value: ERROR_REASON_NOT_IMPLEMENTED = 100;
+   */
+  NOT_IMPLEMENTED = 100,
+
+  /**
+   * The source's answer is above the limit on what is read. Fix: use another source, or report it to the source's
+   * operator.
+   *
+   * @generated from enum value: ERROR_REASON_SOURCE_ANSWER_TOO_LARGE = 101;
+   */
+  SOURCE_ANSWER_TOO_LARGE = 101,
+
+  /**
+   * The ledger asked for has not closed yet. Fix: none needed; it is read once it has.
+   *
+   * @generated from enum value: ERROR_REASON_LEDGER_NOT_YET_CLOSED = 102;
+   */
+  LEDGER_NOT_YET_CLOSED = 102,
+
+  /**
+   * Another TrueUp uses the data folder. Fix: stop it, or set another TRUEUP_DATA_DIR.
+   *
+   * @generated from enum value: ERROR_REASON_DATA_DIR_LOCKED = 103;
+   */
+  DATA_DIR_LOCKED = 103,
+
+  /**
+   * Too many calls are under way. Fix: wait for the RetryInfo delay, or send fewer at a time.
+   *
+   * @generated from enum value: ERROR_REASON_OVERLOADED = 104;
+   */
+  OVERLOADED = 104,
 }
 
 /**

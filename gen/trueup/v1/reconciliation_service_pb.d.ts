@@ -224,7 +224,7 @@ export declare const GetLatestReconciliationRequestSchema: GenMessage<GetLatestR
  */
 export declare type GetLatestReconciliationResponse = Message<"trueup.v1.GetLatestReconciliationResponse"> & {
   /**
-   * The run. When there is none yet, the call ends with RECONCILIATION_NOT_FOUND instead.
+   * The run. When there is none yet, the call ends with NO_SCHEDULED_RUN_YET instead.
    *
    * @generated from field: trueup.v1.Reconciliation reconciliation = 1;
    */
