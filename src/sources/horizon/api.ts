@@ -119,7 +119,7 @@ export function createHorizonApi(options: HorizonApiOptions): HorizonApi {
   const pages = async function* <T extends { paging_token: string }>(path: string, cursor: string, schema: z.ZodType<T>, what: string, isPast: (record: T) => boolean, call: CallContext): AsyncGenerator<T[]> {
     for (let at = cursor; ; ) {
       const query = { cursor: at, order: 'asc', limit: String(options.pageLimit), include_failed: 'true' };
-      const { body } = await get(path, query, pageOf(schema), what, call, [404]);
+      const { body } = await get(path, query, pageOf(schema), what, call, path.startsWith('accounts/') ? [404] : []);
       if (body === undefined) {
         // Horizon answers 404 for an account that it never saw; once it has shown a page the account is known.
         if (at !== cursor) throw corrupt(call.range, `${base.host} forgot ${what} between two pages`);

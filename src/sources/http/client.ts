@@ -10,7 +10,7 @@ import { outcomeOf, statusError, transportError } from './failure.ts';
 import { parseJson } from './json.ts';
 import { DEFAULT_RETRY, parseRetryAfter, retryDelayMs } from './retry.ts';
 import type { RetryOptions } from './retry.ts';
-import type { HttpAnswer, HttpCallOptions, HttpClient, HttpClientOptions, HttpClock } from './types.ts';
+import type { HttpAnswer, HttpCallOptions, HttpClient, HttpClientOptions, HttpClock, JsonCallOptions } from './types.ts';
 
 const DEFAULT_REQUEST_TIMEOUT_MS = 30_000;
 const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
@@ -85,7 +85,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   };
 
   /** Tries until an answer, a failure that trying again can't mend, or the last attempt. */
-  const perform = async (call: Call): Promise<HttpAnswer<Uint8Array>> => {
+  const perform = async <T>(call: Call, decode: (answer: HttpAnswer<Uint8Array>) => HttpAnswer<T>): Promise<HttpAnswer<T>> => {
     const breaker = breakerOf(call.host);
     let lastError: TrueUpError | undefined;
     for (let failedAttempts = 0; ; ) {
@@ -96,7 +96,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
       const timeout = new AbortController();
       const timer = setTimeout(() => timeout.abort(new DOMException('request timeout', 'TimeoutError')), requestTimeoutMs);
       try {
-        const answer = await attempt(call, AbortSignal.any([call.signal, timeout.signal]));
+        const answer = decode(await attempt(call, AbortSignal.any([call.signal, timeout.signal])));
         admission.settle('success');
         emit({ type: 'attempt', host: call.host, status: answer.status, durationMs: clock.now() - startedAt, bytesRead: answer.bytesRead });
         return answer;
@@ -137,15 +137,15 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   };
 
   return {
-    getBytes: (url, o) => perform(callOf('GET', url, o, { 'accept-encoding': 'identity' })),
+    getBytes: async (url, o) => perform(callOf('GET', url, o, { 'accept-encoding': 'identity' }), (answer) => answer),
     async getJson(url, o) {
       const call = callOf('GET', url, o, { accept: 'application/json', 'accept-encoding': 'gzip' });
-      return jsonAnswer(call, await perform(call));
+      return perform(call, (answer) => jsonAnswer(call, answer, o));
     },
     async postJson(url, payload, o) {
       const headers = { accept: 'application/json', 'accept-encoding': 'gzip', 'content-type': 'application/json' };
       const call = { ...callOf('POST', url, o, headers), payload: JSON.stringify(payload) };
-      return jsonAnswer(call, await perform(call));
+      return perform(call, (answer) => jsonAnswer(call, answer, o));
     },
     state: (url) => breakers.get(new URL(url).host)?.snapshot().state ?? 'CLOSED',
     breakers: () => Object.fromEntries([...breakers].map(([host, breaker]) => [host, breaker.snapshot()])),
@@ -178,11 +178,17 @@ const systemClock: HttpClock = {
   },
 };
 
-function jsonAnswer(call: Call, answer: HttpAnswer<Uint8Array>): HttpAnswer<unknown> {
+function jsonAnswer(call: Call, answer: HttpAnswer<Uint8Array>, options: JsonCallOptions): HttpAnswer<unknown> {
+  const body = parseBody(call, answer);
+  if (!call.accept.includes(answer.status)) options.check?.(body);
+  return { ...answer, body };
+}
+
+function parseBody(call: Call, answer: HttpAnswer<Uint8Array>): unknown {
   try {
-    return { ...answer, body: parseJson(Buffer.from(answer.body).toString('utf8')) };
+    return parseJson(Buffer.from(answer.body).toString('utf8'));
   } catch (error) {
-    if (call.accept.includes(answer.status)) return { ...answer, body: null };
+    if (call.accept.includes(answer.status)) return null;
     throw new TrueUpError('SOURCE_CORRUPT', `${call.host} answered ${call.what} with something that is no JSON`, {
       metadata: { host: call.host },
       cause: error,

@@ -49,6 +49,11 @@ export interface HttpCallOptions {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+export interface JsonCallOptions extends HttpCallOptions {
+  /** Looks at a parsed body; what it throws is this try's failure, so a retryable error inside a 200 is tried again too. */
+  readonly check?: (body: unknown) => void;
+}
+
 export interface HttpAnswer<T> {
   readonly status: number;
   /** Names in lower case; of a repeated header the first. */
@@ -68,9 +73,9 @@ export interface HttpClient {
   /** Asks for the bytes as they are stored; a Content-Encoding the server sets all the same is undone. */
   getBytes(url: string | URL, options: HttpCallOptions): Promise<HttpAnswer<Uint8Array>>;
   /** Integers beyond 2^53 come as strings. The body of an accepted status that is no JSON is null. */
-  getJson(url: string | URL, options: HttpCallOptions): Promise<HttpAnswer<unknown>>;
+  getJson(url: string | URL, options: JsonCallOptions): Promise<HttpAnswer<unknown>>;
   /** For reads by POST (JSON-RPC): tried again like a GET. */
-  postJson(url: string | URL, payload: unknown, options: HttpCallOptions): Promise<HttpAnswer<unknown>>;
+  postJson(url: string | URL, payload: unknown, options: JsonCallOptions): Promise<HttpAnswer<unknown>>;
   /** The circuit of one URL's host; CLOSED for a host never called. */
   state(url: string | URL): BreakerState;
   /** Circuits by host, for diagnostics. */
