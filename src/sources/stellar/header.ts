@@ -27,6 +27,9 @@ export interface VerifiedHeader extends LedgerHeader {
  */
 export function readHeaderEntry(entry: Buffer, range: LedgerRange): VerifiedHeader {
   const wire = decodeXdr(xdr.LedgerHeaderHistoryEntry.schema, entry, 'a ledger header', range);
+  const { ledgerSeq } = wire.header;
+  // A sequence outside the file is itself the damage, and can't say which ledger was lost.
+  if (ledgerSeq < range.from || ledgerSeq >= range.to) throw corrupt(range, `a header says that it is ledger ${ledgerSeq}`);
   return verify(hexOf(wire.hash), entry.subarray(hashBytes, entry.length - extensionBytes), wire.header);
 }
 

@@ -86,10 +86,26 @@ const OPERATION_CODES: Readonly<Record<number, readonly string[]>> = {
 
 type ResultTr = Extract<OperationResultWire, { code: 0 }>['tr'];
 
-/** Every arm is an object with a `code`, under a name of its own. */
+/** Every arm of the union is an object with a `code`; only the types in OPERATION_CODES are asked for. */
 function innerCode(tr: ResultTr): number {
-  for (const [key, value] of Object.entries(tr) as [string, unknown][]) {
-    if (key !== 'type') return (value as { code: number }).code;
+  switch (tr.type) {
+    case 0:
+      return tr.createAccountResult.code;
+    case 1:
+      return tr.paymentResult.code;
+    case 2:
+      return tr.pathPaymentStrictReceiveResult.code;
+    case 8:
+      return tr.accountMergeResult.code;
+    case 13:
+      return tr.pathPaymentStrictSendResult.code;
+    case 14:
+      return tr.createClaimableBalanceResult.code;
+    case 19:
+      return tr.clawbackResult.code;
+    default: {
+      const arm = Object.values(tr).find((value): value is { code: number } => typeof value === 'object');
+      return arm?.code ?? 0;
+    }
   }
-  return 0;
 }

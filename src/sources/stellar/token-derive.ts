@@ -1,7 +1,7 @@
 // Token events of ledgers whose metadata carries none: derived from operations, results and ledger entry changes.
 //
-// The rules and their order are those of Stellar's own token transfer processor (CAP-67, "retroactively emitting
-// events"), so that a history read from old metadata equals one in which the network itself wrote the events.
+// The rules are those of Stellar's own token transfer processor (CAP-67, "retroactively emitting events"), the order is the
+// network's, so that a history read from old metadata equals one in which the network itself wrote the events.
 import { createHash } from 'node:crypto';
 
 import { Keypair, xdr } from '@stellar/stellar-sdk/base';
@@ -133,13 +133,13 @@ function eventsOf(op: Context): TokenEvent[] {
   }
 }
 
-/** Two per claim: what the seller gave, then what it got. */
+/** Two per claim, in the network's own order: what the seller got, then what it gave. */
 function trades({ tr, source, make }: Context): TokenEvent[] {
   return claimsOf(tr).flatMap((atom) => {
     const claim = claimOf(atom);
     return [
-      make(claim.assetSold, claim.seller, source.account, claim.amountSold, null),
       make(claim.assetBought, source.account, claim.seller, claim.amountBought, null),
+      make(claim.assetSold, claim.seller, source.account, claim.amountSold, null),
     ];
   });
 }
