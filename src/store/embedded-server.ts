@@ -9,6 +9,7 @@ import type { ServerUser } from './embedded-user.ts';
 
 const START_TIMEOUT_MS = 60_000;
 const ORPHAN_TIMEOUT_MS = 20_000;
+const END_TIMEOUT_MS = 5_000;
 /** How long clients get after the polite request before the server ends them by force. */
 const STOP_TIMEOUT_MS = 15_000;
 const POLL_MS = 10;
@@ -141,6 +142,16 @@ export async function waitForOrphans(cluster: string): Promise<void> {
     if (Date.now() > deadline) throw new TrueUpError('DATABASE_UNAVAILABLE', `processes of a killed PostgreSQL still run (pid ${left.join(', ')}); end them and start again`);
     await delay(POLL_MS);
   }
+}
+
+/** Waits a while for a server that may be on its way out. */
+export async function hasEnded(server: RunningServer): Promise<boolean> {
+  const deadline = Date.now() + END_TIMEOUT_MS;
+  while (await isServer(server.pid, server.clusterDir)) {
+    if (Date.now() > deadline) return false;
+    await delay(POLL_MS);
+  }
+  return true;
 }
 
 /** Asks for a fast shutdown (running transactions are rolled back), and after a while for an immediate one. */

@@ -7,7 +7,7 @@ import pg from 'pg';
 import { TrueUpError, isTrueUpError, messageOf } from '../core/errors.ts';
 import { findServerPackage, prepareLibraries } from './embedded-binaries.ts';
 import { lockDataDir } from './embedded-lock.ts';
-import { findRunningServer, initCluster, startServer, stopServer, waitForOrphans } from './embedded-server.ts';
+import { findRunningServer, hasEnded, initCluster, startServer, stopServer, waitForOrphans } from './embedded-server.ts';
 import type { RunningServer, ServerSettings } from './embedded-server.ts';
 import { chooseServerUser } from './embedded-user.ts';
 import type { StoreLog } from './log.ts';
@@ -82,9 +82,8 @@ async function openServer(dataDir: string, options: EmbeddedOptions): Promise<{ 
   }
 
   const left = await findRunningServer(clusterDir);
-  if (left !== undefined) {
+  if (left !== undefined && (await answers(left, urlOf(left.port, secret.password)))) {
     const url = urlOf(left.port, secret.password);
-    await ensureDatabase(url);
     options.log?.warn({ pid: left.pid, dataDir }, 'took over the embedded PostgreSQL of a process that was killed');
     return { server: left, url, adopted: true };
   }
@@ -131,6 +130,17 @@ async function initialise(dataDir: string, clusterDir: string, binaries: { root:
     await rm(passwordFile, { force: true });
   }
   await rename(draft, clusterDir);
+}
+
+/** False when the server that was found was dying, for then a new one is to be started; an error when it lives and is silent. */
+async function answers(server: RunningServer, url: string): Promise<boolean> {
+  try {
+    await ensureDatabase(url);
+    return true;
+  } catch (error) {
+    if (await hasEnded(server)) return false;
+    throw error;
+  }
 }
 
 /** Also the proof that the server answers and that the password is ours. */
