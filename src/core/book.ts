@@ -66,7 +66,7 @@ export interface BookSide extends AsyncDisposable {
   /** Up to when the book states it is complete, for the level it was opened for; null: it never did. */
   completeThrough(signal: AbortSignal): Promise<Date | null>;
   /**
-   * Rows in byte order of key, then of row id, in batches. `occurredFrom` is inclusive, `occurredTo` is not; rows
+   * Rows in byte order of key, then of row id where the book gives ids of its own, in batches. `occurredFrom` is inclusive, `occurredTo` is not; rows
    * without a time of their own are always included.
    */
   entries(query: { occurredFrom?: Date; occurredTo?: Date }, signal: AbortSignal): AsyncIterable<readonly BookRow[]>;

@@ -121,7 +121,8 @@ const CONTENT_COLUMNS =
 const STORED_COLUMNS = `book_id, revision, import_id, recorded_at, ${CONTENT_COLUMNS}`;
 
 /**
- * `$1` the book, `$2` the import (or null). A retraction keeps the stored content and only says that it no longer
+ * `$1` the book, `$2` the import (or null). The book's lock keeps other writers out, so what isn't there can be inserted
+ * without asking again. A retraction keeps the stored content and only says that it no longer
  * counts. Rows are written in the order of their ids, so that the primary key's pages are touched once each.
  */
 function mergeRowsSql(incoming: string): string {
@@ -143,13 +144,13 @@ function mergeRowsSql(incoming: string): string {
       select ${STORED_COLUMNS.split(', ').map((column) => `old.${column}`).join(', ')}
       from next join trueup.book_entries old on old.book_id = $1 and old.row_id = next.row_id
       where next.changed),
-    written as (
+    added as (
       insert into trueup.book_entries (${STORED_COLUMNS})
-      select $1, coalesce(old_revision, 0) + 1, $2::uuid, now(), ${CONTENT_COLUMNS}
-      from next where old_revision is null or changed order by row_id
-      on conflict (book_id, row_id) do update set revision = excluded.revision, import_id = excluded.import_id,
-        recorded_at = excluded.recorded_at,
-        ${[...content, 'retracted'].map((column) => `${column} = excluded.${column}`).join(', ')})
+      select $1, 1, $2::uuid, now(), ${CONTENT_COLUMNS} from next where old_revision is null order by row_id),
+    rewritten as (
+      update trueup.book_entries old set revision = next.old_revision + 1, import_id = $2::uuid, recorded_at = now(),
+        ${[...content, 'retracted'].map((column) => `${column} = next.${column}`).join(', ')}
+      from next where next.changed and old.book_id = $1 and old.row_id = next.row_id)
     select count(*) filter (where old_revision is null and not retracted) as inserted,
       count(*) filter (where changed and not (retracted and not old_retracted)) as revised,
       count(*) filter (where not changed and old_revision is not null) as unchanged,
@@ -168,12 +169,13 @@ function mergeBalancesSql(incoming: string): string {
       insert into trueup.book_balance_revisions (book_id, account, asset, as_of_ledger, revision, amount, recorded_at)
       select old.book_id, old.account, old.asset, old.as_of_ledger, old.revision, old.amount, old.recorded_at
       from next given join trueup.book_balances old on ${same} where given.changed),
-    written as (
+    added as (
       insert into trueup.book_balances (book_id, account, asset, as_of_ledger, revision, amount, recorded_at)
-      select $1, account, asset, as_of_ledger, coalesce(old_revision, 0) + 1, amount, now()
-      from next where old_revision is null or changed order by account, asset, as_of_ledger
-      on conflict (book_id, account, asset, as_of_ledger) do update set revision = excluded.revision,
-        amount = excluded.amount, recorded_at = excluded.recorded_at)
+      select $1, account, asset, as_of_ledger, 1, amount, now()
+      from next where old_revision is null order by account, asset, as_of_ledger),
+    rewritten as (
+      update trueup.book_balances old set revision = given.old_revision + 1, amount = given.amount, recorded_at = now()
+      from next given where given.changed and ${same})
     select count(*) filter (where old_revision is null) as inserted, count(*) filter (where changed) as revised,
       count(*) filter (where not changed and old_revision is not null) as unchanged, 0 as retracted
     from next`;

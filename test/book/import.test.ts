@@ -211,7 +211,7 @@ describe('interruptions and repetitions', () => {
 test('300,000 rows pass through a small heap in flat memory', async () => {
   const done = JSON.parse(await outputOf(runChild('flat', 300_000, '', 0, ['--max-old-space-size=80'])));
   expect(done).toMatchObject({ state: 'committed', counts: { inserted: 300_000 } });
-  expect(done.peakRssBytes - done.startRssBytes).toBeLessThan(150 * 1024 ** 2);
+  expect(done.peakRssBytes - done.startRssBytes).toBeLessThan(200 * 1024 ** 2);
   console.log(`import: ${Math.round(300_000 / done.seconds)} rows/s, peak growth ${Math.round((done.peakRssBytes - done.startRssBytes) / 1024 ** 2)} MiB`);
 });
 

@@ -1,0 +1,104 @@
+// One connection to the user's own database, in one transaction that can only read.
+import pg from 'pg';
+import { isTrueUpError, messageOf, TrueUpError } from '../core/errors.ts';
+
+/** Milliseconds and rows; see POSTGRES_BOOK_LIMITS. */
+export interface BookSessionLimits {
+  readonly connectTimeoutMs: number;
+  readonly statementTimeoutMs: number;
+  readonly lockTimeoutMs: number;
+  readonly fetchRows: number;
+}
+
+/** One connection in one read-only transaction; whatever goes wrong in it is BOOK_UNREADABLE. */
+export interface BookSession {
+  rows<Row extends object>(statement: string, values?: readonly unknown[]): Promise<Row[]>;
+  fields(statement: string): Promise<readonly { name: string; dataTypeID: number }[]>;
+  cursor<Row extends object>(statement: string, signal: AbortSignal): AsyncGenerator<Row[]>;
+  unreadable(message: string, fields?: readonly { field: string; description: string }[]): TrueUpError;
+  end(): Promise<void>;
+}
+
+export async function openBookSession(url: string, limits: BookSessionLimits, label: string, signal: AbortSignal): Promise<BookSession> {
+  signal.throwIfAborted();
+  let client: pg.Client;
+  try {
+    client = new pg.Client({ connectionString: url, application_name: 'trueup-book', connectionTimeoutMillis: limits.connectTimeoutMs, keepAlive: true });
+  } catch (error) {
+    throw unreadable(label, error);
+  }
+  // A dropped connection also rejects the query under way, which is where it is told.
+  client.on('error', () => undefined);
+  let ended: Promise<void> | null = null;
+  const end = (): Promise<void> => (ended ??= client.end().catch(() => undefined).finally(() => signal.removeEventListener('abort', onAbort)));
+  const onAbort = () => void end();
+  signal.addEventListener('abort', onAbort);
+  const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      signal.throwIfAborted();
+      throw unreadable(label, error);
+    }
+  };
+  const run = (text: string, values: readonly unknown[] = []) => guarded(() => client.query(values.length > 0 ? { text, values: [...values] } : text));
+  let cursors = 0;
+  try {
+    await guarded(() => client.connect());
+    await run('begin isolation level repeatable read read only');
+    await run(`set local statement_timeout = ${limits.statementTimeoutMs}`);
+    await run(`set local lock_timeout = ${limits.lockTimeoutMs}`);
+    await run(`set local timezone = 'UTC'`);
+    // Takes the snapshot; from here on the transaction can't be turned into a writing one.
+    await run('select 1');
+  } catch (error) {
+    await end();
+    throw error;
+  }
+  return {
+    rows: async <Row extends object>(statement: string, values: readonly unknown[] = []) => (await run(statement, values)).rows as Row[],
+    fields: async (statement) => (await run(statement)).fields,
+    async *cursor<Row extends object>(statement: string, reading: AbortSignal) {
+      const name = `trueup_${++cursors}`;
+      await run(`declare ${name} no scroll cursor for ${statement}`);
+      for (;;) {
+        reading.throwIfAborted();
+        const { rows } = await run(`fetch ${limits.fetchRows} from ${name}`);
+        if (rows.length > 0) yield rows as Row[];
+        if (rows.length < limits.fetchRows) break;
+      }
+      await run(`close ${name}`);
+    },
+    unreadable: (message, fields) => new TrueUpError('BOOK_UNREADABLE', `${label}: ${message}`, { fix: FIX, ...(fields && { fields }) }),
+    end,
+  };
+}
+
+const FIX = 'run `trueup doctor book`';
+
+function unreadable(label: string, error: unknown): unknown {
+  if (isTrueUpError(error)) return error;
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  const position = error instanceof Error && 'hint' in error && error.hint ? ` (${String(error.hint)})` : '';
+  const fixes: Record<string, string> = {
+    '57014': 'the query took too long: add an index on its key and time columns, or narrow it',
+    '55P03': 'another session holds a lock on the table: wait for it',
+    '42501': 'grant the role SELECT on what the query reads',
+    '25006': 'the query tries to write: give a SELECT only',
+    '28P01': 'correct user and password in TRUEUP_BOOK_URL',
+    '3D000': 'correct the database in TRUEUP_BOOK_URL',
+    '42P01': 'correct the table in the file that TRUEUP_BOOK_QUERY_FILE names',
+    '42703': 'correct the column in the file that TRUEUP_BOOK_QUERY_FILE names',
+    ECONNREFUSED: 'check host and port in TRUEUP_BOOK_URL, and that the server is up',
+    ENOTFOUND: 'check the host in TRUEUP_BOOK_URL',
+  };
+  const fix = fixes[code] ?? FIX;
+  return new TrueUpError('BOOK_UNREADABLE', `${label}: ${messageOf(error)}${position}; ${fix}`, { fix, cause: error, metadata: { code } });
+}
+
+/** Host and database, without credentials. @throws TrueUpError INVALID_CONFIGURATION */
+export function labelOf(url: string): string {
+  if (!URL.canParse(url)) throw new TrueUpError('INVALID_CONFIGURATION', 'TRUEUP_BOOK_URL must look like postgresql://user:password@host:5432/database');
+  const { hostname, port, pathname } = new URL(url);
+  return `postgres ${hostname}${port && `:${port}`}${pathname}`;
+}
