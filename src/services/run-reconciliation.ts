@@ -79,7 +79,7 @@ const NOTHING_COUNTED: Outcome['counts'] = { ledgerRecords: 0, bookRecords: 0, m
 
 async function compare(deps: RunDeps, policy: Policy, run: StoredRun, signal: AbortSignal): Promise<Outcome> {
   await using book = await deps.bookOf(policy).open(policy.level, signal);
-  return withLedgerSnapshot(deps.db, async (em) => {
+  return await withLedgerSnapshot(deps.db, async (em) => {
     const inconclusive: Inconclusive[] = [];
     const bookFrame = await frameBook(book, policy, inconclusive, signal);
     const frame = await frameRun(em, deps.networkPassphrase, policy, run, bookFrame.accounts, inconclusive);

@@ -3,7 +3,7 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { intersect, unite, type CoverageState } from '../core/coverage.ts';
 import type { Layer } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
-import { LAYER_CODES } from './entries.ts';
+import { LAYER_CODES, LAYER_OF_CODE } from './entries.ts';
 import { sql } from './database.ts';
 
 /** Islands of one watch set are few; a history with more holes than this is asked for in parts. */
@@ -93,4 +93,22 @@ export async function unreadableRanges(
     reason: row.reason,
     detail: row.detail,
   }));
+}
+
+export interface CoverageCounts {
+  readonly layer: Layer;
+  readonly ranges: Readonly<Record<CoverageState, number>>;
+}
+
+/** How many islands of each state a stream has, per layer. */
+export async function coverageCounts(em: EntityManager, streamId: number): Promise<CoverageCounts[]> {
+  const rows = await sql<{ layer: number; done: number; quarantined: number; unavailable: number }>(
+    em,
+    `select layer, count(*) filter (where state = 'done')::int as done,
+       count(*) filter (where state = 'quarantined')::int as quarantined,
+       count(*) filter (where state = 'unavailable')::int as unavailable
+     from trueup.coverage_islands where stream_id = $1 group by layer order by layer`,
+    [streamId],
+  );
+  return rows.map(({ layer, ...ranges }) => ({ layer: LAYER_OF_CODE[layer]!, ranges }));
 }

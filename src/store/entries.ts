@@ -11,7 +11,7 @@ import { sql } from './database.ts';
 const INSERT_ROWS = 5000;
 
 export const LAYER_CODES: Readonly<Record<Layer, number>> = { operations: 0, token_events: 1 };
-const LAYER_OF_CODE: readonly Layer[] = ['operations', 'token_events'];
+export const LAYER_OF_CODE: readonly Layer[] = ['operations', 'token_events'];
 
 export interface EntryToStore {
   readonly entry: Entry;

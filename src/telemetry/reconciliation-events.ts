@@ -32,10 +32,11 @@ export function reconciliationEvents({ log, metrics }: EventsDeps) {
 
   function show(policy: string, verdict: Verdict, finishedAt: Date): void {
     latest.set(policy, VERDICT_VALUES[verdict]);
-    lastRunMs = Math.max(lastRunMs, finishedAt.getTime());
+    // Only a run that could conclude counts as the last one: a dashboard must see that nothing was verified since.
+    if (verdict !== 'INCONCLUSIVE') lastRunMs = Math.max(lastRunMs, finishedAt.getTime());
     metrics.verdict.set({ policy }, VERDICT_VALUES[verdict]);
     metrics.reconciliationStatus.set(Math.min(...latest.values()));
-    metrics.reconciliationLastRun.set(lastRunMs / 1000);
+    if (lastRunMs > 0) metrics.reconciliationLastRun.set(lastRunMs / 1000);
   }
 
   return {

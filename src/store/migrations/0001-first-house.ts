@@ -247,6 +247,7 @@ const STATEMENTS = [
      seen_runs integer not null default 1,
      episode integer not null default 1,
      reopened_count integer not null default 0,
+     resolved_at timestamptz,
      transition_at timestamptz,
      transition_actor text,
      revision integer not null default 1,
