@@ -51,7 +51,10 @@ function bySequence(headers: readonly LedgerHeader[]): Map<number, LedgerHeader>
   for (const header of headers) {
     const known = found.get(header.sequence);
     if (known !== undefined && differing(known, header).length > 0) {
-      throw new TrueUpError('INVALID_REQUEST', `ledger ${header.sequence} is given twice with different contents by one side`);
+      throw new TrueUpError(
+        'INVALID_REQUEST',
+        `ledger ${header.sequence} is given twice with different contents by one side`,
+      );
     }
     found.set(header.sequence, header);
   }

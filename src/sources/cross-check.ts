@@ -38,7 +38,8 @@ export async function crossCheckSources(
       try {
         return await source.header(sequence, both);
       } catch (error) {
-        if (isTrueUpError(error, 'SOURCE_CORRUPT')) corrupt.push({ source: source.id, sequence, message: error.message });
+        if (isTrueUpError(error, 'SOURCE_CORRUPT'))
+          corrupt.push({ source: source.id, sequence, message: error.message });
         else if (!isTrueUpError(error, 'LEDGER_UNAVAILABLE', 'LEDGER_NOT_YET_CLOSED')) throw error;
         return undefined;
       }

@@ -10,25 +10,26 @@
 //
 // Ascending pages that begin before an endpoint's elder ledger begin, without a word, at the elder ledger. Every read
 // therefore compares its range with the root document, and again at the end where the endpoint may have been pruning.
-import { ACCOUNT_PATTERN, NATIVE } from '../core/asset.ts';
 import { TrueUpError } from '../core/errors.ts';
 import type { LedgerHeader, LedgerRange, LedgerRecord } from '../core/ledger.ts';
-import { STELLAR_CLASSIC_SCALE, parseAmount } from '../core/money.ts';
 import { watchPredicate } from '../core/watch.ts';
 import type { Watch } from '../core/watch.ts';
 import { mapLimited } from './concurrency.ts';
 import { createHorizonApi } from './horizon/api.ts';
-import type { ByteMeter, CallContext, HorizonLedger, HorizonRoot, HorizonTransaction } from './horizon/api.ts';
+import type { ByteMeter, CallContext } from './horizon/api.ts';
+import { readHorizonBalances } from './horizon/balances.ts';
 import { createLedgerDecoder } from './horizon/decode.ts';
 import type { LedgerDecoder } from './horizon/decode.ts';
+import { notYet, tooOld } from './horizon/errors.ts';
+import type { HorizonLedger, HorizonRoot, HorizonTransaction } from './horizon/shapes.ts';
 import type { HttpClient } from './http/types.ts';
-import type { OpeningBalance, Source, SourceTip } from './source.ts';
+import type { Source, SourceTip } from './source.ts';
 import { GENESIS_LEDGER, genesisEntry } from './stellar/genesis.ts';
 import { readHeaderXdr, verifyChain } from './stellar/header.ts';
 import type { VerifiedHeader } from './stellar/header.ts';
 import { checkSpan, plainHeader } from './stellar/reading.ts';
 import { networkIdOf } from './stellar/tx-set.ts';
-import { corrupt, oneLedger } from './stellar/wire.ts';
+import { oneLedger } from './stellar/wire.ts';
 
 export interface HorizonOptions {
   /** A Horizon's root; may carry credentials and a path. */
@@ -65,7 +66,12 @@ const PRUNING_MARGIN_LEDGERS = 1_000;
 
 export function createHorizonSource(options: HorizonOptions): Source {
   const pageLimit = options.pageLimit ?? DEFAULT_PAGE_LIMIT;
-  const api = createHorizonApi({ url: options.url, http: options.http, pageLimit, maxBodyBytes: options.maxBodyBytes ?? DEFAULT_MAX_BODY_BYTES });
+  const api = createHorizonApi({
+    url: options.url,
+    http: options.http,
+    pageLimit,
+    maxBodyBytes: options.maxBodyBytes ?? DEFAULT_MAX_BODY_BYTES,
+  });
   const maxConcurrent = options.maxConcurrentRequests ?? DEFAULT_MAX_CONCURRENT_REQUESTS;
   const maxTransactions = options.maxTransactionsPerRead ?? DEFAULT_MAX_TRANSACTIONS_PER_READ;
   const maxSpanLedgers = options.maxSpanLedgers ?? HORIZON_SPAN_ACCOUNTS;
@@ -75,9 +81,13 @@ export function createHorizonSource(options: HorizonOptions): Source {
   const checkedRoot = async (call: CallContext): Promise<HorizonRoot> => {
     const root = await api.root(call);
     if (root.network_passphrase !== options.networkPassphrase) {
-      throw new TrueUpError('SOURCE_WRONG_NETWORK', `${api.host} serves ${JSON.stringify(root.network_passphrase)}, not ${JSON.stringify(options.networkPassphrase)}`, {
-        fix: 'Set STELLAR_NETWORK_PASSPHRASE to the network of this Horizon, or STELLAR_HORIZON_URL to a Horizon of this network.',
-      });
+      throw new TrueUpError(
+        'SOURCE_WRONG_NETWORK',
+        `${api.host} serves ${JSON.stringify(root.network_passphrase)}, not ${JSON.stringify(options.networkPassphrase)}`,
+        {
+          fix: 'Set STELLAR_NETWORK_PASSPHRASE to the network of this Horizon, or STELLAR_HORIZON_URL to a Horizon of this network.',
+        },
+      );
     }
     return root;
   };
@@ -111,11 +121,18 @@ export function createHorizonSource(options: HorizonOptions): Source {
 
   const checkBound = (transactions: number, range: LedgerRange): void => {
     if (transactions <= maxTransactions) return;
-    throw new TrueUpError('SOURCE_ANSWER_TOO_LARGE', `more than ${maxTransactions} transactions in one read`, { range, fix: 'Read fewer ledgers at a time.' });
+    throw new TrueUpError('SOURCE_ANSWER_TOO_LARGE', `more than ${maxTransactions} transactions in one read`, {
+      range,
+      fix: 'Read fewer ledgers at a time.',
+    });
   };
 
   /** Reads the transactions of the watched accounts, and the headers of the ledgers they are in. */
-  const readAccounts = async (accounts: readonly string[], decoder: LedgerDecoder, call: CallContext): Promise<Map<number, [VerifiedHeader, number]>> => {
+  const readAccounts = async (
+    accounts: readonly string[],
+    decoder: LedgerDecoder,
+    call: CallContext,
+  ): Promise<Map<number, [VerifiedHeader, number]>> => {
     const found = new Map<bigint, HorizonTransaction>();
     await mapLimited(accounts, maxConcurrent, call.signal, async (account, signal) => {
       for await (const page of api.transactions(account, { ...call, signal })) {
@@ -133,13 +150,22 @@ export function createHorizonSource(options: HorizonOptions): Source {
   };
 
   /** One request per ledger where they are few, else the range's pages, which prove the chain as well. */
-  const headersOf = async (sequences: readonly number[], call: CallContext): Promise<Map<number, [VerifiedHeader, number]>> => {
+  const headersOf = async (
+    sequences: readonly number[],
+    call: CallContext,
+  ): Promise<Map<number, [VerifiedHeader, number]>> => {
     const wanted = [...new Set(sequences)].sort((a, b) => a - b);
     const pagesOfRange = Math.ceil((call.range.to - call.range.from) / pageLimit);
     const headers = new Map<number, [VerifiedHeader, number]>();
-    const add = (header: VerifiedHeader, ledger: HorizonLedger): void => void headers.set(header.sequence, [header, ledger.successful_transaction_count + (ledger.failed_transaction_count ?? 0)]);
+    const add = (header: VerifiedHeader, ledger: HorizonLedger): void =>
+      void headers.set(header.sequence, [
+        header,
+        ledger.successful_transaction_count + (ledger.failed_transaction_count ?? 0),
+      ]);
     if (wanted.length <= pagesOfRange + 1) {
-      const pairs = await mapLimited(wanted, maxConcurrent, call.signal, (sequence, signal) => headerAt(sequence, { ...call, signal }));
+      const pairs = await mapLimited(wanted, maxConcurrent, call.signal, (sequence, signal) =>
+        headerAt(sequence, { ...call, signal }),
+      );
       for (const pair of pairs) add(...pair);
     } else {
       const ledgers = await api.ledgers(call);
@@ -153,7 +179,10 @@ export function createHorizonSource(options: HorizonOptions): Source {
   const read: Source['read'] = async ({ range, layers, watch }, signal) => {
     checkSpan(range, maxSpanLedgers);
     if (layers.some((layer) => layer !== 'operations')) {
-      throw new TrueUpError('INVALID_REQUEST', 'Horizon shows the operations layer only; token events need stellar-rpc or stellar-lake');
+      throw new TrueUpError(
+        'INVALID_REQUEST',
+        'Horizon shows the operations layer only; token events need stellar-rpc or stellar-lake',
+      );
     }
     const call: CallContext = { signal, meter: { bytes: 0 }, range };
     const root = await checkedRoot(call);
@@ -178,12 +207,21 @@ export function createHorizonSource(options: HorizonOptions): Source {
     if (range.from - root.history_elder_ledger < PRUNING_MARGIN_LEDGERS && root.history_elder_ledger > GENESIS_LEDGER) {
       checkAvailable(await checkedRoot(call), range);
     }
-    return { range, layers, proof: whole ? 'chained' : 'provider-asserted', records, last, bytesRead: call.meter.bytes, decodeMs: decoder.decodeMs };
+    return {
+      range,
+      layers,
+      proof: whole ? 'chained' : 'provider-asserted',
+      records,
+      last,
+      bytesRead: call.meter.bytes,
+      decodeMs: decoder.decodeMs,
+    };
   };
 
   const recordOf = (header: VerifiedHeader, txCount: number, decoder: LedgerDecoder, watch: Watch): LedgerRecord => {
     const { entries, underived } = decoder.of(header.sequence);
-    const genesis = header.sequence === GENESIS_LEDGER ? [genesisEntry(options.networkPassphrase, header.totalCoins)] : [];
+    const genesis =
+      header.sequence === GENESIS_LEDGER ? [genesisEntry(options.networkPassphrase, header.totalCoins)] : [];
     const watched = genesis.filter((entry) => watchPredicate(watch)(entry.account));
     return { ...plainHeader(header), txCount, entries: [...watched, ...entries], underived };
   };
@@ -205,7 +243,12 @@ export function createHorizonSource(options: HorizonOptions): Source {
       highestSeen = latest.sequence;
       const margin = Math.min(options.tipMarginLedgers ?? 0, latest.sequence - root.history_elder_ledger);
       const [header] = margin > 0 ? await headerAt(latest.sequence - margin, call) : [verified(latest)];
-      return { sequence: header.sequence, hash: header.hash, closeTime: header.closeTime, oldest: root.history_elder_ledger };
+      return {
+        sequence: header.sequence,
+        hash: header.hash,
+        closeTime: header.closeTime,
+        oldest: root.history_elder_ledger,
+      };
     },
 
     async header(sequence, signal) {
@@ -215,22 +258,10 @@ export function createHorizonSource(options: HorizonOptions): Source {
 
     read,
 
-    /**
-     * Native and issued balances at the ledger that the answer names in its Latest-Ledger header: Horizon reads an
-     * account in one snapshot of that ledger. Where something in between drops the header, the ledger is that of the
-     * account's last change, since when the balances are the same. An account that doesn't exist has 0 native.
-     * Pool shares and contract tokens are not shown.
-     */
     async openingBalances(accounts, signal) {
-      for (const id of accounts) {
-        if (!ACCOUNT_PATTERN.test(id)) throw new TrueUpError('INVALID_REQUEST', `${id} is no account (G...): Horizon shows balances of accounts only`);
-      }
-      await checkedRoot({ signal, meter: { bytes: 0 }, range: oneLedger(1) });
-      const answers = await mapLimited(accounts, maxConcurrent, signal, async (id, both) => {
-        const answer = await api.account(id, { signal: both, meter: { bytes: 0 }, range: oneLedger(1) });
-        return balancesOf(id, answer, api.host);
-      });
-      return answers.flat();
+      const call: CallContext = { signal, meter: { bytes: 0 }, range: oneLedger(GENESIS_LEDGER) };
+      await checkedRoot(call);
+      return readHorizonBalances(api, accounts, maxConcurrent, call);
     },
 
     close: () => Promise.resolve(),
@@ -248,36 +279,4 @@ function verified(ledger: HorizonLedger): VerifiedHeader {
 function countOf(ledger: HorizonLedger): number | undefined {
   const failed = ledger.failed_transaction_count;
   return failed === null || failed === undefined ? undefined : ledger.successful_transaction_count + failed;
-}
-
-type AccountAnswer = Awaited<ReturnType<ReturnType<typeof createHorizonApi>['account']>>;
-
-function balancesOf(id: string, { account, latestLedger }: AccountAnswer, host: string): OpeningBalance[] {
-  if (account === undefined) {
-    if (latestLedger === undefined) throw corrupt(oneLedger(1), `${host} says that ${id} does not exist, but not at which ledger`);
-    return [{ account: id, asset: NATIVE, amount: 0n, ledger: latestLedger }];
-  }
-  const lastChange = Math.max(account.last_modified_ledger, ...account.balances.map((line) => line.last_modified_ledger ?? 0));
-  const ledger = latestLedger ?? lastChange;
-  return account.balances
-    .filter((line) => line.asset_type === 'native' || line.asset_type.startsWith('credit_'))
-    .map((line) => ({
-      account: id,
-      asset: line.asset_type === 'native' ? NATIVE : `${line.asset_code}:${line.asset_issuer}`,
-      amount: parseAmount(line.balance, STELLAR_CLASSIC_SCALE),
-      ledger,
-    }));
-}
-
-function tooOld(host: string, root: HorizonRoot | undefined, range: LedgerRange): TrueUpError {
-  const lost = { from: range.from, to: Math.min(range.to, Math.max(range.from + 1, root?.history_elder_ledger ?? range.to)) };
-  const why = root ? `its history begins at ledger ${root.history_elder_ledger}` : 'its history has a hole there';
-  return new TrueUpError('LEDGER_UNAVAILABLE', `${host} does not have ledgers ${lost.from} to ${lost.to - 1}: ${why}`, {
-    range: lost,
-    fix: 'Read this range from a history archive (STELLAR_ARCHIVE_URL) or a Horizon that keeps whole history.',
-  });
-}
-
-function notYet(host: string, latest: number, range: LedgerRange): TrueUpError {
-  return new TrueUpError('LEDGER_NOT_YET_CLOSED', `${host} has ledgers up to ${latest}, ledger ${range.to - 1} was asked for`, { range });
 }

@@ -8,7 +8,7 @@
 // to the ledger before. Such endpoints (before stellar-rpc 22.1) are refused with that advice.
 import { TrueUpError, isTrueUpError } from '../core/errors.ts';
 import type { Layer } from '../core/entry.ts';
-import type { LedgerBatch, LedgerRange, LedgerRecord } from '../core/ledger.ts';
+import type { LedgerBatch, LedgerRecord } from '../core/ledger.ts';
 import { watchPredicate } from '../core/watch.ts';
 import type { Watch } from '../core/watch.ts';
 import { mapLimited } from './concurrency.ts';
@@ -16,6 +16,7 @@ import type { HttpClient } from './http/types.ts';
 import { RPC_INVALID_PARAMS, RPC_INVALID_REQUEST, createRpcApi, rpcCodeOf } from './rpc/api.ts';
 import type { RpcCall, RpcLedger } from './rpc/api.ts';
 import { readRpcBalances } from './rpc/balances.ts';
+import { absent, notYet } from './rpc/errors.ts';
 import { ledgersWithEvents } from './rpc/event-index.ts';
 import type { Source, SourceTip } from './source.ts';
 import { readHeaderEntry, verifyChain } from './stellar/header.ts';
@@ -51,7 +52,11 @@ const DEFAULT_EVENT_PAGE_LIMIT = 1_000;
 const DEFAULT_MAX_EVENTS_PER_READ = 1_000_000;
 
 export function createRpcSource(options: RpcOptions): Source {
-  const api = createRpcApi({ url: options.url, http: options.http, maxBodyBytes: options.maxBodyBytes ?? DEFAULT_MAX_BODY_BYTES });
+  const api = createRpcApi({
+    url: options.url,
+    http: options.http,
+    maxBodyBytes: options.maxBodyBytes ?? DEFAULT_MAX_BODY_BYTES,
+  });
   const reader = ledgerCloseMetaReader(options.networkPassphrase);
   const maxSpanLedgers = options.maxSpanLedgers ?? RPC_SPAN_LEDGERS;
   const eventIndex = {
@@ -66,9 +71,13 @@ export function createRpcSource(options: RpcOptions): Source {
     if (networkChecked) return;
     const passphrase = await api.passphrase(call);
     if (passphrase !== options.networkPassphrase) {
-      throw new TrueUpError('SOURCE_WRONG_NETWORK', `${api.host} serves ${JSON.stringify(passphrase)}, not ${JSON.stringify(options.networkPassphrase)}`, {
-        fix: 'Set STELLAR_NETWORK_PASSPHRASE to the network of this endpoint, or STELLAR_RPC_URL to an endpoint of this network.',
-      });
+      throw new TrueUpError(
+        'SOURCE_WRONG_NETWORK',
+        `${api.host} serves ${JSON.stringify(passphrase)}, not ${JSON.stringify(options.networkPassphrase)}`,
+        {
+          fix: 'Set STELLAR_NETWORK_PASSPHRASE to the network of this endpoint, or STELLAR_RPC_URL to an endpoint of this network.',
+        },
+      );
     }
     networkChecked = true;
   };
@@ -82,7 +91,8 @@ export function createRpcSource(options: RpcOptions): Source {
         const ledgers = answer.ledgers.slice(0, count);
         if (ledgers[0]?.sequence !== first) throw absent(api.host, first, answer, call.range);
         ledgers.forEach((ledger, index) => {
-          if (ledger.sequence !== first + index) throw corrupt(oneLedger(first + index), `${api.host} gave ledger ${ledger.sequence} in its place`);
+          if (ledger.sequence !== first + index)
+            throw corrupt(oneLedger(first + index), `${api.host} gave ledger ${ledger.sequence} in its place`);
         });
         return ledgers;
       } catch (error) {
@@ -107,7 +117,10 @@ export function createRpcSource(options: RpcOptions): Source {
   const headerOf = (ledger: RpcLedger): VerifiedHeader => {
     const header = readHeaderEntry(Buffer.from(ledger.headerXdr, 'base64'), oneLedger(ledger.sequence));
     if (header.sequence !== ledger.sequence || header.hash !== ledger.hash) {
-      throw corrupt(oneLedger(ledger.sequence), `${api.host} gave the header of ledger ${header.sequence} (${header.hash})`);
+      throw corrupt(
+        oneLedger(ledger.sequence),
+        `${api.host} gave the header of ledger ${header.sequence} (${header.hash})`,
+      );
     }
     return header;
   };
@@ -115,12 +128,20 @@ export function createRpcSource(options: RpcOptions): Source {
   const recordOf = (ledger: RpcLedger, layers: readonly Layer[], keep: (id: string) => boolean): LedgerRecord => {
     const record = reader.read(decodeLedgerCloseMeta(ledger.metadataXdr, ledger.sequence), layers, keep);
     if (record.sequence !== ledger.sequence || record.hash !== ledger.hash) {
-      throw corrupt(oneLedger(ledger.sequence), `${api.host} gave the contents of ledger ${record.sequence} (${record.hash})`);
+      throw corrupt(
+        oneLedger(ledger.sequence),
+        `${api.host} gave the contents of ledger ${record.sequence} (${record.hash})`,
+      );
     }
     return record;
   };
 
-  const readAll = async (layers: readonly Layer[], keep: (id: string) => boolean, timer: Timer, call: RpcCall): Promise<LedgerRecord[]> => {
+  const readAll = async (
+    layers: readonly Layer[],
+    keep: (id: string) => boolean,
+    timer: Timer,
+    call: RpcCall,
+  ): Promise<LedgerRecord[]> => {
     const records: LedgerRecord[] = [];
     const { from, to } = call.range;
     const stop = new AbortController();
@@ -128,7 +149,7 @@ export function createRpcSource(options: RpcOptions): Source {
     // The next page is on its way while this one is decoded.
     let page: Promise<RpcLedger[]> | undefined = ledgersFrom(from, to - from, aheadCall);
     try {
-      for (let next = from; page !== undefined; ) {
+      for (let next = from; page !== undefined;) {
         const ledgers: RpcLedger[] = await page;
         next += ledgers.length;
         page = next < to ? ledgersFrom(next, to - next, aheadCall) : undefined;
@@ -142,7 +163,12 @@ export function createRpcSource(options: RpcOptions): Source {
     }
   };
 
-  const readWhereEventsAre = async (watch: Watch, layers: readonly Layer[], timer: Timer, call: RpcCall): Promise<Omit<LedgerBatch, 'bytesRead' | 'decodeMs' | 'range' | 'layers'>> => {
+  const readWhereEventsAre = async (
+    watch: Watch,
+    layers: readonly Layer[],
+    timer: Timer,
+    call: RpcCall,
+  ): Promise<Omit<LedgerBatch, 'bytesRead' | 'decodeMs' | 'range' | 'layers'>> => {
     const keep = watchPredicate(watch);
     const wanted = await ledgersWithEvents(api, watch.contracts, eventIndex, call).catch(async (error: unknown) => {
       throw await explained(error, call.range.from, call);
@@ -180,7 +206,8 @@ export function createRpcSource(options: RpcOptions): Source {
       if (latest.sequence < highestSeen) throw notYet(api.host, latest.sequence, highestSeen, oneLedger(highestSeen));
       const [ledger] = await ledgersFrom(latest.sequence, 1, { ...call, range: oneLedger(latest.sequence) });
       const header = headerOf(ledger!);
-      if (header.hash !== latest.id) throw corrupt(oneLedger(latest.sequence), `${api.host} names it ${latest.id} and gives ${header.hash}`);
+      if (header.hash !== latest.id)
+        throw corrupt(oneLedger(latest.sequence), `${api.host} names it ${latest.id} and gives ${header.hash}`);
       const { oldestLedger } = await api.window(call);
       highestSeen = latest.sequence;
       return { sequence: header.sequence, hash: header.hash, closeTime: header.closeTime, oldest: oldestLedger };
@@ -221,23 +248,6 @@ function isPushedDown(watch: Watch, layers: readonly Layer[]): boolean {
 
 function wholeBatch(records: LedgerRecord[]): Pick<LedgerBatch, 'proof' | 'records' | 'last'> {
   return { proof: 'chained', records, last: plainHeader(records.at(-1)!) };
-}
-
-/** Why a ledger that was asked for did not come. */
-function absent(host: string, first: number, window: { oldestLedger: number; latestLedger: number }, range: LedgerRange): TrueUpError {
-  if (first < window.oldestLedger) {
-    const lost = { from: first, to: Math.max(first + 1, Math.min(range.to, window.oldestLedger)) };
-    return new TrueUpError('LEDGER_UNAVAILABLE', `${host} has ledgers from ${window.oldestLedger} on, ledger ${first} was asked for`, {
-      range: lost,
-      fix: 'Read this range from a lake (STELLAR_LAKE_URL) or an archive (STELLAR_ARCHIVE_URL), or raise the retention window of the RPC node.',
-    });
-  }
-  if (first > window.latestLedger) return notYet(host, window.latestLedger, first, range);
-  return corrupt(oneLedger(first), `${host} says that it has this ledger and did not give it`);
-}
-
-function notYet(host: string, latest: number, wanted: number, range: LedgerRange): TrueUpError {
-  return new TrueUpError('LEDGER_NOT_YET_CLOSED', `${host} has ledgers up to ${latest}, ledger ${wanted} was asked for`, { range });
 }
 
 interface Timer {

@@ -61,7 +61,9 @@ export function loadTestnetHistory(through = 4095): History {
     passphrase: TESTNET_PASSPHRASE,
     ledgers: ledgers.filter((ledger) => ledger.sequence <= through),
     payments: jsonLines('payments.jsonl.gz').filter((payment) => (payment['ledger'] as number) <= through),
-    native: new Map(csvLines('native-balances-at-4095.csv.gz').map(([account, stroops]) => [account!, BigInt(stroops!)])),
+    native: new Map(
+      csvLines('native-balances-at-4095.csv.gz').map(([account, stroops]) => [account!, BigInt(stroops!)]),
+    ),
     trustlines: groupTrustlines(),
   };
 }
@@ -172,10 +174,12 @@ function namedIn(body: xdr.OperationWire['body']): string[] {
 }
 
 function claimsIn(tr: Extract<xdr.OperationResultWire, { code: 0 }>['tr']): readonly xdr.ClaimAtomWire[] {
-  if (tr.type === 2 && tr.pathPaymentStrictReceiveResult.code === 0) return tr.pathPaymentStrictReceiveResult.success.offers;
+  if (tr.type === 2 && tr.pathPaymentStrictReceiveResult.code === 0)
+    return tr.pathPaymentStrictReceiveResult.success.offers;
   if (tr.type === 13 && tr.pathPaymentStrictSendResult.code === 0) return tr.pathPaymentStrictSendResult.success.offers;
   if (tr.type === 3 && tr.manageSellOfferResult.code === 0) return tr.manageSellOfferResult.success.offersClaimed;
-  if (tr.type === 4 && tr.createPassiveSellOfferResult.code === 0) return tr.createPassiveSellOfferResult.success.offersClaimed;
+  if (tr.type === 4 && tr.createPassiveSellOfferResult.code === 0)
+    return tr.createPassiveSellOfferResult.success.offersClaimed;
   if (tr.type === 12 && tr.manageBuyOfferResult.code === 0) return tr.manageBuyOfferResult.success.offersClaimed;
   return [];
 }
@@ -196,10 +200,17 @@ function envelopesOf(entry: xdr.TransactionHistoryEntryWire): xdr.TransactionEnv
 
 function hashOf(envelope: xdr.TransactionEnvelopeWire, networkId: Buffer): string {
   const sha = createHash('sha256').update(networkId);
-  if (envelope.type === 5) return sha.update(Buffer.from([0, 0, 0, 5])).update(xdr.FeeBumpTransaction.schema.encode(envelope.feeBump.tx)).digest('hex');
+  if (envelope.type === 5)
+    return sha
+      .update(Buffer.from([0, 0, 0, 5]))
+      .update(xdr.FeeBumpTransaction.schema.encode(envelope.feeBump.tx))
+      .digest('hex');
   sha.update(Buffer.from([0, 0, 0, 2]));
   if (envelope.type === 2) return sha.update(xdr.Transaction.schema.encode(envelope.v1.tx)).digest('hex');
-  return sha.update(Buffer.from([0, 0, 0, 0])).update(xdr.TransactionV0.schema.encode(envelope.v0.tx)).digest('hex');
+  return sha
+    .update(Buffer.from([0, 0, 0, 0]))
+    .update(xdr.TransactionV0.schema.encode(envelope.v0.tx))
+    .digest('hex');
 }
 
 function records(kind: string, checkpoint: number): Buffer[] {
@@ -207,7 +218,7 @@ function records(kind: string, checkpoint: number): Buffer[] {
   const path = `stellar-testnet-archive/raw/${kind}/${name.slice(0, 2)}/${name.slice(2, 4)}/${name.slice(4, 6)}/${kind}-${name}.xdr.gz`;
   const file = gunzipSync(readFileSync(sharedData(path)));
   const found: Buffer[] = [];
-  for (let at = 0; at < file.length; ) {
+  for (let at = 0; at < file.length;) {
     const length = file.readUInt32BE(at) & 0x7fff_ffff;
     found.push(file.subarray(at + 4, at + 4 + length));
     at += 4 + length;
@@ -230,11 +241,18 @@ function expected(name: string): string {
 }
 
 function jsonLines(name: string): Record<string, unknown>[] {
-  return expected(name).trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+  return expected(name)
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
 function csvLines(name: string): string[][] {
-  return expected(name).trim().split('\n').slice(1).map((line) => line.trim().split(','));
+  return expected(name)
+    .trim()
+    .split('\n')
+    .slice(1)
+    .map((line) => line.trim().split(','));
 }
 
 function muxed(id: xdr.MuxedAccountWire): string {

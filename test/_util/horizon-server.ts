@@ -52,7 +52,10 @@ export async function startHorizonServer(history: History): Promise<HorizonServe
     self.requests.push(request);
     const fault = takeFault(self.faults, request);
     if (fault?.kind === 'status') return problem(res, fault.status, 'fault', fault.headers);
-    const asked = fault?.kind === 'ignore-cursor' ? { ...request, query: { ...request.query, cursor: self.requests.at(-2)?.query['cursor'] ?? '' } } : request;
+    const asked =
+      fault?.kind === 'ignore-cursor'
+        ? { ...request, query: { ...request.query, cursor: self.requests.at(-2)?.query['cursor'] ?? '' } }
+        : request;
     const answer = route(asked, view, self);
     if (answer === undefined) return problem(res, 404, 'not_found', latestHeader(request, self));
     if (typeof answer === 'string') return problem(res, 400, answer);
@@ -114,7 +117,12 @@ function route(request: HorizonRequest, view: View, state: HorizonServer): objec
     );
   if (noun === undefined) return root(view, state);
   if (noun === 'ledgers' && id === undefined) {
-    return page(request, view.history.ledgers.filter((l) => kept(l.sequence)), (l) => toid(l.sequence, 0), ledgerRecord);
+    return page(
+      request,
+      view.history.ledgers.filter((l) => kept(l.sequence)),
+      (l) => toid(l.sequence, 0),
+      ledgerRecord,
+    );
   }
   if (noun === 'ledgers') {
     const ledger = view.bySequence.get(Number(id));
@@ -139,13 +147,21 @@ function route(request: HorizonRequest, view: View, state: HorizonServer): objec
   return verb === 'trades' ? trades(request, view, kept, id) : undefined;
 }
 
-function page<T>(request: HorizonRequest, records: readonly T[], tokenOf: (record: T) => bigint, render: (record: T) => object): object | string {
+function page<T>(
+  request: HorizonRequest,
+  records: readonly T[],
+  tokenOf: (record: T) => bigint,
+  render: (record: T) => object,
+): object | string {
   const { cursor = '', order = 'asc', limit = '10' } = request.query;
   const size = Number(limit);
   if (!Number.isInteger(size) || size < 1 || size > MAX_LIMIT) return 'limit';
   if (!/^\d*$/.test(cursor)) return 'cursor';
   const sorted = order === 'desc' ? records.toReversed() : records;
-  const after = cursor === '' ? sorted : sorted.filter((r) => (order === 'desc' ? tokenOf(r) < BigInt(cursor) : tokenOf(r) > BigInt(cursor)));
+  const after =
+    cursor === ''
+      ? sorted
+      : sorted.filter((r) => (order === 'desc' ? tokenOf(r) < BigInt(cursor) : tokenOf(r) > BigInt(cursor)));
   return envelope(request, after.slice(0, size).map(render), size, order);
 }
 
@@ -153,9 +169,14 @@ function envelope(request: HorizonRequest, records: object[], limit: number, ord
   const at = (token: unknown, direction: string) => ({
     href: `/${request.segments.join('/')}?${new URLSearchParams({ ...request.query, cursor: String(token ?? ''), limit: String(limit), order: direction })}`,
   });
-  const token = (index: number) => (records.at(index) as { paging_token?: string } | undefined)?.paging_token ?? request.query['cursor'];
+  const token = (index: number) =>
+    (records.at(index) as { paging_token?: string } | undefined)?.paging_token ?? request.query['cursor'];
   return {
-    _links: { self: at(request.query['cursor'], order), next: at(token(-1), order), prev: at(token(0), order === 'asc' ? 'desc' : 'asc') },
+    _links: {
+      self: at(request.query['cursor'], order),
+      next: at(token(-1), order),
+      prev: at(token(0), order === 'asc' ? 'desc' : 'asc'),
+    },
     _embedded: { records },
   };
 }
@@ -208,9 +229,17 @@ function transactionRecord(tx: HistoryTransaction, view: View): object {
   };
 }
 
-function payments(request: HorizonRequest, view: View, kept: (ledger: number) => boolean, keep: (payment: Record<string, unknown>) => boolean): object | string {
+function payments(
+  request: HorizonRequest,
+  view: View,
+  kept: (ledger: number) => boolean,
+  keep: (payment: Record<string, unknown>) => boolean,
+): object | string {
   const shown = view.history.payments.filter(
-    (payment) => kept(payment['ledger'] as number) && keep(payment) && (payment['transaction_successful'] === true || request.query['include_failed'] === 'true'),
+    (payment) =>
+      kept(payment['ledger'] as number) &&
+      keep(payment) &&
+      (payment['transaction_successful'] === true || request.query['include_failed'] === 'true'),
   );
   const render = (payment: Record<string, unknown>) => ({ ...payment, _merged_amount: undefined });
   return page(request, shown, (payment) => BigInt(payment['paging_token'] as string), render);
@@ -241,19 +270,44 @@ function account(id: string, view: View, state: HorizonServer): object | undefin
   if (native === undefined) return undefined;
   const lines = (view.history.trustlines.get(id) ?? []).map(([asset, stroops]) => {
     const [code, issuer] = asset.split(':') as [string, string];
-    return { balance: decimal(stroops), asset_type: code.length > 4 ? 'credit_alphanum12' : 'credit_alphanum4', asset_code: code, asset_issuer: issuer, last_modified_ledger: state.latest };
+    return {
+      balance: decimal(stroops),
+      asset_type: code.length > 4 ? 'credit_alphanum12' : 'credit_alphanum4',
+      asset_code: code,
+      asset_issuer: issuer,
+      last_modified_ledger: state.latest,
+    };
   });
-  return { id, account_id: id, sequence: '1', last_modified_ledger: state.latest, balances: [...lines, { balance: decimal(native), asset_type: 'native' }] };
+  return {
+    id,
+    account_id: id,
+    sequence: '1',
+    last_modified_ledger: state.latest,
+    balances: [...lines, { balance: decimal(native), asset_type: 'native' }],
+  };
 }
 
 function latestHeader(request: HorizonRequest, state: HorizonServer): Record<string, string> {
-  return request.segments[0] === 'accounts' && request.segments.length === 2 ? { 'latest-ledger': String(state.latest) } : {};
+  return request.segments[0] === 'accounts' && request.segments.length === 2
+    ? { 'latest-ledger': String(state.latest) }
+    : {};
 }
 
-function send(req: IncomingMessage, res: ServerResponse, body: string, headers: Record<string, string>, fault: string | undefined): void {
+function send(
+  req: IncomingMessage,
+  res: ServerResponse,
+  body: string,
+  headers: Record<string, string>,
+  fault: string | undefined,
+): void {
   const zip = /gzip/.test(String(req.headers['accept-encoding'])) && fault === undefined;
   const bytes = zip ? gzipSync(body, { level: 1 }) : Buffer.from(body);
-  res.writeHead(200, { 'content-type': 'application/hal+json; charset=utf-8', 'content-length': bytes.length, ...(zip ? { 'content-encoding': 'gzip' } : {}), ...headers });
+  res.writeHead(200, {
+    'content-type': 'application/hal+json; charset=utf-8',
+    'content-length': bytes.length,
+    ...(zip ? { 'content-encoding': 'gzip' } : {}),
+    ...headers,
+  });
   if (fault !== 'truncate' && fault !== 'stall') return void res.end(bytes);
   res.write(bytes.subarray(0, bytes.length >> 1), () => fault === 'truncate' && res.socket?.end());
 }
@@ -273,7 +327,10 @@ function takeFault(faults: HorizonFault[], request: HorizonRequest): HorizonFaul
 
 function parse(req: IncomingMessage): HorizonRequest {
   const url = new URL(req.url ?? '/', 'http://horizon');
-  return { segments: url.pathname.split('/').filter(Boolean).map(decodeURIComponent), query: Object.fromEntries(url.searchParams) };
+  return {
+    segments: url.pathname.split('/').filter(Boolean).map(decodeURIComponent),
+    query: Object.fromEntries(url.searchParams),
+  };
 }
 
 function decimal(stroops: bigint): string {

@@ -109,10 +109,18 @@ class RpcError extends Error {
 
 function dispatch({ method, params }: RpcRequest, all: readonly RpcLedger[], state: RpcServer): object {
   const kept = all.filter((ledger) => ledger.sequence >= state.oldest && ledger.sequence <= state.latest);
-  const window = { latestLedger: state.latest, latestLedgerCloseTime: '0', oldestLedger: state.oldest, oldestLedgerCloseTime: '0' };
+  const window = {
+    latestLedger: state.latest,
+    latestLedgerCloseTime: '0',
+    oldestLedger: state.oldest,
+    oldestLedgerCloseTime: '0',
+  };
   const checkStart = (start: number) => {
     if (start >= state.oldest && start <= state.latest) return;
-    throw new RpcError(BAD_REQUEST, `start ledger (${start}) must be between the oldest ledger: ${state.oldest} and the latest ledger: ${state.latest} for this rpc instance`);
+    throw new RpcError(
+      BAD_REQUEST,
+      `start ledger (${start}) must be between the oldest ledger: ${state.oldest} and the latest ledger: ${state.latest} for this rpc instance`,
+    );
   };
   switch (method) {
     case 'getNetwork':
@@ -122,13 +130,20 @@ function dispatch({ method, params }: RpcRequest, all: readonly RpcLedger[], sta
     case 'getLatestLedger':
       return { id: kept.at(-1)!.hash, sequence: state.latest, protocolVersion: 23 };
     case 'getLedgers': {
-      const start = params.pagination?.cursor === undefined ? (params.startLedger as number) : Number(params.pagination.cursor) + 1;
+      const start =
+        params.pagination?.cursor === undefined ? (params.startLedger as number) : Number(params.pagination.cursor) + 1;
       const limit = (params.pagination?.limit ?? 50) as number;
       if (limit > MAX_LEDGERS) throw new RpcError(BAD_PARAMS, `limit must not exceed ${MAX_LEDGERS}`);
       checkStart(start);
       const found = kept.filter((ledger) => ledger.sequence >= start).slice(0, limit);
       return {
-        ledgers: found.map(({ hash, sequence, closeTime, headerXdr, metadataXdr }) => ({ hash, sequence, ledgerCloseTime: closeTime, headerXdr, metadataXdr })),
+        ledgers: found.map(({ hash, sequence, closeTime, headerXdr, metadataXdr }) => ({
+          hash,
+          sequence,
+          ledgerCloseTime: closeTime,
+          headerXdr,
+          metadataXdr,
+        })),
         ...window,
         cursor: String(found.at(-1)?.sequence ?? start - 1),
       };
@@ -137,35 +152,52 @@ function dispatch({ method, params }: RpcRequest, all: readonly RpcLedger[], sta
       return { ...getEvents(params, kept, state, checkStart), ...window };
     case 'getLedgerEntries': {
       const found = (params.keys as string[]).filter((key) => state.entries.has(key));
-      return { entries: found.map((key) => ({ key, xdr: state.entries.get(key), lastModifiedLedgerSeq: state.latest })), latestLedger: state.latest };
+      return {
+        entries: found.map((key) => ({ key, xdr: state.entries.get(key), lastModifiedLedgerSeq: state.latest })),
+        latestLedger: state.latest,
+      };
     }
     default:
       throw new RpcError(-32601, `no such method ${JSON.stringify(method)}`);
   }
 }
 
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- parsed parameters
-function getEvents(params: any, kept: readonly RpcLedger[], state: RpcServer, checkStart: (start: number) => void): object {
+function getEvents(
+  params: RpcRequest['params'],
+  kept: readonly RpcLedger[],
+  state: RpcServer,
+  checkStart: (start: number) => void,
+): object {
   const cursor = params.pagination?.cursor as string | undefined;
   if (cursor !== undefined && (params.startLedger !== undefined || params.endLedger !== undefined)) {
     throw new RpcError(BAD_PARAMS, 'ledger ranges and cursor cannot both be set');
   }
   const filters = (params.filters ?? []) as { type?: string; contractIds?: string[]; topics?: string[][] }[];
-  if (filters.length > MAX_FILTERS || filters.some((f) => (f.topics?.length ?? 0) > MAX_FILTERS || (f.contractIds?.length ?? 0) > MAX_FILTERS)) {
+  if (
+    filters.length > MAX_FILTERS ||
+    filters.some((f) => (f.topics?.length ?? 0) > MAX_FILTERS || (f.contractIds?.length ?? 0) > MAX_FILTERS)
+  ) {
     throw new RpcError(BAD_PARAMS, 'maximum 5 filters per request');
   }
   const limit = (params.pagination?.limit ?? 100) as number;
   if (limit > MAX_EVENTS) throw new RpcError(BAD_PARAMS, `limit must not exceed ${MAX_EVENTS}`);
   const start = cursor === undefined ? (params.startLedger as number) : Number(BigInt(cursor.split('-')[0]!) >> 32n);
   checkStart(start);
-  const end = Math.min(state.latest + 1, start + state.scanLedgers, (params.endLedger as number | undefined) ?? Infinity);
+  const end = Math.min(
+    state.latest + 1,
+    start + state.scanLedgers,
+    (params.endLedger as number | undefined) ?? Infinity,
+  );
   const matching = kept
     .filter((ledger) => ledger.sequence >= start && ledger.sequence < end)
     .flatMap((ledger) => ledger.events)
     .filter((event) => cursor === undefined || event.id > cursor)
     .filter((event) => filters.length === 0 || filters.some((filter) => matches(filter, event)));
   const events = matching.slice(0, limit);
-  return { events, cursor: events.length === limit ? events.at(-1)!.id : eventId(end - 1, 0xfffff, 0xfff, 0xffff_ffff) };
+  return {
+    events,
+    cursor: events.length === limit ? events.at(-1)!.id : eventId(end - 1, 0xfffff, 0xfff, 0xffff_ffff),
+  };
 }
 
 function matches(filter: { type?: string; contractIds?: string[]; topics?: string[][] }, event: RpcEvent): boolean {
@@ -181,7 +213,9 @@ function matches(filter: { type?: string; contractIds?: string[]; topics?: strin
 }
 
 /** Whole ledgers recorded from the networks named in the data's own notes. */
-export function loadLedgers(name: 'pubnet-53312000' | 'pubnet-57500008' | 'pubnet-63092988' | 'loadtest-v23' | 'loadtest-v26'): RpcLedger[] {
+export function loadLedgers(
+  name: 'pubnet-53312000' | 'pubnet-57500008' | 'pubnet-63092988' | 'loadtest-v23' | 'loadtest-v26',
+): RpcLedger[] {
   if (name === 'pubnet-53312000') {
     const bytes = zstdDecompressSync(readFileSync(sharedData('stellar-pubnet-lcm/raw/FCD285FF--53312000.xdr.zstd')));
     return xdr.LedgerCloseMetaBatch.schema.decode(bytes).ledgerCloseMetas.map(ledgerOf);
@@ -193,7 +227,7 @@ export function loadLedgers(name: 'pubnet-53312000' | 'pubnet-57500008' | 'pubne
   const file = name === 'loadtest-v23' ? 'load-test-ledgers-v23-standalone' : 'load-test-ledgers-v26';
   const bytes = zstdDecompressSync(readFileSync(sharedData(`stellar-loadtest/${file}.xdr.zstd`)));
   const found: RpcLedger[] = [];
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const length = bytes.readUInt32BE(at) & 0x7fff_ffff;
     found.push(ledgerOf(xdr.LedgerCloseMeta.schema.decode(bytes.subarray(at + 4, at + 4 + length))));
     at += 4 + length;
@@ -215,7 +249,10 @@ function ledgerOf(meta: xdr.LedgerCloseMetaWire): RpcLedger {
 }
 
 /** Events in the order of their ids: fees before all transactions, then by transaction and operation, then what comes after all. */
-function eventsOf(processed: readonly (xdr.TransactionResultMetaWire | xdr.TransactionResultMetaV1Wire)[], ledger: number): RpcEvent[] {
+function eventsOf(
+  processed: readonly (xdr.TransactionResultMetaWire | xdr.TransactionResultMetaV1Wire)[],
+  ledger: number,
+): RpcEvent[] {
   const events: RpcEvent[] = [];
   const counters = new Map<number, number>();
   processed.forEach(({ result, txApplyProcessing: meta }, at) => {
@@ -236,7 +273,9 @@ function eventsOf(processed: readonly (xdr.TransactionResultMetaWire | xdr.Trans
     };
     if (meta.v === 3) meta.v3.sorobanMeta?.events.forEach((event, index) => add(event, tx, 0, index));
     if (meta.v !== 4) return;
-    meta.v4.operations.forEach((operation, op) => operation.events.forEach((event, index) => add(event, tx, op, index)));
+    meta.v4.operations.forEach((operation, op) =>
+      operation.events.forEach((event, index) => add(event, tx, op, index)),
+    );
     for (const { stage, event } of meta.v4.events) {
       const [txIndex, opIndex] = stage === 0 ? [0, 0] : stage === 1 ? [tx, 0xfff] : [0xfffff, 0];
       const key = txIndex * 0x1000 + opIndex;

@@ -7,7 +7,11 @@ import type { Breaker, BreakerState, Outcome } from '../../src/sources/http/brea
 function setUp() {
   let nowMs = 1_000_000;
   const changes: BreakerState[] = [];
-  const breaker = createBreaker(DEFAULT_BREAKER, () => nowMs, (state) => changes.push(state));
+  const breaker = createBreaker(
+    DEFAULT_BREAKER,
+    () => nowMs,
+    (state) => changes.push(state),
+  );
   return { breaker, changes, advance: (ms: number) => (nowMs += ms) };
 }
 

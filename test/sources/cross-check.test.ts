@@ -31,8 +31,10 @@ function flipped(base64: string, byte: number): string {
   return bytes.toString('base64');
 }
 
-const fromHorizon = (): LedgerHeader[] => recorded('horizon-ledgers.json').map((r) => headerFromXdr(r.header_xdr, r.sequence));
-const fromRpc = (): LedgerHeader[] => recorded('rpc-ledgers.json').map((r) => headerFromHistoryEntry(r.headerXdr, r.sequence));
+const fromHorizon = (): LedgerHeader[] =>
+  recorded('horizon-ledgers.json').map((r) => headerFromXdr(r.header_xdr, r.sequence));
+const fromRpc = (): LedgerHeader[] =>
+  recorded('rpc-ledgers.json').map((r) => headerFromHistoryEntry(r.headerXdr, r.sequence));
 
 describe.skipIf(!hasSharedData)('headers of two providers', () => {
   it('49 are equal and one is only in each', () => {
@@ -48,7 +50,9 @@ describe.skipIf(!hasSharedData)('headers of two providers', () => {
     const records = recorded('rpc-ledgers.json');
     // Previous hash, transaction set, close time, bucket list and fee pool, counted from the entry's start.
     for (const byte of [40, 70, 107, 260, 300]) {
-      const changed = records.map((r, i) => headerFromHistoryEntry(i === 20 ? flipped(r.headerXdr, byte) : r.headerXdr, r.sequence));
+      const changed = records.map((r, i) =>
+        headerFromHistoryEntry(i === 20 ? flipped(r.headerXdr, byte) : r.headerXdr, r.sequence),
+      );
       const result = compareHeaders(a, changed);
       expect(result.equal).toHaveLength(48);
       expect(result.conflicts).toHaveLength(1);
@@ -77,7 +81,10 @@ describe.skipIf(!hasSharedData)('defect B: a second source really is compared', 
 
   beforeAll(async () => {
     server = await startHorizonServer(loadTestnetHistory(255));
-    archive = createArchiveSource({ url: `file://${sharedData('stellar-testnet-archive/raw')}`, networkPassphrase: TESTNET_PASSPHRASE });
+    archive = createArchiveSource({
+      url: `file://${sharedData('stellar-testnet-archive/raw')}`,
+      networkPassphrase: TESTNET_PASSPHRASE,
+    });
     horizon = createHorizonSource({ url: server.url, networkPassphrase: TESTNET_PASSPHRASE, http });
   });
   afterAll(async () => {
@@ -90,26 +97,44 @@ describe.skipIf(!hasSharedData)('defect B: a second source really is compared', 
     server.requests.length = 0;
     const result = await crossCheckSources(archive, horizon, [100, 150, 200, 300], signal);
     expect(result).toEqual({ equal: [150, 200], onlyInA: [100, 300], onlyInB: [], conflicts: [], corrupt: [] });
-    expect(server.requests.filter((r) => r.segments[0] === 'ledgers').map((r) => r.segments[1]).sort()).toEqual(['100', '150', '200', '300']);
+    expect(
+      server.requests
+        .filter((r) => r.segments[0] === 'ledgers')
+        .map((r) => r.segments[1])
+        .sort(),
+    ).toEqual(['100', '150', '200', '300']);
     server.elder = 1;
   });
 
   it('bytes that are wrong in themselves are named, with their source', async () => {
-    server.faults.push({ kind: 'rewrite', when: (r) => r.segments[1] === '150', body: (ledger) => ({ ...ledger, header_xdr: flipped(ledger.header_xdr, 8) }) });
+    server.faults.push({
+      kind: 'rewrite',
+      when: (r) => r.segments[1] === '150',
+      body: (ledger) => ({ ...ledger, header_xdr: flipped(ledger.header_xdr, 8) }),
+    });
     const result = await crossCheckSources(archive, horizon, [149, 150], signal);
     expect(result).toMatchObject({ equal: [149], onlyInA: [150], corrupt: [{ source: horizon.id, sequence: 150 }] });
   });
 
   it('another history of the same network is a conflict', async () => {
-    const other: Source = { ...horizon, header: async (sequence) => ({ ...(await archive.header(sequence, signal)), hash: 'f'.repeat(64) }) };
-    expect((await crossCheckSources(archive, other, [149], signal)).conflicts).toMatchObject([{ sequence: 149, fields: ['hash'] }]);
+    const other: Source = {
+      ...horizon,
+      header: async (sequence) => ({ ...(await archive.header(sequence, signal)), hash: 'f'.repeat(64) }),
+    };
+    expect((await crossCheckSources(archive, other, [149], signal)).conflicts).toMatchObject([
+      { sequence: 149, fields: ['hash'] },
+    ]);
   });
 
   it('a source that cannot be read makes no comparison', async () => {
     server.faults.push({ kind: 'status', status: 500, times: 5 });
-    await expect(crossCheckSources(archive, horizon, [149], signal)).rejects.toMatchObject({ reason: 'SOURCE_UNAVAILABLE' });
+    await expect(crossCheckSources(archive, horizon, [149], signal)).rejects.toMatchObject({
+      reason: 'SOURCE_UNAVAILABLE',
+    });
     server.faults.length = 0;
     const elsewhere: Source = { ...horizon, networkPassphrase: 'another' };
-    await expect(crossCheckSources(archive, elsewhere, [149], signal)).rejects.toMatchObject({ reason: 'SOURCE_WRONG_NETWORK' });
+    await expect(crossCheckSources(archive, elsewhere, [149], signal)).rejects.toMatchObject({
+      reason: 'SOURCE_WRONG_NETWORK',
+    });
   });
 });

@@ -36,7 +36,10 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
       breaker: { failureThreshold: 1_000 },
       clock: { now: () => performance.now(), wallMs: () => Date.now(), sleep: () => Promise.resolve() },
     });
-    archive = createArchiveSource({ url: `file://${sharedData('stellar-testnet-archive/raw')}`, networkPassphrase: TESTNET_PASSPHRASE });
+    archive = createArchiveSource({
+      url: `file://${sharedData('stellar-testnet-archive/raw')}`,
+      networkPassphrase: TESTNET_PASSPHRASE,
+    });
   });
   afterAll(async () => {
     await http?.close();
@@ -56,16 +59,24 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
   const archived = async (from: number, to: number, watch: Watch): Promise<LedgerRecord[]> => {
     const records: LedgerRecord[] = [];
     for (let at = from; at < to; at += 256) {
-      records.push(...(await archive.read({ range: { from: at, to: Math.min(to, at + 256) }, layers: ['operations'], watch }, signal)).records);
+      records.push(
+        ...(
+          await archive.read({ range: { from: at, to: Math.min(to, at + 256) }, layers: ['operations'], watch }, signal)
+        ).records,
+      );
     }
     return records;
   };
   const failureOf = async (promise: Promise<unknown>): Promise<TrueUpError> => {
-    const outcome = await promise.then((value) => ({ value }), (error: unknown) => error);
+    const outcome = await promise.then(
+      (value) => ({ value }),
+      (error: unknown) => error,
+    );
     expect(outcome).toBeInstanceOf(TrueUpError);
     return outcome as TrueUpError;
   };
-  const isPage = (verb: string) => (request: HorizonRequest) => request.segments.at(-1) === verb && request.query['cursor'] !== undefined;
+  const isPage = (verb: string) => (request: HorizonRequest) =>
+    request.segments.at(-1) === verb && request.query['cursor'] !== undefined;
 
   describe('the same legs as the archive', () => {
     it('watching everything, over all of ledgers 1 to 4095, ledger by ledger', async () => {
@@ -79,15 +90,22 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
     }, 60_000);
 
     it('watching accounts, for the busiest and for those whose offers were only traded with', async () => {
-      const busiest = [...countParticipation(history)].sort((a, b) => b[1] - a[1]).slice(0, 8).map(([id]) => id);
-      const sellers = history.ledgers.flatMap((l) => l.transactions.flatMap((tx) => tx.trades.filter((t) => !tx.participants.has(t.seller)).map((t) => t.seller)));
+      const busiest = [...countParticipation(history)]
+        .sort((a, b) => b[1] - a[1])
+        .slice(0, 8)
+        .map(([id]) => id);
+      const sellers = history.ledgers.flatMap((l) =>
+        l.transactions.flatMap((tx) => tx.trades.filter((t) => !tx.participants.has(t.seller)).map((t) => t.seller)),
+      );
       expect(sellers.length).toBeGreaterThan(0);
       const watch = makeWatch([...busiest, ...sellers]);
       const batch = await read(1, LAST + 1, watch);
       expect(batch.proof).toBe('provider-asserted');
       const expected = (await archived(1, LAST + 1, watch)).filter((record) => record.entries.length > 0);
       expect(entriesOf(batch.records)).toEqual(entriesOf(expected));
-      expect(batch.records.filter((r) => r.entries.length > 0).map(({ underived: _, ...rest }) => rest)).toEqual(expected.map(({ underived: _, ...rest }) => rest));
+      expect(batch.records.filter((r) => r.entries.length > 0).map(({ underived: _, ...rest }) => rest)).toEqual(
+        expected.map(({ underived: _, ...rest }) => rest),
+      );
       expect(entriesOf(batch.records).length).toBeGreaterThan(1_000);
     }, 60_000);
 
@@ -108,7 +126,8 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
 
     it('whatever the page size', async () => {
       const expected = await archived(2_300, 2_364, WATCH_EVERYTHING);
-      for (const pageLimit of [1, 7, 200]) expect((await read(2_300, 2_364, WATCH_EVERYTHING, { pageLimit })).records).toEqual(expected);
+      for (const pageLimit of [1, 7, 200])
+        expect((await read(2_300, 2_364, WATCH_EVERYTHING, { pageLimit })).records).toEqual(expected);
     });
   });
 
@@ -118,31 +137,61 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
       const batch = await read(1, LAST + 1, makeWatch([busiest]));
       const hashes = new Set(entriesOf(batch.records).map((entry) => entry.txHash));
       expect(hashes.size).toBeGreaterThan(200);
-      expect(server.requests.filter((r) => r.segments[2] === 'transactions').length).toBeGreaterThan(Math.ceil(hashes.size / 200));
-      expect(server.requests.filter((r) => r.segments[2] === 'transactions').every((r) => r.query['include_failed'] === 'true')).toBe(true);
+      expect(server.requests.filter((r) => r.segments[2] === 'transactions').length).toBeGreaterThan(
+        Math.ceil(hashes.size / 200),
+      );
+      expect(
+        server.requests
+          .filter((r) => r.segments[2] === 'transactions')
+          .every((r) => r.query['include_failed'] === 'true'),
+      ).toBe(true);
     });
 
     it('a provider that caps its pages lower than asked loses nothing', async () => {
       const expected = await archived(2_300, 2_364, WATCH_EVERYTHING);
-      server.faults.push({ kind: 'rewrite', times: 1_000, when: isPage('transactions'), body: (page) => ({ ...page, _embedded: { records: page._embedded.records.slice(0, 3) } }) });
+      server.faults.push({
+        kind: 'rewrite',
+        times: 1_000,
+        when: isPage('transactions'),
+        body: (page) => ({ ...page, _embedded: { records: page._embedded.records.slice(0, 3) } }),
+      });
       expect((await read(2_300, 2_364, WATCH_EVERYTHING)).records).toEqual(expected);
     });
 
     it('a transaction left out of a whole ledger is SOURCE_CORRUPT, never one fewer', async () => {
       const ledger = history.ledgers.find((l) => l.sequence > 2_300 && l.transactions.length > 2)!;
       for (const tx of ledger.transactions) {
-        server.faults.push({ kind: 'rewrite', times: 10, when: isPage('transactions'), body: (page) => ({ ...page, _embedded: { records: page._embedded.records.filter((r: { hash: string }) => r.hash !== tx.hash) } }) });
+        server.faults.push({
+          kind: 'rewrite',
+          times: 10,
+          when: isPage('transactions'),
+          body: (page) => ({
+            ...page,
+            _embedded: { records: page._embedded.records.filter((r: { hash: string }) => r.hash !== tx.hash) },
+          }),
+        });
         const error = await failureOf(read(ledger.sequence - 5, ledger.sequence + 5, WATCH_EVERYTHING));
-        expect(error).toMatchObject({ reason: 'SOURCE_CORRUPT', details: { range: { from: ledger.sequence, to: ledger.sequence + 1 } } });
+        expect(error).toMatchObject({
+          reason: 'SOURCE_CORRUPT',
+          details: { range: { from: ledger.sequence, to: ledger.sequence + 1 } },
+        });
         server.faults.length = 0;
       }
     });
 
     it('a repeated page, an altered result, another flag or a swapped envelope is SOURCE_CORRUPT', async () => {
-      const [a, b] = history.ledgers.filter((l) => l.sequence > 2_300 && l.transactions.some((tx) => tx.successful)).slice(0, 2);
-      const change = (by: (record: Record<string, unknown>) => object) => (page: { _embedded: { records: Record<string, unknown>[] } }) => ({
-        _embedded: { records: page._embedded.records.map((r) => (r['hash'] === a!.transactions[0]!.hash ? { ...r, ...by(r) } : r)) },
-      });
+      const [a, b] = history.ledgers
+        .filter((l) => l.sequence > 2_300 && l.transactions.some((tx) => tx.successful))
+        .slice(0, 2);
+      const change =
+        (by: (record: Record<string, unknown>) => object) =>
+        (page: { _embedded: { records: Record<string, unknown>[] } }) => ({
+          _embedded: {
+            records: page._embedded.records.map((r) =>
+              r['hash'] === a!.transactions[0]!.hash ? { ...r, ...by(r) } : r,
+            ),
+          },
+        });
       const bodies = [
         change(() => ({ result_xdr: b!.transactions[0]!.resultXdr.replace(/^AAAAAAAA/, 'AAAAAAAB') })),
         change((r) => ({ successful: !r['successful'] })),
@@ -158,25 +207,48 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
         expect((await failureOf(read(a!.sequence, a!.sequence + 5, WATCH_EVERYTHING))).reason).toBe('SOURCE_CORRUPT');
         server.faults.length = 0;
       }
-      server.faults.push({ kind: 'ignore-cursor', when: (r) => r.segments[0] === 'transactions' && r.query['cursor'] !== String(BigInt(2_300) << 32n) });
+      server.faults.push({
+        kind: 'ignore-cursor',
+        when: (r) => r.segments[0] === 'transactions' && r.query['cursor'] !== String(BigInt(2_300) << 32n),
+      });
       expect((await failureOf(read(2_300, 2_364, WATCH_EVERYTHING, { pageLimit: 10 }))).reason).toBe('SOURCE_CORRUPT');
     });
 
     it('a hole in the list of ledgers, or a header that hashes to something else, is SOURCE_CORRUPT', async () => {
-      server.faults.push({ kind: 'rewrite', when: isPage('ledgers'), body: (page) => ({ _embedded: { records: page._embedded.records.filter((l: { sequence: number }) => l.sequence !== 2_310) } }) });
-      expect(await failureOf(read(2_300, 2_364, WATCH_EVERYTHING))).toMatchObject({ reason: 'SOURCE_CORRUPT', details: { range: { from: 2_310, to: 2_311 } } });
+      server.faults.push({
+        kind: 'rewrite',
+        when: isPage('ledgers'),
+        body: (page) => ({
+          _embedded: { records: page._embedded.records.filter((l: { sequence: number }) => l.sequence !== 2_310) },
+        }),
+      });
+      expect(await failureOf(read(2_300, 2_364, WATCH_EVERYTHING))).toMatchObject({
+        reason: 'SOURCE_CORRUPT',
+        details: { range: { from: 2_310, to: 2_311 } },
+      });
       const other = history.ledgers[100]!;
-      server.faults.push({ kind: 'rewrite', when: (r) => r.segments[0] === 'ledgers', body: (ledger) => ({ ...ledger, hash: other.hash }) });
+      server.faults.push({
+        kind: 'rewrite',
+        when: (r) => r.segments[0] === 'ledgers',
+        body: (ledger) => ({ ...ledger, hash: other.hash }),
+      });
       expect((await failureOf(source().header(2_300, signal))).reason).toBe('SOURCE_CORRUPT');
     });
 
     it('a read before the elder ledger is LEDGER_UNAVAILABLE, never clamped, also when the endpoint prunes meanwhile', async () => {
       server.elder = 3_000;
-      const error = await failureOf(read(2_990, 3_010, makeWatch([history.ledgers[2_995]!.transactions[0]?.sourceAccount ?? anyAccount(history)])));
+      const error = await failureOf(
+        read(2_990, 3_010, makeWatch([history.ledgers[2_995]!.transactions[0]?.sourceAccount ?? anyAccount(history)])),
+      );
       expect(error).toMatchObject({ reason: 'LEDGER_UNAVAILABLE', details: { range: { from: 2_990, to: 3_000 } } });
       expect(server.requests).toHaveLength(1);
       let asked = 0;
-      server.faults.push({ kind: 'rewrite', times: 100, when: (r) => r.segments.length === 0, body: (root) => ({ ...root, history_elder_ledger: asked++ === 0 ? 3_000 : 3_005 }) });
+      server.faults.push({
+        kind: 'rewrite',
+        times: 100,
+        when: (r) => r.segments.length === 0,
+        body: (root) => ({ ...root, history_elder_ledger: asked++ === 0 ? 3_000 : 3_005 }),
+      });
       expect((await failureOf(read(3_000, 3_010, makeWatch([anyAccount(history)])))).reason).toBe('LEDGER_UNAVAILABLE');
     });
 
@@ -189,8 +261,18 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
     });
 
     it('refuses more transactions than it may hold', async () => {
-      expect((await failureOf(read(1, LAST + 1, WATCH_EVERYTHING, { maxTransactionsPerRead: 500 }))).reason).toBe('SOURCE_ANSWER_TOO_LARGE');
-      expect((await failureOf(read(1, LAST + 1, makeWatch([...countParticipation(history).keys()].slice(0, 50)), { maxTransactionsPerRead: 100 }))).reason).toBe('SOURCE_ANSWER_TOO_LARGE');
+      expect((await failureOf(read(1, LAST + 1, WATCH_EVERYTHING, { maxTransactionsPerRead: 500 }))).reason).toBe(
+        'SOURCE_ANSWER_TOO_LARGE',
+      );
+      expect(
+        (
+          await failureOf(
+            read(1, LAST + 1, makeWatch([...countParticipation(history).keys()].slice(0, 50)), {
+              maxTransactionsPerRead: 100,
+            }),
+          )
+        ).reason,
+      ).toBe('SOURCE_ANSWER_TOO_LARGE');
     });
   });
 
@@ -198,11 +280,21 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
     it('defect A1: a source error or an empty answer is an error, never an empty list', async () => {
       const watch = makeWatch([anyAccount(history)]);
       for (const fault of [
-        { kind: 'status', status: 500 }, { kind: 'status', status: 503 }, { kind: 'status', status: 429 }, { kind: 'status', status: 400 },
-        { kind: 'truncate' }, { kind: 'rewrite', body: () => null }, { kind: 'rewrite', body: () => ({}) }, { kind: 'rewrite', body: () => [] },
+        { kind: 'status', status: 500 },
+        { kind: 'status', status: 503 },
+        { kind: 'status', status: 429 },
+        { kind: 'status', status: 400 },
+        { kind: 'truncate' },
+        { kind: 'rewrite', body: () => null },
+        { kind: 'rewrite', body: () => ({}) },
+        { kind: 'rewrite', body: () => [] },
       ] as const) {
         for (const endpoint of ['transactions', 'trades', 'ledgers', undefined]) {
-          server.faults.push({ ...fault, times: 100, when: (r: HorizonRequest) => (endpoint === 'ledgers' ? r.segments[0] : r.segments.at(-1)) === endpoint });
+          server.faults.push({
+            ...fault,
+            times: 100,
+            when: (r: HorizonRequest) => (endpoint === 'ledgers' ? r.segments[0] : r.segments.at(-1)) === endpoint,
+          });
           await failureOf(read(2_000, 2_100, watch));
           server.faults.length = 0;
         }
@@ -213,12 +305,22 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
       const nobody = 'GAAZI4TCR3TY5OJHCTJC2A4QSY6CJWJH5IAJTGKIN2ER7LBNVKOCCWN7';
       const batch = await read(2_000, 2_100, makeWatch([nobody]));
       expect(batch).toMatchObject({ records: [], last: { sequence: 2_099, hash: history.ledgers[2_098]!.hash } });
-      const foreign = createHorizonSource({ url: `${server.url}/accounts/x`, networkPassphrase: TESTNET_PASSPHRASE, http });
-      await failureOf(foreign.read({ range: { from: 2_000, to: 2_100 }, layers: ['operations'], watch: makeWatch([nobody]) }, signal));
+      const foreign = createHorizonSource({
+        url: `${server.url}/accounts/x`,
+        networkPassphrase: TESTNET_PASSPHRASE,
+        http,
+      });
+      await failureOf(
+        foreign.read({ range: { from: 2_000, to: 2_100 }, layers: ['operations'], watch: makeWatch([nobody]) }, signal),
+      );
     });
 
     it('faults that pass are outlived: rate limits, restarts, a cut connection', async () => {
-      server.faults.push({ kind: 'status', status: 429, headers: { 'retry-after': '3' }, times: 2 }, { kind: 'status', status: 503 }, { kind: 'truncate' });
+      server.faults.push(
+        { kind: 'status', status: 429, headers: { 'retry-after': '3' }, times: 2 },
+        { kind: 'status', status: 503 },
+        { kind: 'truncate' },
+      );
       expect((await read(2_300, 2_364, WATCH_EVERYTHING)).records).toHaveLength(64);
     });
 
@@ -232,7 +334,10 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
     it('an abort ends a read with its own reason', async () => {
       const controller = new AbortController();
       server.faults.push({ kind: 'stall', when: (r) => r.segments[2] === 'transactions' });
-      const pending = source().read({ range: { from: 2_000, to: 2_100 }, layers: ['operations'], watch: makeWatch([anyAccount(history)]) }, controller.signal);
+      const pending = source().read(
+        { range: { from: 2_000, to: 2_100 }, layers: ['operations'], watch: makeWatch([anyAccount(history)]) },
+        controller.signal,
+      );
       await expect.poll(() => server.requests.some((r) => r.segments[2] === 'transactions')).toBe(true);
       controller.abort(new Error('shutting down'));
       await expect(pending).rejects.toThrow('shutting down');
@@ -245,7 +350,9 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
     });
 
     it('shows no token events and says who does', async () => {
-      const error = await failureOf(source().read({ range: { from: 1, to: 2 }, layers: ['token_events'], watch: WATCH_EVERYTHING }, signal));
+      const error = await failureOf(
+        source().read({ range: { from: 1, to: 2 }, layers: ['token_events'], watch: WATCH_EVERYTHING }, signal),
+      );
       expect(error).toMatchObject({ reason: 'INVALID_REQUEST' });
     });
   });
@@ -253,7 +360,12 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
   describe('the tip', () => {
     it('names the latest and the oldest ledger, hash verified', async () => {
       server.elder = 65;
-      expect(await source().tip(signal)).toEqual({ sequence: LAST, hash: history.ledgers.at(-1)!.hash, closeTime: Date.parse(history.ledgers.at(-1)!.closedAt) / 1_000, oldest: 65 });
+      expect(await source().tip(signal)).toEqual({
+        sequence: LAST,
+        hash: history.ledgers.at(-1)!.hash,
+        closeTime: Date.parse(history.ledgers.at(-1)!.closedAt) / 1_000,
+        oldest: 65,
+      });
       expect((await source({ tipMarginLedgers: 2 }).tip(signal)).sequence).toBe(LAST - 2);
     });
 
@@ -272,15 +384,22 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
     const balances = await source().openingBalances!(accounts, signal);
     const expected = accounts.flatMap((account) => [
       ...history.trustlines.get(account)!.map(([asset, amount]) => ({ account, asset, amount, ledger: LAST })),
-      ...(history.native.has(account) ? [{ account, asset: 'native', amount: history.native.get(account)!, ledger: LAST }] : []),
+      ...(history.native.has(account)
+        ? [{ account, asset: 'native', amount: history.native.get(account)!, ledger: LAST }]
+        : []),
     ]);
     expect(balances).toEqual(expected);
     const nobody = 'GAAZI4TCR3TY5OJHCTJC2A4QSY6CJWJH5IAJTGKIN2ER7LBNVKOCCWN7';
-    expect(await source().openingBalances!([nobody], signal)).toEqual([{ account: nobody, asset: 'native', amount: 0n, ledger: LAST }]);
+    expect(await source().openingBalances!([nobody], signal)).toEqual([
+      { account: nobody, asset: 'native', amount: 0n, ledger: LAST },
+    ]);
   });
 
   it('never shows credentials in its id', () => {
-    expect(createHorizonSource({ url: 'https://me:secret@horizon.example/v1/KEY?api_key=K', networkPassphrase: 'x', http }).id).toBe('stellar-horizon:horizon.example');
+    expect(
+      createHorizonSource({ url: 'https://me:secret@horizon.example/v1/KEY?api_key=K', networkPassphrase: 'x', http })
+        .id,
+    ).toBe('stellar-horizon:horizon.example');
   });
 });
 
@@ -297,5 +416,6 @@ function countParticipation(history: History): Map<string, number> {
 }
 
 function anyAccount(history: History): string {
-  return history.ledgers.find((ledger) => ledger.sequence >= 2_000 && ledger.transactions.length > 0)!.transactions[0]!.sourceAccount;
+  return history.ledgers.find((ledger) => ledger.sequence >= 2_000 && ledger.transactions.length > 0)!.transactions[0]!
+    .sourceAccount;
 }

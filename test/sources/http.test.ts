@@ -84,7 +84,9 @@ describe('answers', () => {
   });
 
   it('keeps every digit of ids beyond 2^53, quoted or not', () => {
-    expect(parseJson('{"id":16010972359577600123,"ids":["1",9007199254740993],"n":-9007199254740993,"x":1.5,"s":12}')).toEqual({
+    expect(
+      parseJson('{"id":16010972359577600123,"ids":["1",9007199254740993],"n":-9007199254740993,"x":1.5,"s":12}'),
+    ).toEqual({
       id: '16010972359577600123',
       ids: ['1', '9007199254740993'],
       n: '-9007199254740993',
@@ -223,7 +225,8 @@ describe('waiting', () => {
     expect(parseRetryAfter('120', now)).toBe(120_000);
     expect(parseRetryAfter('Thu, 01 Jan 2026 00:01:00 GMT', now)).toBe(60_000);
     expect(parseRetryAfter('Wed, 31 Dec 2025 00:00:00 GMT', now)).toBe(0);
-    for (const text of [undefined, '', 'soon', '-5', '5 apples', '1e9']) expect(parseRetryAfter(text, now)).toBeUndefined();
+    for (const text of [undefined, '', 'soon', '-5', '5 apples', '1e9'])
+      expect(parseRetryAfter(text, now)).toBeUndefined();
   });
 
   it('an abort ends the call at once with its own reason: while waiting, while reading, before starting', async () => {
@@ -236,7 +239,13 @@ describe('waiting', () => {
     await expect(client().http.getJson(url, { signal: early.signal })).rejects.toThrow('shutting down');
 
     const waiting = new AbortController();
-    const real = createHttpClient({ allowPrivateAddresses: true, initialBackoffMs: 60_000, maxBackoffMs: 60_000, random: () => 1, onEvent: (e) => e.type === 'retry' && waiting.abort(new Error('stop waiting')) });
+    const real = createHttpClient({
+      allowPrivateAddresses: true,
+      initialBackoffMs: 60_000,
+      maxBackoffMs: 60_000,
+      random: () => 1,
+      onEvent: (e) => e.type === 'retry' && waiting.abort(new Error('stop waiting')),
+    });
     closers.push(() => real.close());
     await expect(real.getJson(`${url}/fail`, { signal: waiting.signal })).rejects.toThrow('stop waiting');
 
@@ -280,21 +289,37 @@ describe('the breaker in the client', () => {
 
 describe('addresses', () => {
   it.each([
-    ['127.0.0.1', 'loopback'], ['10.1.2.3', 'private'], ['192.168.1.1', 'private'], ['172.16.0.1', 'private'],
-    ['169.254.169.254', 'linkLocal'], ['100.64.0.1', 'carrierGradeNat'], ['0.0.0.0', 'unspecified'], ['224.0.0.1', 'multicast'],
-    ['::1', 'loopback'], ['fc00::1', 'uniqueLocal'], ['fe80::1', 'linkLocal'], ['::ffff:127.0.0.1', 'loopback'],
-    ['::ffff:a9fe:a9fe', 'linkLocal'], ['64:ff9b::7f00:1', 'rfc6052'], ['93.184.215.14', 'unicast'], ['2606:2800:21f::1', 'unicast'],
+    ['127.0.0.1', 'loopback'],
+    ['10.1.2.3', 'private'],
+    ['192.168.1.1', 'private'],
+    ['172.16.0.1', 'private'],
+    ['169.254.169.254', 'linkLocal'],
+    ['100.64.0.1', 'carrierGradeNat'],
+    ['0.0.0.0', 'unspecified'],
+    ['224.0.0.1', 'multicast'],
+    ['::1', 'loopback'],
+    ['fc00::1', 'uniqueLocal'],
+    ['fe80::1', 'linkLocal'],
+    ['::ffff:127.0.0.1', 'loopback'],
+    ['::ffff:a9fe:a9fe', 'linkLocal'],
+    ['64:ff9b::7f00:1', 'rfc6052'],
+    ['93.184.215.14', 'unicast'],
+    ['2606:2800:21f::1', 'unicast'],
   ])('%s is %s', (address, range) => {
     expect(rangeOf(address)).toBe(range);
   });
 
-  it.each(['http://127.0.0.1:9', 'http://[::1]:9', 'http://2130706433/', 'http://0x7f.1/', 'http://169.254.169.254/latest', 'http://[::ffff:10.0.0.1]/'])(
-    'refuses the literal %s without connecting',
-    async (url) => {
-      const { http } = client({ allowPrivateAddresses: false });
-      expect((await failureOf(http.getJson(url, { signal }))).reason).toBe('SOURCE_ADDRESS_FORBIDDEN');
-    },
-  );
+  it.each([
+    'http://127.0.0.1:9',
+    'http://[::1]:9',
+    'http://2130706433/',
+    'http://0x7f.1/',
+    'http://169.254.169.254/latest',
+    'http://[::ffff:10.0.0.1]/',
+  ])('refuses the literal %s without connecting', async (url) => {
+    const { http } = client({ allowPrivateAddresses: false });
+    expect((await failureOf(http.getJson(url, { signal }))).reason).toBe('SOURCE_ADDRESS_FORBIDDEN');
+  });
 
   it('refuses a name that resolves to a private address, at the moment of connecting', async () => {
     const { http } = client({ allowPrivateAddresses: false });
@@ -306,19 +331,27 @@ describe('addresses', () => {
   });
 
   it('refuses a name if any of its addresses is forbidden', async () => {
-    const answers = [{ address: '93.184.215.14', family: 4 }, { address: '10.0.0.7', family: 4 }];
-    const resolve = ((_host: string, _options: unknown, done: (e: null, a: unknown) => void) => done(null, answers)) as never;
+    const answers = [
+      { address: '93.184.215.14', family: 4 },
+      { address: '10.0.0.7', family: 4 },
+    ];
+    const resolve = ((_host: string, _options: unknown, done: (e: null, a: unknown) => void) =>
+      done(null, answers)) as never;
     const guard = createAddressGuard({ allowPrivateAddresses: false, operatorUrls: [] }, resolve);
     const error = await new Promise((done) => guard.lookup('rebind.example', { all: true }, (e) => done(e)));
     expect((error as TrueUpError).reason).toBe('SOURCE_ADDRESS_FORBIDDEN');
   });
 
-  it('takes a private address written in the configuration for the operator\'s will, and says so', async () => {
+  it("takes a private address written in the configuration for the operator's will, and says so", async () => {
     const { url } = await serve((_req, res) => res.end('{}'));
     const { http, events } = client({ allowPrivateAddresses: false, operatorUrls: [url, 'http://169.254.169.254/'] });
     await http.getJson(url, { signal });
-    expect(events.filter((e) => e.type === 'private_address_allowed')).toEqual([{ type: 'private_address_allowed', host: '127.0.0.1' }]);
-    expect((await failureOf(http.getJson('http://169.254.169.254/', { signal }))).reason).toBe('SOURCE_ADDRESS_FORBIDDEN');
+    expect(events.filter((e) => e.type === 'private_address_allowed')).toEqual([
+      { type: 'private_address_allowed', host: '127.0.0.1' },
+    ]);
+    expect((await failureOf(http.getJson('http://169.254.169.254/', { signal }))).reason).toBe(
+      'SOURCE_ADDRESS_FORBIDDEN',
+    );
   });
 
   it('follows redirects on one host and none to another', async () => {

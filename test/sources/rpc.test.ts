@@ -62,11 +62,20 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
     Object.assign(server, { latest: last, oldest: first, passphrase: LOADTEST, scanLedgers: 10_000 });
   });
 
-  const source = (options: Partial<RpcOptions> = {}): Source => createRpcSource({ url: server.url, networkPassphrase: LOADTEST, http, ...options });
-  const read = (from: number, to: number, options: Partial<RpcOptions> = {}, layers = BOTH, watch: Watch = WATCH_EVERYTHING): Promise<LedgerBatch> =>
-    source(options).read({ range: { from, to }, layers, watch }, signal);
+  const source = (options: Partial<RpcOptions> = {}): Source =>
+    createRpcSource({ url: server.url, networkPassphrase: LOADTEST, http, ...options });
+  const read = (
+    from: number,
+    to: number,
+    options: Partial<RpcOptions> = {},
+    layers = BOTH,
+    watch: Watch = WATCH_EVERYTHING,
+  ): Promise<LedgerBatch> => source(options).read({ range: { from, to }, layers, watch }, signal);
   const failureOf = async (promise: Promise<unknown>): Promise<TrueUpError> => {
-    const outcome = await promise.then((value) => ({ value }), (error: unknown) => error);
+    const outcome = await promise.then(
+      (value) => ({ value }),
+      (error: unknown) => error,
+    );
     expect(outcome).toBeInstanceOf(TrueUpError);
     return outcome as TrueUpError;
   };
@@ -74,18 +83,25 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
   describe('the same legs as a lake', () => {
     it('over 30 ledgers and 7,740 transactions, both layers, chained', async () => {
       const batch = await read(first, last + 1);
-      expect(batch).toMatchObject({ proof: 'chained', range: { from: first, to: last + 1 }, last: { sequence: last, hash: ledgers.at(-1)!.hash } });
+      expect(batch).toMatchObject({
+        proof: 'chained',
+        range: { from: first, to: last + 1 },
+        last: { sequence: last, hash: ledgers.at(-1)!.hash },
+      });
       expect(batch.records).toEqual(expected);
       expect(batch.records.reduce((sum, record) => sum + record.txCount, 0)).toBe(7_740);
       expect(batch.bytesRead).toBeGreaterThan(40_000_000);
     });
 
     it('whatever the page size, and where answers are too large the pages shrink', async () => {
-      for (const pageLimit of [1, 3, 200]) expect((await read(first + 3, first + 7, { pageLimit })).records).toEqual(expected.slice(3, 7));
+      for (const pageLimit of [1, 3, 200])
+        expect((await read(first + 3, first + 7, { pageLimit })).records).toEqual(expected.slice(3, 7));
       server.requests.length = 0;
       const batch = await read(first, first + 5, { pageLimit: 8, maxBodyBytes: 4_000_000 });
       expect(batch.records).toEqual(expected.slice(0, 5));
-      expect(server.requests.filter((r) => r.method === 'getLedgers').map((r) => r.params.pagination.limit)).toEqual([5, 3, 2, 2, 1]);
+      expect(server.requests.filter((r) => r.method === 'getLedgers').map((r) => r.params.pagination.limit)).toEqual([
+        5, 3, 2, 2, 1,
+      ]);
     });
 
     it('on the public network, for metas V3 and V4', async () => {
@@ -93,8 +109,15 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
         const own = loadLedgers(name);
         await using pubnet = await startRpcServer(own, PUBNET);
         const { sequence, metadataXdr } = own[0]!;
-        const batch = await createRpcSource({ url: pubnet.url, networkPassphrase: PUBNET, http }).read({ range: { from: sequence, to: sequence + 1 }, layers: BOTH, watch: WATCH_EVERYTHING }, signal);
-        const direct = ledgerCloseMetaReader(PUBNET).read(decodeLedgerCloseMeta(metadataXdr, sequence), BOTH, () => true);
+        const batch = await createRpcSource({ url: pubnet.url, networkPassphrase: PUBNET, http }).read(
+          { range: { from: sequence, to: sequence + 1 }, layers: BOTH, watch: WATCH_EVERYTHING },
+          signal,
+        );
+        const direct = ledgerCloseMetaReader(PUBNET).read(
+          decodeLedgerCloseMeta(metadataXdr, sequence),
+          BOTH,
+          () => true,
+        );
         expect(batch.records).toEqual([direct]);
         expect(direct.entries.length).toBeGreaterThan(200);
       }
@@ -109,13 +132,20 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
         await using pubnet = await startRpcServer(own, PUBNET);
         const rpc = createRpcSource({ url: pubnet.url, networkPassphrase: PUBNET, http });
         const { sequence, metadataXdr } = own[0]!;
-        const whole = ledgerCloseMetaReader(PUBNET).read(decodeLedgerCloseMeta(metadataXdr, sequence), ['token_events'], () => true);
+        const whole = ledgerCloseMetaReader(PUBNET).read(
+          decodeLedgerCloseMeta(metadataXdr, sequence),
+          ['token_events'],
+          () => true,
+        );
         const holders = [...new Set(whole.entries.map((entry) => entry.account).filter((id) => id.startsWith('C')))];
         // One more that nothing happened to.
         holders.push(StrKey.encodeContract(Buffer.alloc(32, 7)));
         for (const holder of holders) {
           const watch = makeWatch([], [holder]);
-          const batch = await rpc.read({ range: { from: sequence, to: sequence + 1 }, layers: ['token_events'], watch }, signal);
+          const batch = await rpc.read(
+            { range: { from: sequence, to: sequence + 1 }, layers: ['token_events'], watch },
+            signal,
+          );
           const own = whole.entries.filter((entry) => entry.account === holder);
           expect(batch.records.flatMap((record) => record.entries)).toEqual(own);
           compared += own.length;
@@ -127,9 +157,15 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
 
     it('the server double numbers events as the recorded getEvents did', () => {
       for (const sequence of ['57500008', '63092988'] as const) {
-        const recorded = gunzipSync(readFileSync(sharedData(`stellar-pubnet-lcm/expected/${sequence}-events.jsonl.gz`))).toString().trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+        const recorded = gunzipSync(readFileSync(sharedData(`stellar-pubnet-lcm/expected/${sequence}-events.jsonl.gz`)))
+          .toString()
+          .trim()
+          .split('\n')
+          .map((line) => JSON.parse(line) as Record<string, unknown>);
         const ours = loadLedgers(`pubnet-${sequence}`)[0]!.events;
-        expect(ours.map(({ id, txHash, topic, value, contractId }) => ({ id, txHash, topic, value, contractId }))).toEqual(
+        expect(
+          ours.map(({ id, txHash, topic, value, contractId }) => ({ id, txHash, topic, value, contractId })),
+        ).toEqual(
           recorded.map(({ id, txHash, topic, value, contractId }) => ({ id, txHash, topic, value, contractId })),
         );
       }
@@ -137,16 +173,29 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
 
     describe('over many ledgers', () => {
       const contract = StrKey.encodeContract(Buffer.alloc(32, 7));
-      const party = Buffer.from(xdr.ScVal.schema.encode({ type: 18, address: { type: 1, contractId: Buffer.alloc(32, 7) } })).toString('base64');
+      const party = Buffer.from(
+        xdr.ScVal.schema.encode({ type: 18, address: { type: 1, contractId: Buffer.alloc(32, 7) } }),
+      ).toString('base64');
       let marked: RpcServer;
       const sparse = [2, 3, 11, 29];
 
       beforeAll(async () => {
-        const events = (ledger: RpcLedger) => [0, 1, 2].map((n) => ({
-          id: `${((BigInt(ledger.sequence) << 32n) | (1n << 12n)).toString().padStart(19, '0')}-${String(n).padStart(10, '0')}`,
-          type: 'contract', ledger: ledger.sequence, contractId: contract, transactionIndex: 1, operationIndex: 0, txHash: '', topic: ['AAAA', party], value: '',
-        }));
-        marked = await startRpcServer(ledgers.map((ledger, i) => ({ ...ledger, events: sparse.includes(i) ? events(ledger) : [] })), LOADTEST);
+        const events = (ledger: RpcLedger) =>
+          [0, 1, 2].map((n) => ({
+            id: `${((BigInt(ledger.sequence) << 32n) | (1n << 12n)).toString().padStart(19, '0')}-${String(n).padStart(10, '0')}`,
+            type: 'contract',
+            ledger: ledger.sequence,
+            contractId: contract,
+            transactionIndex: 1,
+            operationIndex: 0,
+            txHash: '',
+            topic: ['AAAA', party],
+            value: '',
+          }));
+        marked = await startRpcServer(
+          ledgers.map((ledger, i) => ({ ...ledger, events: sparse.includes(i) ? events(ledger) : [] })),
+          LOADTEST,
+        );
       });
       afterAll(() => marked?.close());
       afterEach(() => {
@@ -155,13 +204,24 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
         Object.assign(marked, { scanLedgers: 10_000, oldest: first, latest: last });
       });
       const readMarked = (options: Partial<RpcOptions> = {}, watch = makeWatch([], [contract]), to = last + 1) =>
-        createRpcSource({ url: marked.url, networkPassphrase: LOADTEST, http, ...options }).read({ range: { from: first, to }, layers: ['token_events'], watch }, signal);
-      const fetched = () => marked.requests.filter((r) => r.method === 'getLedgers').map((r) => (r.params.startLedger as number) - first).sort((a, b) => a - b);
+        createRpcSource({ url: marked.url, networkPassphrase: LOADTEST, http, ...options }).read(
+          { range: { from: first, to }, layers: ['token_events'], watch },
+          signal,
+        );
+      const fetched = () =>
+        marked.requests
+          .filter((r) => r.method === 'getLedgers')
+          .map((r) => (r.params.startLedger as number) - first)
+          .sort((a, b) => a - b);
 
       it('fetches the ledgers with events and the last one, and no other', async () => {
         const batch = await readMarked();
         expect(fetched()).toEqual([2, 3, 11, 29]);
-        expect(batch).toMatchObject({ proof: 'provider-asserted', records: [], last: { sequence: last, hash: ledgers.at(-1)!.hash } });
+        expect(batch).toMatchObject({
+          proof: 'provider-asserted',
+          records: [],
+          last: { sequence: last, hash: ledgers.at(-1)!.hash },
+        });
       });
 
       it('an empty page is not the end: small scans, small pages, many contracts', async () => {
@@ -169,17 +229,42 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
         await readMarked({ eventPageLimit: 2 });
         expect(fetched()).toEqual([2, 3, 11, 29]);
         marked.requests.length = 0;
-        const many = makeWatch([], [contract, ...Array.from({ length: 12 }, (_, i) => StrKey.encodeContract(Buffer.alloc(32, 100 + i)))]);
+        const many = makeWatch(
+          [],
+          [contract, ...Array.from({ length: 12 }, (_, i) => StrKey.encodeContract(Buffer.alloc(32, 100 + i)))],
+        );
         await readMarked({ eventPageLimit: 1 }, many, last - 5);
         expect(fetched()).toEqual([2, 3, 11, 23]);
-        expect(marked.requests.filter((r) => r.method === 'getEvents').every((r) => r.params.filters.length <= 5)).toBe(true);
+        expect(marked.requests.filter((r) => r.method === 'getEvents').every((r) => r.params.filters.length <= 5)).toBe(
+          true,
+        );
       });
 
       it('what the node has forgotten or does not have yet is an error, since it would leave it out silently', async () => {
         marked.oldest = first + 1;
-        expect(await failureOf(readMarked())).toMatchObject({ reason: 'LEDGER_UNAVAILABLE', details: { range: { from: first, to: first + 1 } } });
-        marked.faults.push({ kind: 'rewrite', times: 9, when: (r) => r.method === 'getEvents', body: (b) => ({ jsonrpc: '2.0', id: b.id, result: { events: [], cursor: `${'9'.repeat(18)}0-0000000000`, oldestLedger: first + 5, latestLedger: last } }) });
-        expect(await failureOf(readMarked())).toMatchObject({ reason: 'LEDGER_UNAVAILABLE', details: { range: { from: first, to: first + 5 } } });
+        expect(await failureOf(readMarked())).toMatchObject({
+          reason: 'LEDGER_UNAVAILABLE',
+          details: { range: { from: first, to: first + 1 } },
+        });
+        marked.faults.push({
+          kind: 'rewrite',
+          times: 9,
+          when: (r) => r.method === 'getEvents',
+          body: (b) => ({
+            jsonrpc: '2.0',
+            id: b.id,
+            result: {
+              events: [],
+              cursor: `${'9'.repeat(18)}0-0000000000`,
+              oldestLedger: first + 5,
+              latestLedger: last,
+            },
+          }),
+        });
+        expect(await failureOf(readMarked())).toMatchObject({
+          reason: 'LEDGER_UNAVAILABLE',
+          details: { range: { from: first, to: first + 5 } },
+        });
         Object.assign(marked, { oldest: first, latest: last - 1 });
         marked.faults.length = 0;
         expect((await failureOf(readMarked())).reason).toBe('LEDGER_NOT_YET_CLOSED');
@@ -188,10 +273,20 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
       it('a cursor that stands still, or events out of order, is SOURCE_CORRUPT', async () => {
         marked.scanLedgers = 3;
         const cursor = `${(BigInt(first + 1) << 32n).toString().padStart(19, '0')}-0000000000`;
-        marked.faults.push({ kind: 'rewrite', times: 9, when: (r) => r.method === 'getEvents', body: (b) => ({ ...b, result: { ...b.result, events: [], cursor } }) });
+        marked.faults.push({
+          kind: 'rewrite',
+          times: 9,
+          when: (r) => r.method === 'getEvents',
+          body: (b) => ({ ...b, result: { ...b.result, events: [], cursor } }),
+        });
         expect((await failureOf(readMarked())).reason).toBe('SOURCE_CORRUPT');
         marked.faults.length = 0;
-        marked.faults.push({ kind: 'rewrite', times: 9, when: (r) => r.method === 'getEvents', body: (b) => ({ ...b, result: { ...b.result, events: b.result.events.toReversed() } }) });
+        marked.faults.push({
+          kind: 'rewrite',
+          times: 9,
+          when: (r) => r.method === 'getEvents',
+          body: (b) => ({ ...b, result: { ...b.result, events: b.result.events.toReversed() } }),
+        });
         marked.scanLedgers = 10_000;
         expect((await failureOf(readMarked())).reason).toBe('SOURCE_CORRUPT');
       });
@@ -200,7 +295,14 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
 
   describe('failures', () => {
     it('defect B: JSON-RPC error bodies are errors, and the passing ones are tried again', async () => {
-      const cases = [[-32603, 'SOURCE_UNAVAILABLE', 5], [-32001, 'SOURCE_RATE_LIMITED', 5], [-32005, 'SOURCE_RATE_LIMITED', 5], [-32000, 'SOURCE_UNAVAILABLE', 5], [-32601, 'SOURCE_REFUSED', 1], [-32700, 'SOURCE_REFUSED', 1]] as const;
+      const cases = [
+        [-32603, 'SOURCE_UNAVAILABLE', 5],
+        [-32001, 'SOURCE_RATE_LIMITED', 5],
+        [-32005, 'SOURCE_RATE_LIMITED', 5],
+        [-32000, 'SOURCE_UNAVAILABLE', 5],
+        [-32601, 'SOURCE_REFUSED', 1],
+        [-32700, 'SOURCE_REFUSED', 1],
+      ] as const;
       for (const [code, reason, tries] of cases) {
         server.requests.length = 0;
         server.faults.push({ kind: 'error', code, times: 99, when: (r) => r.method === 'getLedgers' });
@@ -214,14 +316,26 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
 
     it('defect A10: an error body in a 200 is never "nothing found", and results over one page are read', async () => {
       server.faults.push({ kind: 'error', code: -32602, message: 'bad', when: (r) => r.method === 'getEvents' });
-      expect((await failureOf(read(first, last, {}, ['token_events'], makeWatch([], [StrKey.encodeContract(Buffer.alloc(32, 9))])))).reason).toBe('SOURCE_REFUSED');
+      expect(
+        (
+          await failureOf(
+            read(first, last, {}, ['token_events'], makeWatch([], [StrKey.encodeContract(Buffer.alloc(32, 9))])),
+          )
+        ).reason,
+      ).toBe('SOURCE_REFUSED');
       expect((await read(first, first + 5, { pageLimit: 2 })).records).toHaveLength(5);
     });
 
     it('defect A1: an empty or misshapen answer is an error', async () => {
       const bodies: ((body: { id: number; result: object }) => unknown)[] = [
-        () => ({}), () => null, () => [], (b) => ({ jsonrpc: '2.0', id: b.id }), (b) => ({ jsonrpc: '2.0', id: b.id, result: null }),
-        (b) => ({ jsonrpc: '2.0', id: b.id, result: {} }), (b) => ({ ...b, id: 'another' }), (b) => ({ ...b, result: { ...b.result, ledgers: [] } }),
+        () => ({}),
+        () => null,
+        () => [],
+        (b) => ({ jsonrpc: '2.0', id: b.id }),
+        (b) => ({ jsonrpc: '2.0', id: b.id, result: null }),
+        (b) => ({ jsonrpc: '2.0', id: b.id, result: {} }),
+        (b) => ({ ...b, id: 'another' }),
+        (b) => ({ ...b, result: { ...b.result, ledgers: [] } }),
         (b) => ({ ...b, result: { ...b.result, ledgers: null } }),
       ];
       for (const body of bodies) {
@@ -229,7 +343,11 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
         expect((await failureOf(read(first, first + 2))).reason).toBe('SOURCE_CORRUPT');
         server.faults.length = 0;
       }
-      for (const fault of [{ kind: 'status', status: 500 }, { kind: 'status', status: 403 }, { kind: 'truncate' }] as const) {
+      for (const fault of [
+        { kind: 'status', status: 500 },
+        { kind: 'status', status: 403 },
+        { kind: 'truncate' },
+      ] as const) {
         server.faults.push({ ...fault, times: 99 });
         await failureOf(read(first, first + 2));
         server.faults.length = 0;
@@ -238,7 +356,10 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
 
     it('another ledger, a hole, a broken link or a changed bit is SOURCE_CORRUPT, with the ledger', async () => {
       // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the body of an answer
-      const changed = (change: (list: any[]) => any[]) => (b: any) => ({ ...b, result: { ...b.result, ledgers: change(b.result.ledgers) } });
+      const changed = (change: (list: any[]) => any[]) => (b: any) => ({
+        ...b,
+        result: { ...b.result, ledgers: change(b.result.ledgers) },
+      });
       const bodies = [
         changed((list) => list.slice(1)),
         changed((list) => list.filter((_, i) => i !== 2)),
@@ -258,7 +379,10 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
 
     it('what lies before the window is LEDGER_UNAVAILABLE and what lies after LEDGER_NOT_YET_CLOSED, never clamped', async () => {
       Object.assign(server, { oldest: first + 5, latest: last - 5 });
-      expect(await failureOf(read(first, first + 10))).toMatchObject({ reason: 'LEDGER_UNAVAILABLE', details: { range: { from: first, to: first + 5 } } });
+      expect(await failureOf(read(first, first + 10))).toMatchObject({
+        reason: 'LEDGER_UNAVAILABLE',
+        details: { range: { from: first, to: first + 5 } },
+      });
       expect((await failureOf(read(last - 8, last + 1))).reason).toBe('LEDGER_NOT_YET_CLOSED');
       expect((await failureOf(source().header(first, signal))).reason).toBe('LEDGER_UNAVAILABLE');
       expect((await failureOf(source().header(last, signal))).reason).toBe('LEDGER_NOT_YET_CLOSED');
@@ -278,8 +402,18 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
   describe('the tip', () => {
     it('names the latest and the oldest ledger', async () => {
       server.oldest = first + 2;
-      expect(await source().tip(signal)).toEqual({ sequence: last, hash: ledgers.at(-1)!.hash, closeTime: expected.at(-1)!.closeTime, oldest: first + 2 });
-      expect(await source().header(first + 4, signal)).toEqual({ sequence: first + 4, hash: expected[4]!.hash, prevHash: expected[3]!.hash, closeTime: expected[4]!.closeTime });
+      expect(await source().tip(signal)).toEqual({
+        sequence: last,
+        hash: ledgers.at(-1)!.hash,
+        closeTime: expected.at(-1)!.closeTime,
+        oldest: first + 2,
+      });
+      expect(await source().header(first + 4, signal)).toEqual({
+        sequence: first + 4,
+        hash: expected[4]!.hash,
+        prevHash: expected[3]!.hash,
+        closeTime: expected[4]!.closeTime,
+      });
     });
 
     it('a replica that lags behind is LEDGER_NOT_YET_CLOSED, not a step back', async () => {
@@ -304,7 +438,11 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
     const kinds = asked.map((key) => xdr.LedgerKey.schema.decode(Buffer.from(key, 'base64')));
     expect(kinds.map((key) => key.type)).toEqual([0, 1, 6, 6]);
     const sac = kinds[2]!;
-    expect(sac.type === 6 && sac.contractData.contract.type === 1 && StrKey.encodeContract(Buffer.from(sac.contractData.contract.contractId))).toBe(Asset.native().contractId(LOADTEST));
+    expect(
+      sac.type === 6 &&
+        sac.contractData.contract.type === 1 &&
+        StrKey.encodeContract(Buffer.from(sac.contractData.contract.contractId)),
+    ).toBe(Asset.native().contractId(LOADTEST));
 
     server.entries.set(asked[2]!, contractBalance(sac, 42n));
     server.entries.set(asked[1]!, trustLine(kinds[1]!, 7_000_000n));
@@ -317,7 +455,9 @@ describe.skipIf(!hasSharedData)('Stellar RPC', () => {
   });
 
   it('never shows keys in its id', () => {
-    expect(createRpcSource({ url: 'https://me:pw@rpc.example/v2/KEY?token=T', networkPassphrase: 'x', http }).id).toBe('stellar-rpc:rpc.example');
+    expect(createRpcSource({ url: 'https://me:pw@rpc.example/v2/KEY?token=T', networkPassphrase: 'x', http }).id).toBe(
+      'stellar-rpc:rpc.example',
+    );
   });
 });
 
@@ -325,7 +465,10 @@ async function readLake(ledgers: readonly RpcLedger[], passphrase: string): Prom
   const folder = await mkdtemp(join(tmpdir(), 'trueup-lake-'));
   const layout = { ledgersPerBatch: 1, batchesPerPartition: 1 };
   try {
-    await writeFile(join(folder, '.config.json'), JSON.stringify({ networkPassphrase: passphrase, version: '1.0', compression: 'zstd', ...layout }));
+    await writeFile(
+      join(folder, '.config.json'),
+      JSON.stringify({ networkPassphrase: passphrase, version: '1.0', compression: 'zstd', ...layout }),
+    );
     for (const { sequence, metadataXdr } of ledgers) {
       const head = Buffer.alloc(12);
       head.writeUInt32BE(sequence, 0);

@@ -1,9 +1,11 @@
 // Horizon's HTTP API as far as TrueUp reads it: requests, pages to their end, and answers checked for shape and order.
-import { z } from 'zod';
+import type { z } from 'zod';
 import { TrueUpError } from '../../core/errors.ts';
 import type { LedgerRange } from '../../core/ledger.ts';
 import type { HttpClient } from '../http/types.ts';
 import { corrupt } from '../stellar/wire.ts';
+import { ACCOUNT, LEDGER, NOT_FOUND, ROOT, TRADE, TRANSACTION, pageOf, token } from './shapes.ts';
+import type { HorizonAccount, HorizonLedger, HorizonRoot, HorizonTrade, HorizonTransaction } from './shapes.ts';
 
 /** Bytes read so far, added to by every request of one read. */
 export interface ByteMeter {
@@ -16,51 +18,6 @@ export interface CallContext {
   /** The ledgers that the call is about, for errors. */
   readonly range: LedgerRange;
 }
-
-const hash = z.string().regex(/^[0-9a-f]{64}$/);
-/** A TOID. Horizon quotes it; where something in between does not, parseJson keeps its digits. */
-const token = z.union([z.string(), z.number()]).transform(String).pipe(z.string().regex(/^\d{1,19}$/));
-
-const ROOT = z.object({
-  network_passphrase: z.string(),
-  history_latest_ledger: z.int(),
-  history_elder_ledger: z.int(),
-});
-
-const LEDGER = z.object({
-  sequence: z.int(),
-  hash,
-  header_xdr: z.string().min(1),
-  successful_transaction_count: z.int(),
-  /** Null for ledgers ingested by a Horizon too old to count them. */
-  failed_transaction_count: z.int().nullish(),
-});
-
-const TRANSACTION = z.object({
-  hash,
-  ledger: z.int(),
-  paging_token: token,
-  successful: z.boolean(),
-  envelope_xdr: z.string().min(1),
-  result_xdr: z.string().min(1),
-});
-
-const TRADE = z.object({ paging_token: z.string().regex(/^\d{1,19}-\d{1,19}$/) });
-
-const BALANCE = z.object({
-  balance: z.string(),
-  asset_type: z.string(),
-  asset_code: z.string().optional(),
-  asset_issuer: z.string().optional(),
-  last_modified_ledger: z.int().optional(),
-});
-
-const ACCOUNT = z.object({ account_id: z.string(), last_modified_ledger: z.int(), balances: z.array(BALANCE) });
-
-export type HorizonRoot = z.infer<typeof ROOT>;
-export type HorizonLedger = z.infer<typeof LEDGER>;
-export type HorizonTransaction = z.infer<typeof TRANSACTION>;
-export type HorizonAccount = z.infer<typeof ACCOUNT>;
 
 export interface HorizonApi {
   readonly host: string;
@@ -80,7 +37,10 @@ export interface HorizonApi {
   /** TOIDs of the transactions of `call.range` in which an account's offers were traded with. */
   tradedIn(account: string, call: CallContext): Promise<ReadonlySet<bigint>>;
   /** Undefined where the account doesn't exist at `latestLedger`, the ledger of the answer where Horizon says it. */
-  account(id: string, call: CallContext): Promise<{ account: HorizonAccount | undefined; latestLedger: number | undefined }>;
+  account(
+    id: string,
+    call: CallContext,
+  ): Promise<{ account: HorizonAccount | undefined; latestLedger: number | undefined }>;
 }
 
 export interface HorizonApiOptions {
@@ -98,16 +58,29 @@ export function createHorizonApi(options: HorizonApiOptions): HorizonApi {
   const base = new URL(options.url);
   if (!base.pathname.endsWith('/')) base.pathname += '/';
 
-  const get = async <T>(path: string, query: Record<string, string>, schema: z.ZodType<T>, what: string, call: CallContext, accept: readonly number[] = []): Promise<{ body: T | undefined; headers: Readonly<Record<string, string>> }> => {
+  const get = async <T>(
+    path: string,
+    query: Record<string, string>,
+    schema: z.ZodType<T>,
+    what: string,
+    call: CallContext,
+    accept: readonly number[] = [],
+  ): Promise<{ body: T | undefined; headers: Readonly<Record<string, string>> }> => {
     const url = new URL(base);
     url.pathname += path;
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
-    const answer = await options.http.getJson(url, { signal: call.signal, what, accept: [410, ...accept], maxBytes: options.maxBodyBytes });
+    const answer = await options.http.getJson(url, {
+      signal: call.signal,
+      what,
+      accept: [410, ...accept],
+      maxBytes: options.maxBodyBytes,
+    });
     call.meter.bytes += answer.bytesRead;
     if (answer.status === 410) throw beforeHistory(base.host, call.range);
     if (answer.status === 404) {
       // A proxy's or a wrong base URL's 404 is not Horizon saying that it knows of no such thing.
-      if (!NOT_FOUND.safeParse(answer.body).success) throw corrupt(call.range, `${base.host} answered 404 to ${what}, but not as Horizon does`);
+      if (!NOT_FOUND.safeParse(answer.body).success)
+        throw corrupt(call.range, `${base.host} answered 404 to ${what}, but not as Horizon does`);
       return { body: undefined, headers: answer.headers };
     }
     const parsed = schema.safeParse(answer.body);
@@ -116,8 +89,15 @@ export function createHorizonApi(options: HorizonApiOptions): HorizonApi {
   };
 
   /** Asks for page after page from `cursor` on; ends at an empty page or where `isPast` says so. */
-  const pages = async function* <T extends { paging_token: string }>(path: string, cursor: string, schema: z.ZodType<T>, what: string, isPast: (record: T) => boolean, call: CallContext): AsyncGenerator<T[]> {
-    for (let at = cursor; ; ) {
+  const pages = async function* <T extends { paging_token: string }>(
+    path: string,
+    cursor: string,
+    schema: z.ZodType<T>,
+    what: string,
+    isPast: (record: T) => boolean,
+    call: CallContext,
+  ): AsyncGenerator<T[]> {
+    for (let at = cursor; ;) {
       const query = { cursor: at, order: 'asc', limit: String(options.pageLimit), include_failed: 'true' };
       const { body } = await get(path, query, pageOf(schema), what, call, path.startsWith('accounts/') ? [404] : []);
       if (body === undefined) {
@@ -128,7 +108,8 @@ export function createHorizonApi(options: HorizonApiOptions): HorizonApi {
       const records = body._embedded.records;
       for (const record of records) {
         // A server that repeats or reorders a page would make us read in circles, or miss what it left out.
-        if (compareTokens(record.paging_token, at) <= 0) throw corrupt(call.range, `${base.host} gave ${what} out of order after ${at}`);
+        if (compareTokens(record.paging_token, at) <= 0)
+          throw corrupt(call.range, `${base.host} gave ${what} out of order after ${at}`);
         at = record.paging_token;
       }
       const inside = records.filter((record) => !isPast(record));
@@ -150,14 +131,16 @@ export function createHorizonApi(options: HorizonApiOptions): HorizonApi {
 
     async ledger(sequence, call) {
       const { body } = await get(`ledgers/${sequence}`, {}, LEDGER, 'a ledger', call, [404]);
-      if (body !== undefined && body.sequence !== sequence) throw corrupt(call.range, `${base.host} gave ledger ${body.sequence} for ${sequence}`);
+      if (body !== undefined && body.sequence !== sequence)
+        throw corrupt(call.range, `${base.host} gave ledger ${body.sequence} for ${sequence}`);
       return body;
     },
 
     async latestLedger(call) {
       const { body } = await get('ledgers', { order: 'desc', limit: '1' }, pageOf(LEDGER), 'the latest ledger', call);
       const latest = body!._embedded.records[0];
-      if (latest === undefined) throw corrupt(call.range, `${base.host} has no ledger at all: it is still being set up`);
+      if (latest === undefined)
+        throw corrupt(call.range, `${base.host} has no ledger at all: it is still being set up`);
       return latest;
     },
 
@@ -165,13 +148,22 @@ export function createHorizonApi(options: HorizonApiOptions): HorizonApi {
       const schema = LEDGER.extend({ paging_token: token });
       const cursor = ((BigInt(call.range.from) << LEDGER_SHIFT) - 1n).toString();
       const found: HorizonLedger[] = [];
-      for await (const page of pages('ledgers', cursor, schema, 'ledgers', (l) => l.sequence >= call.range.to, call)) found.push(...page);
+      for await (const page of pages('ledgers', cursor, schema, 'ledgers', (l) => l.sequence >= call.range.to, call))
+        found.push(...page);
       found.forEach((ledger, index) => {
         const expected = call.range.from + index;
-        if (ledger.sequence !== expected) throw corrupt({ from: expected, to: Math.max(expected + 1, ledger.sequence) }, `${base.host} leaves ledger ${expected} out of its list`);
+        if (ledger.sequence !== expected)
+          throw corrupt(
+            { from: expected, to: Math.max(expected + 1, ledger.sequence) },
+            `${base.host} leaves ledger ${expected} out of its list`,
+          );
       });
       const reached = call.range.from + found.length;
-      if (reached < call.range.to) throw corrupt({ from: reached, to: call.range.to }, `${base.host} ends its list of ledgers before ledger ${reached}`);
+      if (reached < call.range.to)
+        throw corrupt(
+          { from: reached, to: call.range.to },
+          `${base.host} ends its list of ledgers before ledger ${reached}`,
+        );
       return found;
     },
 
@@ -189,16 +181,24 @@ export function createHorizonApi(options: HorizonApiOptions): HorizonApi {
       const query = { cursor: (toid - 1n).toString(), order: 'asc', limit: '1', include_failed: 'true' };
       const { body } = await get('transactions', query, pageOf(TRANSACTION), 'a transaction', call);
       const tx = body!._embedded.records[0];
-      if (tx?.paging_token !== toid.toString()) throw corrupt(call.range, `${base.host} lists a trade of transaction ${toid} but not the transaction`);
+      if (tx?.paging_token !== toid.toString())
+        throw corrupt(call.range, `${base.host} lists a trade of transaction ${toid} but not the transaction`);
       checkPosition(tx, call.range);
       return tx;
     },
 
     async tradedIn(account, call) {
       const found = new Set<bigint>();
-      const operationOf = (trade: z.infer<typeof TRADE>): bigint => BigInt(trade.paging_token.split('-')[0]!);
-      const isPast = (trade: z.infer<typeof TRADE>): boolean => Number(operationOf(trade) >> LEDGER_SHIFT) >= call.range.to;
-      for await (const page of pages(`accounts/${account}/trades`, `${start(call.range)}-0`, TRADE, 'the trades of an account', isPast, call)) {
+      const operationOf = (trade: HorizonTrade): bigint => BigInt(trade.paging_token.split('-')[0]!);
+      const isPast = (trade: HorizonTrade): boolean => Number(operationOf(trade) >> LEDGER_SHIFT) >= call.range.to;
+      for await (const page of pages(
+        `accounts/${account}/trades`,
+        `${start(call.range)}-0`,
+        TRADE,
+        'the trades of an account',
+        isPast,
+        call,
+      )) {
         for (const trade of page) found.add(operationOf(trade) & ~OPERATION_MASK);
       }
       return found;
@@ -206,7 +206,8 @@ export function createHorizonApi(options: HorizonApiOptions): HorizonApi {
 
     async account(id, call) {
       const { body, headers } = await get(`accounts/${id}`, {}, ACCOUNT, 'an account', call, [404]);
-      if (body !== undefined && body.account_id !== id) throw corrupt(call.range, `${base.host} gave another account than was asked for`);
+      if (body !== undefined && body.account_id !== id)
+        throw corrupt(call.range, `${base.host} gave another account than was asked for`);
       const stated = Number(headers['latest-ledger']);
       return { account: body, latestLedger: Number.isSafeInteger(stated) && stated > 0 ? stated : undefined };
     },
@@ -216,12 +217,6 @@ export function createHorizonApi(options: HorizonApiOptions): HorizonApi {
 /** The 1-based order of application, which a transaction's paging token carries. */
 export function txIndexOf(tx: HorizonTransaction): number {
   return Number((BigInt(tx.paging_token) >> TRANSACTION_SHIFT) & 0xfffffn);
-}
-
-const NOT_FOUND = z.object({ status: z.literal(404), type: z.string().regex(/not_found$/) });
-
-function pageOf<T>(record: z.ZodType<T>) {
-  return z.object({ _embedded: z.object({ records: z.array(record) }) });
 }
 
 function ledgerOf(tx: HorizonTransaction): number {
@@ -246,7 +241,10 @@ function compareTokens(a: string, b: string): number {
 
 function misshapen(error: z.ZodError, host: string, what: string, range: LedgerRange): TrueUpError {
   const issue = error.issues[0];
-  return corrupt(range, `${host} answered ${what} in a shape that Horizon doesn't use, at ${issue?.path.join('.') || 'the top'}: ${issue?.message}`);
+  return corrupt(
+    range,
+    `${host} answered ${what} in a shape that Horizon doesn't use, at ${issue?.path.join('.') || 'the top'}: ${issue?.message}`,
+  );
 }
 
 function beforeHistory(host: string, range: LedgerRange): TrueUpError {

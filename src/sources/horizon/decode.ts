@@ -6,7 +6,7 @@ import { transactionHash } from '../stellar/tx-set.ts';
 import { corrupt, decodeEnvelope, decodeResult, oneLedger } from '../stellar/wire.ts';
 import type { VerifiedHeader } from '../stellar/header.ts';
 import { txIndexOf } from './api.ts';
-import type { HorizonTransaction } from './api.ts';
+import type { HorizonTransaction } from './shapes.ts';
 
 /** What one ledger's transactions amount to. */
 export interface DecodedLedger {
@@ -44,7 +44,11 @@ interface Ledger extends DecodedLedger {
 }
 
 /** @param keepResults whether proveWhole will be asked; otherwise nothing is kept for it. */
-export function createLedgerDecoder(networkId: Buffer, keep: (id: string) => boolean, keepResults: boolean): LedgerDecoder {
+export function createLedgerDecoder(
+  networkId: Buffer,
+  keep: (id: string) => boolean,
+  keepResults: boolean,
+): LedgerDecoder {
   const ledgers = new Map<number, Ledger>();
   let transactionCount = 0;
   let decodeMs = 0;
@@ -55,10 +59,16 @@ export function createLedgerDecoder(networkId: Buffer, keep: (id: string) => boo
     const envelope = decodeEnvelope(tx.envelope_xdr, tx.ledger);
     const result = decodeResult(tx.result_xdr, tx.ledger);
     if (transactionHash(envelope, networkId) !== tx.hash) {
-      throw corrupt(oneLedger(tx.ledger), `the envelope given as transaction ${tx.hash} is another one: is the network passphrase right?`);
+      throw corrupt(
+        oneLedger(tx.ledger),
+        `the envelope given as transaction ${tx.hash} is another one: is the network passphrase right?`,
+      );
     }
     if (isSuccessful(result) !== tx.successful) {
-      throw corrupt(oneLedger(tx.ledger), `transaction ${tx.hash} is called ${tx.successful ? 'successful' : 'failed'} and its result says otherwise`);
+      throw corrupt(
+        oneLedger(tx.ledger),
+        `transaction ${tx.hash} is called ${tx.successful ? 'successful' : 'failed'} and its result says otherwise`,
+      );
     }
     const found = operationEntries({ hash: tx.hash, txIndex, envelope, result }, tx.ledger, keep);
     ledger.entries.push(...found.entries);
@@ -84,7 +94,9 @@ export function createLedgerDecoder(networkId: Buffer, keep: (id: string) => boo
     },
     of: (sequence) => ledgers.get(sequence) ?? { entries: [], underived: [], txCount: 0 },
     sequencesWithContent: () =>
-      [...ledgers].filter(([, ledger]) => ledger.entries.length > 0 || ledger.underived.length > 0).map(([sequence]) => sequence),
+      [...ledgers]
+        .filter(([, ledger]) => ledger.entries.length > 0 || ledger.underived.length > 0)
+        .map(([sequence]) => sequence),
     get transactionCount() {
       return transactionCount;
     },
@@ -105,7 +117,10 @@ export function createLedgerDecoder(networkId: Buffer, keep: (id: string) => boo
       const actual = sha.digest('hex');
       decodeMs += performance.now() - startedAt;
       if (actual !== header.txSetResultHash) {
-        throw corrupt(oneLedger(header.sequence), `its ${count} results hash to ${actual}, its header says ${header.txSetResultHash}`);
+        throw corrupt(
+          oneLedger(header.sequence),
+          `its ${count} results hash to ${actual}, its header says ${header.txSetResultHash}`,
+        );
       }
     },
   };

@@ -29,10 +29,7 @@ const EXEMPTIBLE_RANGES = new Set(['loopback', 'private', 'uniqueLocal', 'carrie
 type LookupCallback = (error: Error | null, address: string | LookupAddress[], family?: number) => void;
 declare function guardedLookup(hostname: string, options: LookupOptions, callback: LookupCallback): void;
 
-export function createAddressGuard(
-  options: AddressGuardOptions,
-  resolve: typeof dnsLookup = dnsLookup,
-): AddressGuard {
+export function createAddressGuard(options: AddressGuardOptions, resolve: typeof dnsLookup = dnsLookup): AddressGuard {
   const exemptHosts = exemptHostsOf(options.operatorUrls);
   const exempt = new Set(exemptHosts);
 
@@ -82,7 +79,10 @@ function isLocalhostName(host: string): boolean {
 }
 
 function bareHost(hostname: string): string {
-  return hostname.toLowerCase().replace(/^\[|\]$/g, '').replace(/\.$/, '');
+  return hostname
+    .toLowerCase()
+    .replace(/^\[|\]$/g, '')
+    .replace(/\.$/, '');
 }
 
 function forbidden(host: string, range: string): TrueUpError {

@@ -3,12 +3,13 @@ import { promisify } from 'node:util';
 import { brotliDecompress, gunzip, inflate } from 'node:zlib';
 import { TrueUpError } from '../../core/errors.ts';
 
-const DECODERS: Readonly<Record<string, (data: Uint8Array, options: { maxOutputLength: number }) => Promise<Buffer>>> = {
-  gzip: promisify(gunzip),
-  'x-gzip': promisify(gunzip),
-  deflate: promisify(inflate),
-  br: promisify(brotliDecompress),
-};
+const DECODERS: Readonly<Record<string, (data: Uint8Array, options: { maxOutputLength: number }) => Promise<Buffer>>> =
+  {
+    gzip: promisify(gunzip),
+    'x-gzip': promisify(gunzip),
+    deflate: promisify(inflate),
+    br: promisify(brotliDecompress),
+  };
 
 export interface BoundedBody {
   /** After Content-Encoding was undone. */
@@ -41,13 +42,18 @@ export async function readBoundedBody(
   if (!name || name === 'identity' || raw.length === 0) return { bytes: raw, bytesRead };
   const decode = DECODERS[name];
   if (!decode) {
-    throw new TrueUpError('SOURCE_CORRUPT', `${host} answered in the content encoding ${JSON.stringify(name.slice(0, 40))}, which was not asked for`);
+    throw new TrueUpError(
+      'SOURCE_CORRUPT',
+      `${host} answered in the content encoding ${JSON.stringify(name.slice(0, 40))}, which was not asked for`,
+    );
   }
   try {
     return { bytes: await decode(raw, { maxOutputLength: maxBytes }), bytesRead };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(host, maxBytes);
-    throw new TrueUpError('SOURCE_CORRUPT', `${host} answered with ${name} bytes that do not decompress`, { cause: error });
+    throw new TrueUpError('SOURCE_CORRUPT', `${host} answered with ${name} bytes that do not decompress`, {
+      cause: error,
+    });
   }
 }
 

@@ -1,7 +1,7 @@
 // The one HTTP client of every network source: limits, retry, circuit breaker, address guard.
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { Agent, request } from 'undici';
-import { TrueUpError, isTrueUpError } from '../../core/errors.ts';
+import { TrueUpError } from '../../core/errors.ts';
 import { createAddressGuard } from './address-guard.ts';
 import { readBoundedBody, tooLarge } from './body.ts';
 import { DEFAULT_BREAKER, createBreaker } from './breaker.ts';
@@ -10,7 +10,14 @@ import { outcomeOf, statusError, transportError } from './failure.ts';
 import { parseJson } from './json.ts';
 import { DEFAULT_RETRY, parseRetryAfter, retryDelayMs } from './retry.ts';
 import type { RetryOptions } from './retry.ts';
-import type { HttpAnswer, HttpCallOptions, HttpClient, HttpClientOptions, HttpClock, JsonCallOptions } from './types.ts';
+import type {
+  HttpAnswer,
+  HttpCallOptions,
+  HttpClient,
+  HttpClientOptions,
+  HttpClock,
+  JsonCallOptions,
+} from './types.ts';
 
 const DEFAULT_REQUEST_TIMEOUT_MS = 30_000;
 const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
@@ -46,7 +53,11 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   const breakerOf = (host: string): Breaker => {
     let breaker = breakers.get(host);
     if (!breaker) {
-      breaker = createBreaker(breakerOptions, () => clock.now(), (state) => emit({ type: 'breaker', host, state }));
+      breaker = createBreaker(
+        breakerOptions,
+        () => clock.now(),
+        (state) => emit({ type: 'breaker', host, state }),
+      );
       breakers.set(host, breaker);
     }
     return breaker;
@@ -78,27 +89,44 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
       await answer.body.dump({ limit: MAX_ERROR_BODY_BYTES, signal });
       const isRedirect = [301, 302, 303, 307, 308].includes(answer.statusCode);
       if (!isRedirect) {
-        throw statusError(answer.statusCode, call.host, call.what, parseRetryAfter(headers['retry-after'], clock.wallMs()));
+        throw statusError(
+          answer.statusCode,
+          call.host,
+          call.what,
+          parseRetryAfter(headers['retry-after'], clock.wallMs()),
+        );
       }
       url = redirectTarget(url, headers['location'], answer.statusCode, call, redirects);
     }
   };
 
   /** Tries until an answer, a failure that trying again can't mend, or the last attempt. */
-  const perform = async <T>(call: Call, decode: (answer: HttpAnswer<Uint8Array>) => HttpAnswer<T>): Promise<HttpAnswer<T>> => {
+  const perform = async <T>(
+    call: Call,
+    decode: (answer: HttpAnswer<Uint8Array>) => HttpAnswer<T>,
+  ): Promise<HttpAnswer<T>> => {
     const breaker = breakerOf(call.host);
     let lastError: TrueUpError | undefined;
-    for (let failedAttempts = 0; ; ) {
+    for (let failedAttempts = 0; ;) {
       call.signal.throwIfAborted();
       const admission = breaker.enter();
       if (!admission.admitted) throw lastError ?? circuitOpen(call.host, admission.retryAfterMs);
       const startedAt = clock.now();
       const timeout = new AbortController();
-      const timer = setTimeout(() => timeout.abort(new DOMException('request timeout', 'TimeoutError')), requestTimeoutMs);
+      const timer = setTimeout(
+        () => timeout.abort(new DOMException('request timeout', 'TimeoutError')),
+        requestTimeoutMs,
+      );
       try {
         const answer = decode(await attempt(call, AbortSignal.any([call.signal, timeout.signal])));
         admission.settle('success');
-        emit({ type: 'attempt', host: call.host, status: answer.status, durationMs: clock.now() - startedAt, bytesRead: answer.bytesRead });
+        emit({
+          type: 'attempt',
+          host: call.host,
+          status: answer.status,
+          durationMs: clock.now() - startedAt,
+          bytesRead: answer.bytesRead,
+        });
         return answer;
       } catch (error) {
         if (call.signal.aborted) {
@@ -108,21 +136,32 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         lastError = transportError(error, call.host, call.what, requestTimeoutMs);
         admission.settle(outcomeOf(lastError));
         const status = lastError.details.metadata?.['http_status'];
-        emit({ type: 'attempt', host: call.host, status: status === undefined ? null : Number(status), durationMs: clock.now() - startedAt, bytesRead: 0 });
+        emit({
+          type: 'attempt',
+          host: call.host,
+          status: status === undefined ? null : Number(status),
+          durationMs: clock.now() - startedAt,
+          bytesRead: 0,
+        });
       } finally {
         clearTimeout(timer);
       }
       failedAttempts += 1;
       const retryAfterMs = lastError.details.retryAfterMs;
-      if (!isTrueUpError(lastError, 'SOURCE_UNAVAILABLE', 'SOURCE_TIMEOUT', 'SOURCE_RATE_LIMITED')) throw lastError;
-      if (failedAttempts >= retry.maxAttempts || (retryAfterMs ?? 0) > retry.maxRetryAfterMs) throw lastError;
+      const isFinal = !lastError.retryable || failedAttempts >= retry.maxAttempts;
+      if (isFinal || (retryAfterMs ?? 0) > retry.maxRetryAfterMs) throw lastError;
       const delayMs = retryDelayMs(retry, failedAttempts, retryAfterMs, random);
       emit({ type: 'retry', host: call.host, reason: lastError.reason, attempt: failedAttempts, delayMs });
       await clock.sleep(delayMs, call.signal);
     }
   };
 
-  const callOf = (method: 'GET' | 'POST', url: string | URL, o: HttpCallOptions, headers: Record<string, string>): Call => {
+  const callOf = (
+    method: 'GET' | 'POST',
+    url: string | URL,
+    o: HttpCallOptions,
+    headers: Record<string, string>,
+  ): Call => {
     const parsed = new URL(url);
     return {
       method,
@@ -233,7 +272,10 @@ function circuitOpen(host: string, retryAfterMs: number): TrueUpError {
 }
 
 function flatten(headers: Readonly<Record<string, string | string[] | undefined>>): Record<string, string> {
-  const pairs = Object.entries(headers).map(([name, value]) => [name.toLowerCase(), Array.isArray(value) ? value[0] : value]);
+  const pairs = Object.entries(headers).map(([name, value]) => [
+    name.toLowerCase(),
+    Array.isArray(value) ? value[0] : value,
+  ]);
   return Object.fromEntries(pairs.filter(([, value]) => value !== undefined)) as Record<string, string>;
 }
 

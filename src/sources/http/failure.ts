@@ -24,15 +24,27 @@ export function transportError(error: unknown, host: string, what: string, timeo
   for (const cause of causesOf(error)) {
     if (isTrueUpError(cause)) return cause;
     const code = (cause as { code?: unknown }).code;
-    if ((cause as Error).name === 'TimeoutError' || /^UND_ERR_(CONNECT|HEADERS|BODY)_TIMEOUT$|^ETIMEDOUT$/.test(String(code))) {
-      return new TrueUpError('SOURCE_TIMEOUT', `${host} did not answer ${what} within ${timeoutMs} ms`, { metadata: { host }, cause: error });
+    if (
+      (cause as Error).name === 'TimeoutError' ||
+      /^UND_ERR_(CONNECT|HEADERS|BODY)_TIMEOUT$|^ETIMEDOUT$/.test(String(code))
+    ) {
+      return new TrueUpError('SOURCE_TIMEOUT', `${host} did not answer ${what} within ${timeoutMs} ms`, {
+        metadata: { host },
+        cause: error,
+      });
     }
   }
-  const code = [...causesOf(error)].map((cause) => (cause as { code?: unknown }).code).find((c) => typeof c === 'string');
-  return new TrueUpError('SOURCE_UNAVAILABLE', `${host} could not be reached for ${what}: ${code ?? messageOf(error)}`, {
-    metadata: { host },
-    cause: error,
-  });
+  const code = [...causesOf(error)]
+    .map((cause) => (cause as { code?: unknown }).code)
+    .find((c) => typeof c === 'string');
+  return new TrueUpError(
+    'SOURCE_UNAVAILABLE',
+    `${host} could not be reached for ${what}: ${code ?? messageOf(error)}`,
+    {
+      metadata: { host },
+      cause: error,
+    },
+  );
 }
 
 /** Whether a failed call says that the host is unwell. A refusal or a rate limit is the answer of a host that works. */

@@ -5,8 +5,20 @@ import type { RetryOptions } from './retry.ts';
 
 /** Low-cardinality facts for metrics and logs; none carries a path, a query or a credential. */
 export type HttpEvent =
-  | { readonly type: 'attempt'; readonly host: string; readonly status: number | null; readonly durationMs: number; readonly bytesRead: number }
-  | { readonly type: 'retry'; readonly host: string; readonly reason: string; readonly attempt: number; readonly delayMs: number }
+  | {
+      readonly type: 'attempt';
+      readonly host: string;
+      readonly status: number | null;
+      readonly durationMs: number;
+      readonly bytesRead: number;
+    }
+  | {
+      readonly type: 'retry';
+      readonly host: string;
+      readonly reason: string;
+      readonly attempt: number;
+      readonly delayMs: number;
+    }
   | { readonly type: 'breaker'; readonly host: string; readonly state: BreakerState }
   | { readonly type: 'private_address_allowed'; readonly host: string };
 

@@ -54,7 +54,10 @@ export interface RpcApi {
   /** @param query.topics one filter per element, each with up to five topic patterns; at most five filters */
   events(query: EventQuery, limit: number, call: RpcCall): Promise<RpcEvents>;
   /** XDR of ledger entries by key (both base64); a key without an entry is left out. At most 200 keys. */
-  entries(keys: readonly string[], call: RpcCall): Promise<{ entries: ReadonlyMap<string, string>; latestLedger: number }>;
+  entries(
+    keys: readonly string[],
+    call: RpcCall,
+  ): Promise<{ entries: ReadonlyMap<string, string>; latestLedger: number }>;
 }
 
 export interface RpcApiOptions {
@@ -67,7 +70,12 @@ export function createRpcApi(options: RpcApiOptions): RpcApi {
   const { host } = new URL(options.url);
   let lastId = 0;
 
-  const ask = async <T>(method: string, params: object | undefined, schema: z.ZodType<T>, call: RpcCall): Promise<T> => {
+  const ask = async <T>(
+    method: string,
+    params: object | undefined,
+    schema: z.ZodType<T>,
+    call: RpcCall,
+  ): Promise<T> => {
     const id = (lastId += 1);
     const payload = { jsonrpc: '2.0', id, method, ...(params === undefined ? {} : { params }) };
     const answer = await options.http.postJson(options.url, payload, {
@@ -80,7 +88,10 @@ export function createRpcApi(options: RpcApiOptions): RpcApi {
     const parsed = schema.safeParse((answer.body as { result: unknown }).result);
     if (parsed.success) return parsed.data;
     const issue = parsed.error.issues[0];
-    throw corrupt(call.range, `${host} answered ${method} in a shape that Stellar RPC doesn't use, at ${issue?.path.join('.') || 'the top'}: ${issue?.message}`);
+    throw corrupt(
+      call.range,
+      `${host} answered ${method} in a shape that Stellar RPC doesn't use, at ${issue?.path.join('.') || 'the top'}: ${issue?.message}`,
+    );
   };
 
   return {
@@ -91,7 +102,8 @@ export function createRpcApi(options: RpcApiOptions): RpcApi {
     ledgers: (startLedger, limit, call) => ask('getLedgers', { startLedger, pagination: { limit } }, LEDGERS, call),
     events({ topics, ...from }, limit, call) {
       const filters = topics.map((patterns) => ({ type: 'contract', topics: patterns }));
-      const start = 'cursor' in from ? { pagination: { cursor: from.cursor, limit } } : { ...from, pagination: { limit } };
+      const start =
+        'cursor' in from ? { pagination: { cursor: from.cursor, limit } } : { ...from, pagination: { limit } };
       return ask('getEvents', { ...start, filters }, EVENTS, call);
     },
     async entries(keys, call) {
@@ -122,7 +134,8 @@ function checkEnvelope(body: unknown, id: number, method: string, host: string, 
   if (!parsed.success) throw corrupt(range, `${host} answered ${method} with something that is no JSON-RPC response`);
   const { error, result } = parsed.data;
   if (error) throw errorOf(error.code, error.message, method, host);
-  if (result === undefined || result === null) throw corrupt(range, `${host} answered ${method} with neither a result nor an error`);
+  if (result === undefined || result === null)
+    throw corrupt(range, `${host} answered ${method} with neither a result nor an error`);
   if (String(parsed.data.id) !== String(id)) throw corrupt(range, `${host} answered another request than ${method}`);
 }
 
@@ -130,13 +143,16 @@ function errorOf(code: number, message: string, method: string, host: string): T
   const words = message.replace(/\w+:\/\/\S+/g, '(a URL)').slice(0, 200);
   return new TrueUpError(reasonOf(code), `${host} answered ${method} with error ${code}: ${words}`, {
     metadata: { host, rpc_code: String(code) },
-    ...(code === RPC_METHOD_NOT_FOUND ? { fix: 'Use an endpoint that runs stellar-rpc 22.1 or newer; older ones carry no ledgers.' } : {}),
+    ...(code === RPC_METHOD_NOT_FOUND
+      ? { fix: 'Use an endpoint that runs stellar-rpc 22.1 or newer; older ones carry no ledgers.' }
+      : {}),
   });
 }
 
 /** JSON-RPC 2.0's own codes, and those that gateways in front of a node use for their limits. */
 function reasonOf(code: number): Reason {
-  if (code === -32001 || code === -32005 || code === -32029 || code === -32097 || code === 429) return 'SOURCE_RATE_LIMITED';
+  if (code === -32001 || code === -32005 || code === -32029 || code === -32097 || code === 429)
+    return 'SOURCE_RATE_LIMITED';
   if (code === -32603 || (code <= -32000 && code >= -32099)) return 'SOURCE_UNAVAILABLE';
   return 'SOURCE_REFUSED';
 }

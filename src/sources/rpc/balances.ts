@@ -24,15 +24,25 @@ export async function readRpcBalances(
   networkPassphrase: string,
   call: RpcCall,
 ): Promise<OpeningBalance[]> {
-  const wanted = owners.flatMap((owner) => [NATIVE, ...assets].map((asset) => ({ owner, asset, key: keyOf(owner, asset, networkPassphrase) })));
+  const wanted = owners.flatMap((owner) =>
+    [NATIVE, ...assets].map((asset) => ({ owner, asset, key: keyOf(owner, asset, networkPassphrase) })),
+  );
   const balances: OpeningBalance[] = [];
   for (let at = 0; at < wanted.length; at += MAX_KEYS_PER_REQUEST) {
     const part = wanted.slice(at, at + MAX_KEYS_PER_REQUEST);
-    const { entries, latestLedger } = await api.entries(part.map(({ key }) => key), call);
+    const { entries, latestLedger } = await api.entries(
+      part.map(({ key }) => key),
+      call,
+    );
     for (const { owner, asset, key } of part) {
       const entry = entries.get(key);
       if (entry === undefined && asset !== NATIVE) continue;
-      balances.push({ account: owner, asset, amount: entry === undefined ? 0n : amountOf(entry, latestLedger), ledger: latestLedger });
+      balances.push({
+        account: owner,
+        asset,
+        amount: entry === undefined ? 0n : amountOf(entry, latestLedger),
+        ledger: latestLedger,
+      });
     }
   }
   return balances;
@@ -48,7 +58,8 @@ function ledgerKey(owner: string, asset: string, networkPassphrase: string): Led
     if (asset === NATIVE) return { type: 0, account: { accountId } };
     return { type: 1, trustLine: { accountId, asset: trustLineAsset(asset) } };
   }
-  if (!CONTRACT_PATTERN.test(owner)) throw new TrueUpError('INVALID_REQUEST', `${owner} is neither an account (G...) nor a contract (C...)`);
+  if (!CONTRACT_PATTERN.test(owner))
+    throw new TrueUpError('INVALID_REQUEST', `${owner} is neither an account (G...) nor a contract (C...)`);
   const contract = StrKey.decodeContract(sdkAsset(asset).contractId(networkPassphrase));
   const holder = { type: 1, contractId: StrKey.decodeContract(owner) } as const;
   return {
@@ -63,7 +74,12 @@ function ledgerKey(owner: string, asset: string, networkPassphrase: string): Led
 
 function amountOf(entryXdr: string, ledger: number): bigint {
   const range = oneLedger(ledger);
-  const data: LedgerEntryDataWire = decodeXdr(xdr.LedgerEntryData.schema, Buffer.from(entryXdr, 'base64'), 'a ledger entry', range);
+  const data: LedgerEntryDataWire = decodeXdr(
+    xdr.LedgerEntryData.schema,
+    Buffer.from(entryXdr, 'base64'),
+    'a ledger entry',
+    range,
+  );
   if (data.type === 0) return data.account.balance;
   if (data.type === 1) return data.trustLine.balance;
   if (data.type === 6 && data.contractData.val.type === 17) {

@@ -23,19 +23,28 @@ const LEDGER_SHIFT = 32n;
  *
  * @throws TrueUpError LEDGER_UNAVAILABLE where the endpoint has forgotten part of the range: it would leave that out silently
  */
-export async function ledgersWithEvents(api: RpcApi, contracts: readonly string[], options: EventIndexOptions, call: RpcCall): Promise<Set<number>> {
+export async function ledgersWithEvents(
+  api: RpcApi,
+  contracts: readonly string[],
+  options: EventIndexOptions,
+  call: RpcCall,
+): Promise<Set<number>> {
   const found = new Set<number>();
   for (let at = 0; at < contracts.length; at += MAX_FILTERS) {
     const topics = contracts.slice(at, at + MAX_FILTERS).map(topicPatterns);
     let seen = 0;
     for await (const page of eventPages(api, topics, options.pageLimit, call)) {
       for (const event of page) {
-        if (event.ledger < call.range.from) throw corrupt(call.range, `${api.host} gave an event of ledger ${event.ledger}`);
+        if (event.ledger < call.range.from)
+          throw corrupt(call.range, `${api.host} gave an event of ledger ${event.ledger}`);
         if (event.ledger < call.range.to) found.add(event.ledger);
       }
       seen += page.length;
       if (seen > options.maxEventsPerRead) {
-        throw new TrueUpError('SOURCE_ANSWER_TOO_LARGE', `more than ${options.maxEventsPerRead} events in one read`, { range: call.range, fix: 'Read fewer ledgers at a time.' });
+        throw new TrueUpError('SOURCE_ANSWER_TOO_LARGE', `more than ${options.maxEventsPerRead} events in one read`, {
+          range: call.range,
+          fix: 'Read fewer ledgers at a time.',
+        });
       }
     }
   }
@@ -45,7 +54,12 @@ export async function ledgersWithEvents(api: RpcApi, contracts: readonly string[
 /**
  * A node scans 10,000 ledgers a call at most, so a short or empty page is not the end: the cursor says how far it looked.
  */
-async function* eventPages(api: RpcApi, topics: string[][][], limit: number, call: RpcCall): AsyncGenerator<RpcEvents['events']> {
+async function* eventPages(
+  api: RpcApi,
+  topics: string[][][],
+  limit: number,
+  call: RpcCall,
+): AsyncGenerator<RpcEvents['events']> {
   const { range } = call;
   let query: EventQuery = { startLedger: range.from, endLedger: range.to, topics };
   let looked = '';
@@ -53,16 +67,19 @@ async function* eventPages(api: RpcApi, topics: string[][][], limit: number, cal
     const answer: RpcEvents = await api.events(query, limit, call);
     checkWindow(answer, range, api.host);
     for (const event of answer.events) {
-      if (event.id <= looked || ledgerOf(event.id) !== event.ledger) throw corrupt(range, `${api.host} gave events out of order`);
+      if (event.id <= looked || ledgerOf(event.id) !== event.ledger)
+        throw corrupt(range, `${api.host} gave events out of order`);
       looked = event.id;
     }
     yield answer.events;
     // Ids and cursors are padded, so text order is their order.
     const last = answer.events.at(-1);
     const isPast = last !== undefined && last.ledger >= range.to;
-    const lookedThrough = ledgerOf(answer.cursor) >= range.to || (ledgerOf(answer.cursor) === range.to - 1 && answer.cursor !== last?.id);
+    const lookedThrough =
+      ledgerOf(answer.cursor) >= range.to || (ledgerOf(answer.cursor) === range.to - 1 && answer.cursor !== last?.id);
     if (isPast || lookedThrough) return;
-    if ('cursor' in query && answer.cursor <= query.cursor) throw corrupt(range, `${api.host} does not move its cursor on from ${answer.cursor}`);
+    if ('cursor' in query && answer.cursor <= query.cursor)
+      throw corrupt(range, `${api.host} does not move its cursor on from ${answer.cursor}`);
     query = { cursor: answer.cursor, topics };
     if (answer.cursor > looked) looked = answer.cursor;
   }
@@ -91,7 +108,11 @@ function checkWindow(answer: RpcEvents, range: LedgerRange, host: string): void 
     });
   }
   if (answer.latestLedger < range.to - 1) {
-    throw new TrueUpError('LEDGER_NOT_YET_CLOSED', `${host} has ledgers up to ${answer.latestLedger}, ledger ${range.to - 1} was asked for`, { range });
+    throw new TrueUpError(
+      'LEDGER_NOT_YET_CLOSED',
+      `${host} has ledgers up to ${answer.latestLedger}, ledger ${range.to - 1} was asked for`,
+      { range },
+    );
   }
 }
 
