@@ -1,5 +1,5 @@
 // The HTTP port's half of the contract: Connect and gRPC-Web by connect-node, in front of the same chain.
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { DescMessage, Message } from '@bufbuild/protobuf';
 import { Code, ConnectError, createContextKey, createContextValues, type HandlerContext, type ServiceImpl } from '@connectrpc/connect';
 import { compressionGzip, connectNodeAdapter } from '@connectrpc/connect-node';
@@ -10,18 +10,16 @@ import { RPC_LIMITS } from './limits.ts';
 import type { Route, ServiceRoutes } from './methods.ts';
 import { type RpcObserver, UNKNOWN_METHOD } from './observer.ts';
 
-export type NodeHandler = ReturnType<typeof connectNodeAdapter>;
-
 export interface ConnectHandlerOptions {
   readonly services: readonly ServiceRoutes[];
   readonly chain: Chain;
   readonly observer: RpcObserver;
   /** Gets what is no method at all: the page. */
-  readonly fallback: NodeHandler;
+  readonly fallback: RequestListener;
 }
 
 /** A request handler for Node's http server. Plain gRPC is left to the gRPC port: it needs HTTP/2. */
-export function createConnectHandler(options: ConnectHandlerOptions): NodeHandler {
+export function createConnectHandler(options: ConnectHandlerOptions): RequestListener {
   const { services, chain, observer, fallback } = options;
   const packages = services.map(({ desc }) => `/${desc.typeName}/`);
   return connectNodeAdapter({
@@ -35,7 +33,7 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
     contextValues: (request) => createContextValues().set(PEER, peerOf(request as IncomingMessage)),
     fallback: (request, response) => {
       if (packages.some((prefix) => request.url?.startsWith(prefix))) countUnknown(observer);
-      fallback(request, response);
+      fallback(request as IncomingMessage, response as ServerResponse<IncomingMessage>);
     },
     routes: (router) => {
       for (const { desc, routes } of services) {

@@ -1,5 +1,6 @@
 // Entries, book rows, balances and imports: messages to values and back.
 import type { MessageInitShape } from '@bufbuild/protobuf';
+import { entryIdOf } from '../core/entry-id.ts';
 import type { Import, ImportHeader, ListedBalance, ListedBookRow, ListedEntry } from '../core/listing.ts';
 import { parseBookCall, type RecordAnswer, type RecordResult, type StreamMessage } from '../services/book.ts';
 import { type BalanceSchema, BalanceState } from '../../gen/trueup/v1/balance_pb.js';
@@ -91,7 +92,7 @@ export function toEntry(entry: ListedEntry): MessageInitShape<typeof EntrySchema
   const decimal = decimalOf(entry.asset, entry.amount);
   const { scale } = toMoney(entry.asset, entry.amount);
   return {
-    entryId: [entry.stream, entry.layer, entry.ledger, entry.txIndex, entry.opIndex, entry.leg].join('/'),
+    entryId: entryIdOf(entry.stream, entry),
     stream: entry.stream,
     layer: LAYER_OUT[entry.layer],
     ledger: entry.ledger,

@@ -1,5 +1,6 @@
 // The wire, whole: services, chain and health behind both bindings, and how they stop.
-import { type NodeHandler, createConnectHandler } from './connect.ts';
+import type { RequestListener } from 'node:http';
+import { createConnectHandler } from './connect.ts';
 import { Chain } from './chain.ts';
 import { type GrpcServer, type GrpcServerOptions, startGrpcServer } from './grpc.ts';
 import { createHealthRegistry, type HealthRegistry } from './grpc-health.ts';
@@ -25,7 +26,7 @@ export interface Rpc {
   readonly services: readonly ServiceRoutes[];
   startGrpc(options: Pick<GrpcServerOptions, 'bind' | 'tls'>): Promise<GrpcServer>;
   /** Connect and gRPC-Web for Node's http server; `fallback` gets every other request. */
-  connectHandler(fallback: NodeHandler): NodeHandler;
+  connectHandler(fallback: RequestListener): RequestListener;
   /** Calls under way, over both bindings. */
   readonly inFlight: number;
   /**
