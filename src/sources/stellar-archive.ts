@@ -61,7 +61,11 @@ export function createArchiveSource(options: ArchiveOptions): Source {
   const absent = async (path: string, range: LedgerRange, signal: AbortSignal): Promise<TrueUpError> => {
     const tip = await state(signal);
     if (range.to - 1 > tip) {
-      return new TrueUpError('LEDGER_NOT_YET_CLOSED', `the archive ends at ledger ${tip}; ledger ${range.to - 1} isn't published yet`, { range });
+      return new TrueUpError(
+        'LEDGER_NOT_YET_CLOSED',
+        `the archive ends at ledger ${tip}; ledger ${range.to - 1} isn't published yet`,
+        { range },
+      );
     }
     return new TrueUpError('LEDGER_UNAVAILABLE', `the archive has no ${path}`, {
       range,
@@ -212,7 +216,8 @@ async function readState(store: FileStore, signal: AbortSignal): Promise<Archive
   }
   try {
     const state = JSON.parse(file.bytes.toString('utf8')) as Partial<ArchiveState>;
-    if (!Number.isSafeInteger(state.currentLedger) || state.currentLedger! < 1) throw new Error('it names no current ledger');
+    if (!Number.isSafeInteger(state.currentLedger) || state.currentLedger! < 1)
+      throw new Error('it names no current ledger');
     return { currentLedger: state.currentLedger!, networkPassphrase: state.networkPassphrase };
   } catch (error) {
     throw new TrueUpError('SOURCE_UNAVAILABLE', `${path} can't be understood: ${messageOf(error)}`, { cause: error });
@@ -223,7 +228,10 @@ async function readState(store: FileStore, signal: AbortSignal): Promise<Archive
 async function newestHistory(store: FileStore): Promise<string | undefined> {
   let path = 'history';
   for (const pattern of [HEX_FOLDER, HEX_FOLDER, HEX_FOLDER, HISTORY_FILE]) {
-    const newest = (await store.list(path))?.filter((name) => pattern.test(name)).sort().at(-1);
+    const newest = (await store.list(path))
+      ?.filter((name) => pattern.test(name))
+      .sort()
+      .at(-1);
     if (newest === undefined) return undefined;
     path = `${path}/${newest}`;
   }

@@ -11,7 +11,14 @@ import type { HttpClient } from './http/types.ts';
 import type { Source, SourceTip } from './source.ts';
 import { openFileStore, type FileStore } from './stellar/file-store.ts';
 import { verifyChain } from './stellar/header.ts';
-import { batchKey, batchRange, newestBatch, oldestBatch, readLakeConfig, type LakeConfig } from './stellar/lake-layout.ts';
+import {
+  batchKey,
+  batchRange,
+  newestBatch,
+  oldestBatch,
+  readLakeConfig,
+  type LakeConfig,
+} from './stellar/lake-layout.ts';
 import { ledgerCloseMetaHeader, ledgerCloseMetaReader } from './stellar/ledger-close-meta.ts';
 import { boundedCache, checkSpan, insideRequest, plainHeader } from './stellar/reading.ts';
 import { corrupt, decodeXdr, type LedgerCloseMetaWire } from './stellar/wire.ts';
@@ -50,7 +57,11 @@ export function createLakeSource(options: LakeOptions): Source {
   const absent = async (range: LedgerRange, lake: LakeConfig, signal: AbortSignal): Promise<TrueUpError> => {
     const newest = await newestBatch(store, lake, signal);
     if (range.from >= newest.to) {
-      return new TrueUpError('LEDGER_NOT_YET_CLOSED', `the lake ends at ledger ${newest.to - 1}; ledger ${range.from} isn't published yet`, { range });
+      return new TrueUpError(
+        'LEDGER_NOT_YET_CLOSED',
+        `the lake ends at ledger ${newest.to - 1}; ledger ${range.from} isn't published yet`,
+        { range },
+      );
     }
     return new TrueUpError('LEDGER_UNAVAILABLE', `the lake has no ${batchKey(range.from, lake, '.zst')}`, {
       range,
@@ -108,7 +119,8 @@ export function createLakeSource(options: LakeOptions): Source {
           const to = Math.min(range.to, batch.to);
           for (let sequence = Math.max(range.from, batch.from); sequence < to; sequence += 1) {
             const record = reader.read(metas[sequence - batch.from]!, layers, keep);
-            if (record.sequence !== sequence) throw corrupt(batch, `the batch holds ledger ${record.sequence} in the place of ${sequence}`);
+            if (record.sequence !== sequence)
+              throw corrupt(batch, `the batch holds ledger ${record.sequence} in the place of ${sequence}`);
             records.push(record);
           }
         } catch (error) {
@@ -176,9 +188,16 @@ async function decompress(bytes: Buffer, range: LedgerRange): Promise<Buffer> {
 function decodeBatch(bytes: Buffer, range: LedgerRange): readonly LedgerCloseMetaWire[] {
   const batch = decodeXdr(xdr.LedgerCloseMetaBatch.schema, bytes, 'the batch', range);
   const expected = range.to - range.from;
-  if (batch.startSequence !== range.from || batch.endSequence !== range.to - 1 || batch.ledgerCloseMetas.length !== expected) {
+  if (
+    batch.startSequence !== range.from ||
+    batch.endSequence !== range.to - 1 ||
+    batch.ledgerCloseMetas.length !== expected
+  ) {
     const { startSequence, endSequence, ledgerCloseMetas } = batch;
-    throw corrupt(range, `the batch says it holds ${startSequence} to ${endSequence} and holds ${ledgerCloseMetas.length} ledgers`);
+    throw corrupt(
+      range,
+      `the batch says it holds ${startSequence} to ${endSequence} and holds ${ledgerCloseMetas.length} ledgers`,
+    );
   }
   return batch.ledgerCloseMetas;
 }

@@ -13,11 +13,13 @@ export function readText(path: string): string {
 }
 
 export function readRows(path: string): Row[] {
-  return readText(path)
-    .split('\n')
-    .filter((line) => line !== '')
-    // Some files write ids beyond 2^53 as bare numbers; they come as strings.
-    .map((line) => JSON.parse(line.replaceAll(/:(-?\d{16,})(?=[,}])/g, ':"$1"')) as Row);
+  return (
+    readText(path)
+      .split('\n')
+      .filter((line) => line !== '')
+      // Some files write ids beyond 2^53 as bare numbers; they come as strings.
+      .map((line) => JSON.parse(line.replaceAll(/:(-?\d{16,})(?=[,}])/g, ':"$1"')) as Row)
+  );
 }
 
 /** Data lines of a CSV without quoting, header left out. */
@@ -25,7 +27,12 @@ export function readCsv(path: string): string[] {
   return readText(path).trim().split('\n').slice(1);
 }
 
-export const PAYMENT_KINDS: ReadonlySet<string> = new Set(['create_account', 'payment', 'path_payment', 'account_merge']);
+export const PAYMENT_KINDS: ReadonlySet<string> = new Set([
+  'create_account',
+  'payment',
+  'path_payment',
+  'account_merge',
+]);
 
 /** One line per leg of a payment-type operation, failed ones with 0, from a row of Horizon's payments. */
 export function legsOfPayment(row: Row): string[] {
@@ -78,7 +85,9 @@ export function sumLines(entries: Iterable<Entry>): string[] {
     }
     sums.set(key, sum);
   }
-  return [...sums].map(([key, sum]) => `${key},${sum.credits},${sum.credit},${sum.debits},${sum.debit},${sum.credit - sum.debit}`).sort();
+  return [...sums]
+    .map(([key, sum]) => `${key},${sum.credits},${sum.credit},${sum.debits},${sum.debit},${sum.credit - sum.debit}`)
+    .sort();
 }
 
 function assetOf(row: Row, prefix: string): string {

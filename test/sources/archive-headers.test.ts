@@ -24,7 +24,9 @@ describe.skipIf(!hasSharedData)('406 public network headers', () => {
 
   it('hash to what they state and follow one another', () => {
     expect(headers).toHaveLength(406);
-    expect(headers.map(({ closeTime }) => closeTime * 1000)).toEqual(rows.map((row) => Date.parse(String(row['closed_at']))));
+    expect(headers.map(({ closeTime }) => closeTime * 1000)).toEqual(
+      rows.map((row) => Date.parse(String(row['closed_at']))),
+    );
     verifyChain(headers);
     verifyChain(headers, String(rows[0]!['previous_ledger_hash']));
   });
@@ -44,7 +46,10 @@ describe.skipIf(!hasSharedData)('406 public network headers', () => {
     const bytes = Buffer.from(String(rows[at]!['ledger_header']), 'base64');
     bytes[150]! ^= 1;
     const changed = failureOf(() => read({ ...rows[at]!, ledger_header: bytes.toString('base64') }));
-    expect([changed.reason, changed.details.range]).toEqual(['SOURCE_CORRUPT', { from: headers[at]!.sequence, to: headers[at]!.sequence + 1 }]);
+    expect([changed.reason, changed.details.range]).toEqual([
+      'SOURCE_CORRUPT',
+      { from: headers[at]!.sequence, to: headers[at]!.sequence + 1 },
+    ]);
     const swapped = headers.with(at, { ...headers[at]!, prevHash: headers[at]!.hash });
     expect(failureOf(() => verifyChain(swapped)).details.range?.from).toBe(headers[at]!.sequence);
     const fork = failureOf(() => verifyChain(headers, 'f'.repeat(64)));

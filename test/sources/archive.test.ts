@@ -1,20 +1,26 @@
-// Goal: a real history archive becomes legs exactly, and nothing that was changed in it passes.
+// Goal: a real history archive becomes legs exactly, and what it doesn't have is said.
 // Method: stellar testnet from genesis to ledger 4095, everything watched, against rows, sums and balances that others
-// computed; then copies of the archive with bytes changed, cut off and left out.
-import { cp, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+// computed; then the archive's answers to what it doesn't have, from a folder and over the web.
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { gunzipSync, gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Entry } from '../../src/core/entry.ts';
-import { isTrueUpError, type TrueUpError } from '../../src/core/errors.ts';
 import type { LedgerRecord } from '../../src/core/ledger.ts';
 import { makeWatch, WATCH_EVERYTHING } from '../../src/core/watch.ts';
 import type { HttpClient } from '../../src/sources/http/types.ts';
 import { createArchiveSource } from '../../src/sources/stellar-archive.ts';
+import { failureOf } from '../_util/failure-of.ts';
 import { hasSharedData, sharedData } from '../_util/shared-data.ts';
-import { legLine, legsOfPayment, PAYMENT_KINDS, readCsv, readRows, readText, sumLines } from '../_util/stellar-expected.ts';
+import {
+  legLine,
+  legsOfPayment,
+  PAYMENT_KINDS,
+  readCsv,
+  readRows,
+  readText,
+  sumLines,
+} from '../_util/stellar-expected.ts';
 
 const TESTNET = 'Test SDF Network ; September 2015';
 const RAW = 'stellar-testnet-archive/raw';
@@ -22,28 +28,19 @@ const EXPECTED = 'stellar-testnet-archive/expected';
 const LAST = 4095;
 const signal = new AbortController().signal;
 
-function open(folder = sharedData(RAW)) {
-  return createArchiveSource({ url: pathToFileURL(folder).href, networkPassphrase: TESTNET });
+function open() {
+  return createArchiveSource({ url: pathToFileURL(sharedData(RAW)).href, networkPassphrase: TESTNET });
 }
 
 async function readAll(watch = WATCH_EVERYTHING): Promise<LedgerRecord[]> {
   const source = open();
   const records: LedgerRecord[] = [];
-  for (let from = 1; from <= LAST; ) {
+  for (let from = 1; from <= LAST;) {
     const to = Math.min(LAST + 1, from - (from % 256) + 256);
     records.push(...(await source.read({ range: { from, to }, layers: ['operations'], watch }, signal)).records);
     from = to;
   }
   return records;
-}
-
-async function failureOf(promise: Promise<unknown>): Promise<TrueUpError> {
-  const error = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (!isTrueUpError(error)) throw new Error(`expected a TrueUpError, got ${String(error)}`);
-  return error;
 }
 
 describe.skipIf(!hasSharedData)('testnet 1 to 4095 from the archive', () => {
@@ -76,10 +73,16 @@ describe.skipIf(!hasSharedData)('testnet 1 to 4095 from the archive', () => {
     const expected = readRows(`${EXPECTED}/transactions.jsonl.gz`);
     expect(fees).toHaveLength(6_829);
     expect(fees.map((fee) => `${fee.ledger} ${fee.txIndex} ${fee.txHash} ${fee.account} ${-fee.amount}`)).toEqual(
-      expected.map((row) => [row['ledger'], row['application_order'], row['hash'], row['fee_account'], row['fee_charged']].join(' ')),
+      expected.map((row) =>
+        [row['ledger'], row['application_order'], row['hash'], row['fee_account'], row['fee_charged']].join(' '),
+      ),
     );
     expect(fees.reduce((sum, { amount }) => sum - amount, 0n)).toBe(13_547_047_223n);
-    expect(fees.every(({ opIndex, leg, asset, status }) => opIndex === 0 && leg === 0 && asset === 'native' && status === 'success')).toBe(true);
+    expect(
+      fees.every(
+        ({ opIndex, leg, asset, status }) => opIndex === 0 && leg === 0 && asset === 'native' && status === 'success',
+      ),
+    ).toBe(true);
   });
 
   it('has both legs of every payment-type operation, successful and failed, row by row', () => {
@@ -106,7 +109,9 @@ describe.skipIf(!hasSharedData)('testnet 1 to 4095 from the archive', () => {
       .filter(([account, stroops]) => (balances.get(account) ?? 0n) !== BigInt(stroops))
       .map(([account]) => account);
     expect(wrong.filter((account) => !underived.has(account))).toEqual([]);
-    const { mismatches } = JSON.parse(readText(`${EXPECTED}/reconciliation-native-at-4095.json`)) as { mismatches: { account: string }[] };
+    const { mismatches } = JSON.parse(readText(`${EXPECTED}/reconciliation-native-at-4095.json`)) as {
+      mismatches: { account: string }[];
+    };
     expect(mismatches.map(({ account }) => account).filter((account) => !underived.has(account))).toEqual([]);
     // Trades are derived from claimed offers, so two of the nineteen agree although they stay underived.
     expect(wrong).toHaveLength(17);
@@ -115,7 +120,14 @@ describe.skipIf(!hasSharedData)('testnet 1 to 4095 from the archive', () => {
 
   it('opens with the whole supply on the root account, outside any transaction', () => {
     expect(records[0]!.entries).toEqual([
-      expect.objectContaining({ kind: 'genesis', txHash: null, txIndex: 0, opIndex: 0, asset: 'native', amount: 10n ** 18n }),
+      expect.objectContaining({
+        kind: 'genesis',
+        txHash: null,
+        txIndex: 0,
+        opIndex: 0,
+        asset: 'native',
+        amount: 10n ** 18n,
+      }),
     ]);
     const first = records.flatMap((record) => [...record.entries]).find(({ kind }) => kind === 'create_account');
     expect(records[0]!.entries[0]!.account).toBe(first!.account);
@@ -163,20 +175,26 @@ describe.skipIf(!hasSharedData)('the archive as a source', () => {
   });
 
   it('says that a ledger past its tip is not closed yet', async () => {
-    const error = await failureOf(open().read({ range: { from: 4_096, to: 4_100 }, layers: ['operations'], watch: WATCH_EVERYTHING }, signal));
+    const error = await failureOf(
+      open().read({ range: { from: 4_096, to: 4_100 }, layers: ['operations'], watch: WATCH_EVERYTHING }, signal),
+    );
     expect(error.reason).toBe('LEDGER_NOT_YET_CLOSED');
     expect(error.details.range).toEqual({ from: 4_096, to: 4_100 });
   });
 
   it('refuses an archive of another network', async () => {
-    const source = createArchiveSource({ url: pathToFileURL(sharedData(RAW)).href, networkPassphrase: 'Public Global Stellar Network ; September 2015' });
+    const source = createArchiveSource({
+      url: pathToFileURL(sharedData(RAW)).href,
+      networkPassphrase: 'Public Global Stellar Network ; September 2015',
+    });
     expect((await failureOf(source.tip(signal))).reason).toBe('SOURCE_WRONG_NETWORK');
     const read = source.read({ range: { from: 1, to: 2 }, layers: ['operations'], watch: WATCH_EVERYTHING }, signal);
     expect((await failureOf(read)).reason).toBe('SOURCE_WRONG_NETWORK');
   });
 
   it('refuses a range that is empty or too long', async () => {
-    const read = (from: number, to: number) => open().read({ range: { from, to }, layers: ['operations'], watch: WATCH_EVERYTHING }, signal);
+    const read = (from: number, to: number) =>
+      open().read({ range: { from, to }, layers: ['operations'], watch: WATCH_EVERYTHING }, signal);
     expect((await failureOf(read(5, 5))).reason).toBe('INVALID_REQUEST');
     expect((await failureOf(read(0, 5))).reason).toBe('INVALID_REQUEST');
     expect((await failureOf(read(1, 4_000))).reason).toBe('INVALID_REQUEST');
@@ -187,7 +205,9 @@ describe.skipIf(!hasSharedData)('the archive as a source', () => {
     const http: Pick<HttpClient, 'getBytes'> = {
       async getBytes(url, { accept }) {
         const path = new URL(url).pathname.replace('/archive/', '');
-        const file = await readFile(join(sharedData(RAW), path === '.well-known/stellar-history.json' ? HISTORY : path)).catch(() => undefined);
+        const file = await readFile(
+          join(sharedData(RAW), path === '.well-known/stellar-history.json' ? HISTORY : path),
+        ).catch(() => undefined);
         if (file === undefined || missing.has(path)) {
           expect(accept).toContain(404);
           return { status: 404, headers: {}, body: new Uint8Array(), bytesRead: 0 };
@@ -211,96 +231,3 @@ describe.skipIf(!hasSharedData)('the archive as a source', () => {
 });
 
 const HISTORY = 'history/00/00/0f/history-00000fff.json';
-
-describe.skipIf(!hasSharedData)('an archive that was changed', () => {
-  let folder: string;
-  const file = (category: string, hex: string): string => join(folder, category, '00', '00', hex.slice(4, 6), `${category}-${hex}.xdr.gz`);
-  const read = (from: number, to: number) =>
-    open(folder).read({ range: { from, to }, layers: ['operations'], watch: WATCH_EVERYTHING }, signal);
-
-  /** Changes the decompressed bytes of a file, so that its checksum is right again. */
-  async function rewrite(path: string, change: (bytes: Buffer) => Buffer): Promise<void> {
-    await writeFile(path, gzipSync(change(gunzipSync(await readFile(path)))));
-  }
-
-  async function withCopy(test: () => Promise<void>): Promise<void> {
-    folder = await mkdtemp(join(tmpdir(), 'trueup-archive-'));
-    try {
-      for (const name of ['ledger', 'transactions', 'results', 'history']) {
-        await cp(join(sharedData(RAW), name), join(folder, name), { recursive: true });
-      }
-      await test();
-    } finally {
-      await rm(folder, { recursive: true });
-    }
-  }
-
-  it('loses one checkpoint to a cut-off or flipped compressed file, and no other', () =>
-    withCopy(async () => {
-      const cut = file('transactions', '000000bf');
-      await truncate(cut, 400);
-      const flipped = file('results', '0000013f');
-      const bytes = await readFile(flipped);
-      bytes[bytes.length >> 1]! ^= 0x10;
-      await writeFile(flipped, bytes);
-      const first = await failureOf(read(1, 257));
-      expect([first.reason, first.details.range]).toEqual(['SOURCE_CORRUPT', { from: 128, to: 192 }]);
-      const second = await failureOf(read(256, 384));
-      expect([second.reason, second.details.range]).toEqual(['SOURCE_CORRUPT', { from: 256, to: 320 }]);
-      expect((await read(192, 256)).records).toHaveLength(64);
-      expect((await read(1, 128)).records).toHaveLength(127);
-    }));
-
-  it('loses one ledger to one changed bit in its transaction set or results', () =>
-    withCopy(async () => {
-      for (const category of ['transactions', 'results']) {
-        await rewrite(file(category, '000000bf'), (bytes) => {
-          // The second record; its last word is an extension that nothing hashes, so the bit is before it.
-          const second = 4 + (bytes.readUInt32BE(0) & 0x7fff_ffff);
-          const end = second + 4 + (bytes.readUInt32BE(second) & 0x7fff_ffff);
-          bytes[end - 9]! ^= 1;
-          return bytes;
-        });
-        const records = gunzipSync(await readFile(file(category, '000000bf')));
-        const ledger = records.readUInt32BE(4 + (records.readUInt32BE(0) & 0x7fff_ffff) + 4);
-        const error = await failureOf(read(128, 192));
-        expect([error.reason, error.details.range]).toEqual(['SOURCE_CORRUPT', { from: ledger, to: ledger + 1 }]);
-        expect((await read(ledger + 1, 192)).records).toHaveLength(191 - ledger);
-        expect((await read(128, ledger)).records).toHaveLength(ledger - 128);
-        await cp(join(sharedData(RAW), category), join(folder, category), { recursive: true, force: true });
-      }
-    }));
-
-  it('notices a transaction set or a result set that was left out', () =>
-    withCopy(async () => {
-      for (const category of ['transactions', 'results']) {
-        let ledger = 0;
-        await rewrite(file(category, '000000bf'), (bytes) => {
-          ledger = bytes.readUInt32BE(4);
-          return bytes.subarray(4 + (bytes.readUInt32BE(0) & 0x7fff_ffff));
-        });
-        const error = await failureOf(read(128, 192));
-        expect([error.reason, error.details.range]).toEqual(['SOURCE_CORRUPT', { from: ledger, to: ledger + 1 }]);
-        await cp(join(sharedData(RAW), category), join(folder, category), { recursive: true, force: true });
-      }
-    }));
-
-  it('notices a changed header, and a missing one', () =>
-    withCopy(async () => {
-      const path = file('ledger', '000000bf');
-      await rewrite(path, (bytes) => {
-        bytes[4 + 32 + 40]! ^= 1;
-        return bytes;
-      });
-      const changed = await failureOf(read(128, 192));
-      expect([changed.reason, changed.details.range]).toEqual(['SOURCE_CORRUPT', { from: 128, to: 129 }]);
-      await cp(join(sharedData(RAW), 'ledger'), join(folder, 'ledger'), { recursive: true, force: true });
-      await rewrite(path, (bytes) => {
-        const second = 4 + (bytes.readUInt32BE(0) & 0x7fff_ffff);
-        const third = second + 4 + (bytes.readUInt32BE(second) & 0x7fff_ffff);
-        return Buffer.concat([bytes.subarray(0, second), bytes.subarray(third)]);
-      });
-      const missing = await failureOf(read(128, 192));
-      expect([missing.reason, missing.details.range]).toEqual(['SOURCE_CORRUPT', { from: 129, to: 130 }]);
-    }));
-});

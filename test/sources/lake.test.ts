@@ -7,11 +7,11 @@ import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { isTrueUpError, type TrueUpError } from '../../src/core/errors.ts';
 import { WATCH_EVERYTHING } from '../../src/core/watch.ts';
 import type { HttpClient } from '../../src/sources/http/types.ts';
 import { createLakeSource } from '../../src/sources/stellar-lake.ts';
 import { batchKey } from '../../src/sources/stellar/lake-layout.ts';
+import { failureOf } from '../_util/failure-of.ts';
 import { hasSharedData, sharedData } from '../_util/shared-data.ts';
 import { readCsv, sumLines } from '../_util/stellar-expected.ts';
 import { PUBNET, PUBNET_BATCH } from '../_util/stellar-lcm.ts';
@@ -20,21 +20,20 @@ const LEDGER = 53_312_000;
 const HASH = '2a56300b28dd50abf3776786a69de1d8ffe068355d8d2aee4643389f21d7b13a';
 const KEY = 'FCD285FF--53312000-53375999/FCD285FF--53312000.xdr.zstd';
 const signal = new AbortController().signal;
-const both = { range: { from: LEDGER, to: LEDGER + 1 }, layers: ['operations', 'token_events'], watch: WATCH_EVERYTHING } as const;
-
-async function failureOf(promise: Promise<unknown>): Promise<TrueUpError> {
-  const error = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (!isTrueUpError(error)) throw new Error(`expected a TrueUpError, got ${String(error)}`);
-  return error;
-}
+const both = {
+  range: { from: LEDGER, to: LEDGER + 1 },
+  layers: ['operations', 'token_events'],
+  watch: WATCH_EVERYTHING,
+} as const;
 
 describe('the names of a lake', () => {
   it('put the newest first, with and without partitions and batches', () => {
-    expect(batchKey(3, { ledgersPerBatch: 2, batchesPerPartition: 8 }, '.zst')).toBe('FFFFFFFF--0-15/FFFFFFFD--2-3.xdr.zst');
-    expect(batchKey(18, { ledgersPerBatch: 2, batchesPerPartition: 8 }, '.zst')).toBe('FFFFFFEF--16-31/FFFFFFED--18-19.xdr.zst');
+    expect(batchKey(3, { ledgersPerBatch: 2, batchesPerPartition: 8 }, '.zst')).toBe(
+      'FFFFFFFF--0-15/FFFFFFFD--2-3.xdr.zst',
+    );
+    expect(batchKey(18, { ledgersPerBatch: 2, batchesPerPartition: 8 }, '.zst')).toBe(
+      'FFFFFFEF--16-31/FFFFFFED--18-19.xdr.zst',
+    );
     expect(batchKey(2, { ledgersPerBatch: 1, batchesPerPartition: 1 }, '.zst')).toBe('FFFFFFFD--2.xdr.zst');
     expect(batchKey(LEDGER, { ledgersPerBatch: 1, batchesPerPartition: 64_000 }, '.zstd')).toBe(KEY);
   });
@@ -43,8 +42,15 @@ describe('the names of a lake', () => {
 describe.skipIf(!hasSharedData)('a lake', () => {
   let folder: string;
   const open = () => createLakeSource({ url: pathToFileURL(folder).href, networkPassphrase: PUBNET });
-  const config = { networkPassphrase: PUBNET, version: '1.0', compression: 'zstd', ledgersPerBatch: 1, batchesPerPartition: 64_000 };
-  const writeConfig = (changes: object): Promise<void> => writeFile(join(folder, '.config.json'), JSON.stringify({ ...config, ...changes }));
+  const config = {
+    networkPassphrase: PUBNET,
+    version: '1.0',
+    compression: 'zstd',
+    ledgersPerBatch: 1,
+    batchesPerPartition: 64_000,
+  };
+  const writeConfig = (changes: object): Promise<void> =>
+    writeFile(join(folder, '.config.json'), JSON.stringify({ ...config, ...changes }));
 
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'trueup-lake-'));
@@ -56,15 +62,24 @@ describe.skipIf(!hasSharedData)('a lake', () => {
 
   it('shows its tip, its header and both layers of its ledger', async () => {
     const source = open();
-    expect(await source.tip(signal)).toEqual({ sequence: LEDGER, hash: HASH, closeTime: 1_725_274_219, oldest: LEDGER });
-    expect((await source.header(LEDGER, signal)).prevHash).toBe('3b52a609dacf74bc4a0fcbe8b894c0610d449f3e26dff60550c83831cb11cefb');
+    expect(await source.tip(signal)).toEqual({
+      sequence: LEDGER,
+      hash: HASH,
+      closeTime: 1_725_274_219,
+      oldest: LEDGER,
+    });
+    expect((await source.header(LEDGER, signal)).prevHash).toBe(
+      '3b52a609dacf74bc4a0fcbe8b894c0610d449f3e26dff60550c83831cb11cefb',
+    );
     const batch = await source.read(both, signal);
     expect(batch).toMatchObject({ proof: 'chained', last: { sequence: LEDGER, hash: HASH } });
     expect(batch.bytesRead).toBeGreaterThan(10_000);
     const [record] = batch.records;
     expect(record!.txCount).toBe(163);
     const operations = record!.entries.filter(({ layer }) => layer === 'operations');
-    expect(sumLines(operations)).toEqual(readCsv(`stellar-pubnet-lcm/expected/${LEDGER}-sums-by-account-asset.csv`).sort());
+    expect(sumLines(operations)).toEqual(
+      readCsv(`stellar-pubnet-lcm/expected/${LEDGER}-sums-by-account-asset.csv`).sort(),
+    );
     const fees = record!.entries.filter(({ layer, kind }) => layer === 'token_events' && kind.startsWith('fee'));
     expect(fees.reduce((sum, { amount }) => sum - amount, 0n)).toBe(525_018n);
   });
@@ -74,7 +89,10 @@ describe.skipIf(!hasSharedData)('a lake', () => {
     const missing = await failureOf(at(LEDGER - 1));
     expect([missing.reason, missing.details.range]).toEqual(['LEDGER_UNAVAILABLE', { from: LEDGER - 1, to: LEDGER }]);
     const early = await failureOf(at(LEDGER + 1));
-    expect([early.reason, early.details.range]).toEqual(['LEDGER_NOT_YET_CLOSED', { from: LEDGER + 1, to: LEDGER + 2 }]);
+    expect([early.reason, early.details.range]).toEqual([
+      'LEDGER_NOT_YET_CLOSED',
+      { from: LEDGER + 1, to: LEDGER + 2 },
+    ]);
   });
 
   it('refuses another network and a description that it does not understand', async () => {
@@ -102,7 +120,10 @@ describe.skipIf(!hasSharedData)('a lake', () => {
 
     await writeFile(join(folder, batchKey(LEDGER + 1, config, '.zst')), whole);
     const misplaced = await failureOf(open().read({ ...both, range: { from: LEDGER + 1, to: LEDGER + 2 } }, signal));
-    expect([misplaced.reason, misplaced.details.range]).toEqual(['SOURCE_CORRUPT', { from: LEDGER + 1, to: LEDGER + 2 }]);
+    expect([misplaced.reason, misplaced.details.range]).toEqual([
+      'SOURCE_CORRUPT',
+      { from: LEDGER + 1, to: LEDGER + 2 },
+    ]);
   });
 
   it('is the same over the web, whether the host or the path names the bucket', async () => {
@@ -115,8 +136,17 @@ describe.skipIf(!hasSharedData)('a lake', () => {
           const prefix = url.searchParams.get('prefix')!;
           listed.push(`${url.pathname} ${prefix}`);
           const names = await readdir(join(folder, prefix.replace('lake/', '')), { withFileTypes: true });
-          const xml = names.map((name) => (name.isDirectory() ? `<CommonPrefixes><Prefix>${prefix}${name.name}/</Prefix></CommonPrefixes>` : `<Contents><Key>${prefix}${name.name}</Key></Contents>`));
-          return answer(200, Buffer.from(`<?xml version="1.0"?><ListBucketResult><Prefix>${prefix}</Prefix>${xml.join('')}</ListBucketResult>`));
+          const xml = names.map((name) =>
+            name.isDirectory()
+              ? `<CommonPrefixes><Prefix>${prefix}${name.name}/</Prefix></CommonPrefixes>`
+              : `<Contents><Key>${prefix}${name.name}</Key></Contents>`,
+          );
+          return answer(
+            200,
+            Buffer.from(
+              `<?xml version="1.0"?><ListBucketResult><Prefix>${prefix}</Prefix>${xml.join('')}</ListBucketResult>`,
+            ),
+          );
         }
         const file = await readFile(join(folder, url.pathname.replace(/^.*\/lake\//, ''))).catch(() => undefined);
         return file === undefined ? answer(404, new Uint8Array()) : answer(200, file);
@@ -128,6 +158,13 @@ describe.skipIf(!hasSharedData)('a lake', () => {
       expect(await source.tip(signal)).toMatchObject({ sequence: LEDGER, hash: HASH });
       expect((await source.read(both, signal)).records).toEqual(near.records);
     }
-    expect(new Set(listed)).toEqual(new Set(['/ lake/', '/ lake/FCD285FF--53312000-53375999/', '/bucket/ lake/', '/bucket/ lake/FCD285FF--53312000-53375999/']));
+    expect(new Set(listed)).toEqual(
+      new Set([
+        '/ lake/',
+        '/ lake/FCD285FF--53312000-53375999/',
+        '/bucket/ lake/',
+        '/bucket/ lake/FCD285FF--53312000-53375999/',
+      ]),
+    );
   });
 });

@@ -4,13 +4,23 @@ import { describe, expect, it } from 'vitest';
 import { parseAmount } from '../../src/core/money.ts';
 import { ledgerCloseMetaReader } from '../../src/sources/stellar/ledger-close-meta.ts';
 import { hasSharedData } from '../_util/shared-data.ts';
-import { legLine, legsOfPayment, PAYMENT_KINDS, readCsv, readRows, readText, sumLines } from '../_util/stellar-expected.ts';
+import {
+  legLine,
+  legsOfPayment,
+  PAYMENT_KINDS,
+  readCsv,
+  readRows,
+  readText,
+  sumLines,
+} from '../_util/stellar-expected.ts';
 import { PUBNET, pubnetLedger } from '../_util/stellar-lcm.ts';
 
 const EXPECTED = 'stellar-pubnet-lcm/expected';
 
 describe.skipIf(!hasSharedData).each([53_312_000, 57_500_008, 63_092_988])('public network ledger %i', (sequence) => {
-  const record = hasSharedData ? ledgerCloseMetaReader(PUBNET).read(pubnetLedger(sequence), ['operations'], () => true) : undefined;
+  const record = hasSharedData
+    ? ledgerCloseMetaReader(PUBNET).read(pubnetLedger(sequence), ['operations'], () => true)
+    : undefined;
   const entries = record?.entries ?? [];
 
   it('sums to the expected credits and debits of every account and asset', () => {
@@ -24,7 +34,12 @@ describe.skipIf(!hasSharedData).each([53_312_000, 57_500_008, 63_092_988])('publ
 
   it('has one fee leg per transaction, and their expected sum', () => {
     const fees = entries.filter(({ kind }) => kind === 'fee');
-    const totals = JSON.parse(readText(`${EXPECTED}/totals.json`)) as { ledger: number; fees_charged_stroops: string; hash: string; closed_at: string }[];
+    const totals = JSON.parse(readText(`${EXPECTED}/totals.json`)) as {
+      ledger: number;
+      fees_charged_stroops: string;
+      hash: string;
+      closed_at: string;
+    }[];
     const expected = totals.find(({ ledger }) => ledger === sequence)!;
     expect(fees.map((fee) => `${fee.txIndex} ${fee.txHash} ${fee.account} ${-fee.amount}`)).toEqual(
       readRows(`${EXPECTED}/${sequence}-transactions.jsonl.gz`).map((row) =>

@@ -18,7 +18,14 @@ const contracts = assetContracts(PUBNET);
 const all = (): boolean => true;
 
 /** The legs of an event, each a line, in the words of both sides. */
-function legs(at: string, kind: string, from: string | undefined, to: string | undefined, asset: string, amount: bigint): string[] {
+function legs(
+  at: string,
+  kind: string,
+  from: string | undefined,
+  to: string | undefined,
+  asset: string,
+  amount: bigint,
+): string[] {
   if (kind === 'fee') return [`${at} ${amount < 0n ? 'fee_refund' : 'fee'} ${from} ${asset} ${-amount}`];
   const lines: string[] = [];
   if (from) lines.push(`${at} ${kind} ${from} ${asset} ${-amount}`);
@@ -27,7 +34,14 @@ function legs(at: string, kind: string, from: string | undefined, to: string | u
 }
 
 interface Golden {
-  readonly meta: { txHash: string; ledgerSequence: number; closedAt: string; transactionIndex?: number; operationIndex?: number; contractAddress?: string };
+  readonly meta: {
+    txHash: string;
+    ledgerSequence: number;
+    closedAt: string;
+    transactionIndex?: number;
+    operationIndex?: number;
+    contractAddress?: string;
+  };
   readonly [key: string]: unknown;
 }
 
@@ -49,7 +63,14 @@ function goldenLegs(event: Golden): string[] {
   const operation = event.meta.operationIndex;
   const opIndex = operation === undefined ? 0 : isOld ? operation + 1 : operation;
   const place = [event.meta.ledgerSequence, event.meta.txHash, opIndex].join(' ');
-  return legs(place, kind, address(body['from']), address(body['to']), issued ? `${issued.assetCode}:${issued.issuer}` : 'native', amount);
+  return legs(
+    place,
+    kind,
+    address(body['from']),
+    address(body['to']),
+    issued ? `${issued.assetCode}:${issued.issuer}` : 'native',
+    amount,
+  );
 }
 
 function address(value: unknown): string | undefined {
@@ -95,7 +116,8 @@ describe.skipIf(!hasSharedData)('old metadata, events derived', () => {
         const { contractAddress } = event.meta;
         if (contractAddress === undefined) continue;
         const kind = ['fee', 'transfer', 'mint', 'burn'].find((name) => event[name] !== undefined)!;
-        const issued = ((event[kind] as Row)['asset'] as Row)['issuedAsset'] as { assetCode: string; issuer: string } | undefined;
+        const issued = ((event[kind] as Row)['asset'] as Row)['issuedAsset'] as
+          { assetCode: string; issuer: string } | undefined;
         const text = issued ? `${issued.assetCode}:${issued.issuer}` : 'native';
         expect(contracts.assetOf(contractAddress, text)).toBe(text);
       }
@@ -111,7 +133,9 @@ describe.skipIf(!hasSharedData)('old metadata, events derived', () => {
       const apply = xdr.TransactionMeta.schema.decode(Buffer.from(String(row['tx_meta']), 'base64'));
       const tx = { hash: String(row['transaction_hash']), txIndex: 1, envelope, result };
       const meta = { feeChanges: [], apply, afterAllChanges: [] };
-      return transactionTokenEvents(tx, readEnvelope(envelope), meta, 13, contracts).map(({ opIndex, event }) => eventRow(tx.hash, opIndex, event));
+      return transactionTokenEvents(tx, readEnvelope(envelope), meta, 13, contracts).map(({ opIndex, event }) =>
+        eventRow(tx.hash, opIndex, event),
+      );
     });
     const expected = readRows(`${folder}/token_transfers/one_ledger_token_transfers.golden.gz`).map((row) =>
       [
@@ -133,12 +157,16 @@ describe.skipIf(!hasSharedData)('old metadata, events derived', () => {
 
 function eventRow(hash: string, opIndex: number, event: TokenEvent): string {
   const { kind, contract, asset, from, to, amount, toMuxed } = event;
-  return [hash, opIndex, kind, contract, asset, from, to, amount, toMuxed?.type === 'muxed' ? toMuxed.id : null].join(' ');
+  return [hash, opIndex, kind, contract, asset, from, to, amount, toMuxed?.type === 'muxed' ? toMuxed.id : null].join(
+    ' ',
+  );
 }
 
 describe.skipIf(!hasSharedData).each([57_500_008, 63_092_988])('unified events of ledger %i', (sequence) => {
   const rows = hasSharedData ? readRows(`stellar-pubnet-lcm/expected/${sequence}-events.jsonl.gz`) : [];
-  const record = hasSharedData ? ledgerCloseMetaReader(PUBNET).read(pubnetLedger(sequence), ['token_events'], all) : undefined;
+  const record = hasSharedData
+    ? ledgerCloseMetaReader(PUBNET).read(pubnetLedger(sequence), ['token_events'], all)
+    : undefined;
   const entries = record?.entries ?? [];
 
   it('are the same legs, at the same positions, when each event comes alone as RPC sends it', () => {
@@ -165,7 +193,11 @@ describe.skipIf(!hasSharedData).each([57_500_008, 63_092_988])('unified events o
     for (const entry of seen) {
       const whole = byPosition.get(position(entry))!;
       // Without the envelope only the giver's sub-account and the memo's type are unknown.
-      expect({ ...entry, subAccount: null, subAccountType: null }).toEqual({ ...whole, subAccount: null, subAccountType: null });
+      expect({ ...entry, subAccount: null, subAccountType: null }).toEqual({
+        ...whole,
+        subAccount: null,
+        subAccountType: null,
+      });
       if (entry.subAccount !== null) expect(entry.subAccount).toBe(whole.subAccount);
     }
   });
@@ -188,10 +220,14 @@ describe.skipIf(!hasSharedData).each([57_500_008, 63_092_988])('unified events o
     const meta = pubnetLedger(sequence);
     const without = withoutEvents(meta);
     const derived = ledgerCloseMetaReader(PUBNET).read(without, ['token_events'], all).entries;
-    const classic = new Set(derived.filter(({ opIndex }) => opIndex > 0).map(({ txHash, opIndex }) => `${txHash} ${opIndex}`));
+    const classic = new Set(
+      derived.filter(({ opIndex }) => opIndex > 0).map(({ txHash, opIndex }) => `${txHash} ${opIndex}`),
+    );
     const line = (entry: Entry): string =>
       `${entryLine(entry)} leg ${entry.leg} with ${entry.counterparty} for ${entry.subAccountType} ${entry.subAccount}`;
-    const found = entries.filter(({ txHash, opIndex }) => opIndex === 0 || classic.has(`${txHash} ${opIndex}`)).map(line);
+    const found = entries
+      .filter(({ txHash, opIndex }) => opIndex === 0 || classic.has(`${txHash} ${opIndex}`))
+      .map(line);
     expect(derived.map(line)).toEqual(found);
     expect(derived.length).toBeGreaterThan(500);
   });

@@ -116,7 +116,11 @@ function readResults(entry: Buffer | undefined, header: VerifiedHeader): readonl
   return decodeXdr(xdr.TransactionHistoryResultEntry.schema, entry, 'a result set', range).txResultSet.results;
 }
 
-function readEnvelopes(entry: Buffer | undefined, header: VerifiedHeader, networkId: Buffer): Map<string, EnvelopeWire> {
+function readEnvelopes(
+  entry: Buffer | undefined,
+  header: VerifiedHeader,
+  networkId: Buffer,
+): Map<string, EnvelopeWire> {
   const envelopes = new Map<string, EnvelopeWire>();
   // A set that is missing although transactions were applied shows as fewer envelopes than results.
   if (entry === undefined) return envelopes;

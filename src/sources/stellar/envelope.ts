@@ -27,7 +27,10 @@ export interface SubAccount {
   readonly type: SubAccountType;
 }
 
-export type LedgerKeyWire = Extract<Extract<EnvelopeWire, { type: 2 }>['v1']['tx']['ext'], { v: 1 }>['sorobanData']['resources']['footprint']['readWrite'][number];
+export type LedgerKeyWire = Extract<
+  Extract<EnvelopeWire, { type: 2 }>['v1']['tx']['ext'],
+  { v: 1 }
+>['sorobanData']['resources']['footprint']['readWrite'][number];
 
 export function readEnvelope(envelope: EnvelopeWire): Envelope {
   switch (envelope.type) {

@@ -30,7 +30,11 @@ export interface FileStore {
  * @param url `file:` or `https:` (`http:` too: the client decides which hosts it may call).
  * @throws TrueUpError INVALID_CONFIGURATION
  */
-export function openFileStore(url: string, http: Pick<HttpClient, 'getBytes'> | undefined, variable: string): FileStore {
+export function openFileStore(
+  url: string,
+  http: Pick<HttpClient, 'getBytes'> | undefined,
+  variable: string,
+): FileStore {
   let parsed: URL;
   try {
     parsed = new URL(url.endsWith('/') ? url : `${url}/`);
@@ -91,7 +95,12 @@ function webStore(root: URL, http: Pick<HttpClient, 'getBytes'>): FileStore {
       bucket.searchParams.set('delimiter', '/');
       bucket.searchParams.set('prefix', prefix);
       bucket.searchParams.set('max-keys', String(count));
-      const answer = await http.getBytes(bucket, { signal, maxBytes: maxListingBytes, accept: [400, 403, 404, 405], what: 'the listing' });
+      const answer = await http.getBytes(bucket, {
+        signal,
+        maxBytes: maxListingBytes,
+        accept: [400, 403, 404, 405],
+        what: 'the listing',
+      });
       if (answer.status !== 200) return undefined;
       const xml = Buffer.from(answer.body).toString('utf8');
       const names = [...xml.matchAll(/<(?:Key|Prefix)>([^<]*)<\//g)]

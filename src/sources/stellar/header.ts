@@ -29,7 +29,8 @@ export function readHeaderEntry(entry: Buffer, range: LedgerRange): VerifiedHead
   const wire = decodeXdr(xdr.LedgerHeaderHistoryEntry.schema, entry, 'a ledger header', range);
   const { ledgerSeq } = wire.header;
   // A sequence outside the file is itself the damage, and can't say which ledger was lost.
-  if (ledgerSeq < range.from || ledgerSeq >= range.to) throw corrupt(range, `a header says that it is ledger ${ledgerSeq}`);
+  if (ledgerSeq < range.from || ledgerSeq >= range.to)
+    throw corrupt(range, `a header says that it is ledger ${ledgerSeq}`);
   return verify(hexOf(wire.hash), entry.subarray(hashBytes, entry.length - extensionBytes), wire.header);
 }
 
@@ -60,7 +61,10 @@ export function verifyChain(headers: readonly LedgerHeader[], prevHash?: string)
     } else if (header.sequence !== previous.sequence + 1) {
       throw gap(previous.sequence, header.sequence);
     } else if (header.prevHash !== previous.hash) {
-      throw corrupt(oneLedger(header.sequence), `its header names ${header.prevHash} as the ledger before, which hashes to ${previous.hash}`);
+      throw corrupt(
+        oneLedger(header.sequence),
+        `its header names ${header.prevHash} as the ledger before, which hashes to ${previous.hash}`,
+      );
     }
     previous = header;
   }

@@ -19,7 +19,11 @@ const listedNames = 20;
  *
  * @throws TrueUpError SOURCE_WRONG_NETWORK, SOURCE_UNAVAILABLE where there is none or it makes no sense.
  */
-export async function readLakeConfig(store: FileStore, networkPassphrase: string, signal: AbortSignal): Promise<LakeConfig> {
+export async function readLakeConfig(
+  store: FileStore,
+  networkPassphrase: string,
+  signal: AbortSignal,
+): Promise<LakeConfig> {
   const file = await store.get(CONFIG, maxConfigBytes, signal);
   if (file === undefined) {
     throw new TrueUpError('SOURCE_UNAVAILABLE', `the lake has no ${CONFIG}`, {
@@ -28,9 +32,13 @@ export async function readLakeConfig(store: FileStore, networkPassphrase: string
   }
   const config = parseConfig(file.bytes);
   if (config.networkPassphrase !== networkPassphrase) {
-    throw new TrueUpError('SOURCE_WRONG_NETWORK', `the lake is of "${config.networkPassphrase}", not of "${networkPassphrase}"`, {
-      fix: 'Set STELLAR_NETWORK_PASSPHRASE to the network of STELLAR_LAKE_URL, or the other way round.',
-    });
+    throw new TrueUpError(
+      'SOURCE_WRONG_NETWORK',
+      `the lake is of "${config.networkPassphrase}", not of "${networkPassphrase}"`,
+      {
+        fix: 'Set STELLAR_NETWORK_PASSPHRASE to the network of STELLAR_LAKE_URL, or the other way round.',
+      },
+    );
   }
   return config;
 }
@@ -67,7 +75,10 @@ export async function newestBatch(store: FileStore, lake: LakeConfig, signal: Ab
 /** The first ledger that a folder holds; of a web host the standard's own, because its end can't be listed. */
 export async function oldestBatch(store: FileStore, lake: LakeConfig): Promise<number> {
   const last = async (path: string, pattern: RegExp): Promise<string | undefined> =>
-    (await store.list(path))?.filter((name) => pattern.test(name)).sort().at(-1);
+    (await store.list(path))
+      ?.filter((name) => pattern.test(name))
+      .sort()
+      .at(-1);
   const folder = lake.batchesPerPartition > 1 ? await last('', PARTITION) : '';
   const oldest = folder === undefined ? undefined : await last(folder, BATCH);
   return oldest === undefined ? FIRST_LEDGER_WITH_META : Math.max(1, Number(BATCH.exec(oldest)![1]));
@@ -84,7 +95,9 @@ function spanName(from: number, last?: number): string {
 
 function parseConfig(bytes: Buffer): LakeConfig & { networkPassphrase: string } {
   try {
-    const { networkPassphrase, compression, ledgersPerBatch, batchesPerPartition } = JSON.parse(bytes.toString('utf8')) as Record<string, unknown>;
+    const { networkPassphrase, compression, ledgersPerBatch, batchesPerPartition } = JSON.parse(
+      bytes.toString('utf8'),
+    ) as Record<string, unknown>;
     if (typeof networkPassphrase !== 'string') throw new Error('networkPassphrase is missing');
     if (compression !== 'zstd') throw new Error(`compression ${String(compression)} isn't zstd`);
     return {
@@ -93,7 +106,9 @@ function parseConfig(bytes: Buffer): LakeConfig & { networkPassphrase: string } 
       batchesPerPartition: positive(batchesPerPartition, 'batchesPerPartition'),
     };
   } catch (error) {
-    throw new TrueUpError('SOURCE_UNAVAILABLE', `the lake's ${CONFIG} can't be understood: ${messageOf(error)}`, { cause: error });
+    throw new TrueUpError('SOURCE_UNAVAILABLE', `the lake's ${CONFIG} can't be understood: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 }
 
@@ -103,7 +118,11 @@ function positive(value: unknown, name: string): number {
 }
 
 function unlisted(): TrueUpError {
-  return new TrueUpError('SOURCE_UNAVAILABLE', 'the newest batch of the lake can\'t be found: the folder is empty or may not be listed', {
-    fix: 'Give STELLAR_LAKE_URL a bucket whose listing is allowed, or a folder.',
-  });
+  return new TrueUpError(
+    'SOURCE_UNAVAILABLE',
+    "the newest batch of the lake can't be found: the folder is empty or may not be listed",
+    {
+      fix: 'Give STELLAR_LAKE_URL a bucket whose listing is allowed, or a folder.',
+    },
+  );
 }

@@ -26,7 +26,8 @@ export function ledgerCloseMetaReader(networkPassphrase: string): LedgerCloseMet
   const networkId = networkIdOf(networkPassphrase);
   const contracts = assetContracts(networkPassphrase);
   return {
-    read: (meta, layers, keep) => readLedger(meta, layers, keep, { passphrase: networkPassphrase, id: networkId, contracts }),
+    read: (meta, layers, keep) =>
+      readLedger(meta, layers, keep, { passphrase: networkPassphrase, id: networkId, contracts }),
   };
 }
 
@@ -92,7 +93,10 @@ function appliedTransactions(meta: LedgerCloseMetaWire, header: VerifiedHeader, 
     throw corrupt(range, `its transaction set hashes to ${setHash}, its header says ${header.txSetHash}`);
   }
   const { txProcessing } = armOf(meta);
-  checkResults(txProcessing.map(({ result }) => result), header);
+  checkResults(
+    txProcessing.map(({ result }) => result),
+    header,
+  );
   const byHash = new Map(envelopes.map((envelope) => [transactionHash(envelope, networkId), envelope]));
   if (byHash.size !== txProcessing.length) {
     throw corrupt(range, `${byHash.size} envelopes but ${txProcessing.length} results`);
@@ -101,7 +105,10 @@ function appliedTransactions(meta: LedgerCloseMetaWire, header: VerifiedHeader, 
     const txHash = hexOf(processed.result.transactionHash);
     const envelope = byHash.get(txHash);
     if (envelope === undefined) {
-      throw corrupt(range, `the results name transaction ${txHash}, which the set doesn't hold: is the network passphrase right?`);
+      throw corrupt(
+        range,
+        `the results name transaction ${txHash}, which the set doesn't hold: is the network passphrase right?`,
+      );
     }
     return {
       tx: { hash: txHash, txIndex: index + 1, envelope, result: processed.result.result },
@@ -128,8 +135,11 @@ function readSet(meta: LedgerCloseMetaWire): { envelopes: readonly EnvelopeWire[
   const { txSet } = meta.v === 1 ? meta.v1 : meta.v2;
   const envelopes: EnvelopeWire[] = [];
   for (const phase of txSet.v1TxSet.phases) {
-    if (phase.v === 0) for (const component of phase.v0Components) envelopes.push(...component.txsMaybeDiscountedFee.txs);
-    else for (const stage of phase.parallelTxsComponent.executionStages) for (const cluster of stage) envelopes.push(...cluster);
+    if (phase.v === 0)
+      for (const component of phase.v0Components) envelopes.push(...component.txsMaybeDiscountedFee.txs);
+    else
+      for (const stage of phase.parallelTxsComponent.executionStages)
+        for (const cluster of stage) envelopes.push(...cluster);
   }
   return { envelopes, setHash: hash('sha256', xdr.GeneralizedTransactionSet.schema.encode(txSet), 'hex') };
 }
@@ -143,6 +153,9 @@ function checkResults(results: ResultPairWire[], header: VerifiedHeader): void {
   if (header.txSetResultHash === NOTHING && results.length === 0) return;
   const actual = hash('sha256', xdr.TransactionResultSet.schema.encode({ results }), 'hex');
   if (actual !== header.txSetResultHash) {
-    throw corrupt(oneLedger(header.sequence), `its results hash to ${actual}, its header says ${header.txSetResultHash}`);
+    throw corrupt(
+      oneLedger(header.sequence),
+      `its results hash to ${actual}, its header says ${header.txSetResultHash}`,
+    );
   }
 }

@@ -57,11 +57,15 @@ export interface ClaimableBalance {
 }
 
 export function claimableBalancesRemoved(changes: readonly Change[]): ClaimableBalance[] {
-  return changes.flatMap(({ before, after }) => (before?.type === CLAIMABLE_BALANCE && after === null ? [claimable(before)] : []));
+  return changes.flatMap(({ before, after }) =>
+    before?.type === CLAIMABLE_BALANCE && after === null ? [claimable(before)] : [],
+  );
 }
 
 export function claimableBalancesCreated(changes: readonly Change[]): ClaimableBalance[] {
-  return changes.flatMap(({ before, after }) => (before === null && after?.type === CLAIMABLE_BALANCE ? [claimable(after)] : []));
+  return changes.flatMap(({ before, after }) =>
+    before === null && after?.type === CLAIMABLE_BALANCE ? [claimable(after)] : [],
+  );
 }
 
 export interface PoolChange {

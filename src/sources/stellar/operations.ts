@@ -45,12 +45,17 @@ export interface OperationEntries {
  *
  * @param keep the watch: legs and touches of other ids are left out.
  */
-export function operationEntries(tx: AppliedTransaction, ledger: number, keep: (id: string) => boolean): OperationEntries {
+export function operationEntries(
+  tx: AppliedTransaction,
+  ledger: number,
+  keep: (id: string) => boolean,
+): OperationEntries {
   const envelope = readEnvelope(tx.envelope);
   const legs = new Legs(tx, ledger, keep);
   const underived: UnderivedTouch[] = [];
 
-  if (tx.result.feeCharged !== 0n) legs.add(envelope.feeSource.account, NATIVE, -tx.result.feeCharged, 'fee', null, null);
+  if (tx.result.feeCharged !== 0n)
+    legs.add(envelope.feeSource.account, NATIVE, -tx.result.feeCharged, 'fee', null, null);
 
   const succeeded = isSuccessful(tx.result);
   const results = operationResults(tx.result);
@@ -114,7 +119,14 @@ class Legs {
     this.#resultCode = resultCode;
   }
 
-  add(account: string, asset: string, amount: bigint, kind: EntryKind, counterparty: string | null, sub: SubAccount | null): void {
+  add(
+    account: string,
+    asset: string,
+    amount: bigint,
+    kind: EntryKind,
+    counterparty: string | null,
+    sub: SubAccount | null,
+  ): void {
     const leg = this.#leg++;
     if (!this.#keep(account)) return;
     this.entries.push({
@@ -152,7 +164,14 @@ function addSuccessful(legs: Legs, body: Body, tr: ResultTr, source: Party, { me
   switch (body.type) {
     case 0: {
       const side = { asset: NATIVE, amount: body.createAccountOp.startingBalance };
-      legs.pair(source, plain(body.createAccountOp.destination), side, side, 'create_account', memo);
+      legs.pair(
+        source,
+        { account: accountId(body.createAccountOp.destination.ed25519), muxed: null },
+        side,
+        side,
+        'create_account',
+        memo,
+      );
       return;
     }
     case 1: {
@@ -207,6 +226,8 @@ function addSuccessful(legs: Legs, body: Body, tr: ResultTr, source: Party, { me
     }
     case 19:
       addClawback(legs, body.clawbackOp, body.clawbackOp.amount, memo);
+      return;
+    default:
   }
 }
 
@@ -215,7 +236,14 @@ function addFailed(legs: Legs, body: Body, source: Party, { memo }: Envelope): v
   switch (body.type) {
     case 0: {
       const side = nothingOf({ type: 0 });
-      legs.pair(source, plain(body.createAccountOp.destination), side, side, 'create_account', memo);
+      legs.pair(
+        source,
+        { account: accountId(body.createAccountOp.destination.ed25519), muxed: null },
+        side,
+        side,
+        'create_account',
+        memo,
+      );
       return;
     }
     case 1: {
@@ -226,7 +254,14 @@ function addFailed(legs: Legs, body: Body, source: Party, { memo }: Envelope): v
     case 2:
     case 13: {
       const op = body.type === 2 ? body.pathPaymentStrictReceiveOp : body.pathPaymentStrictSendOp;
-      legs.pair(source, partyOf(op.destination), nothingOf(op.sendAsset), nothingOf(op.destAsset), 'path_payment', memo);
+      legs.pair(
+        source,
+        partyOf(op.destination),
+        nothingOf(op.sendAsset),
+        nothingOf(op.destAsset),
+        'path_payment',
+        memo,
+      );
       return;
     }
     case 8: {
@@ -241,10 +276,17 @@ function addFailed(legs: Legs, body: Body, source: Party, { memo }: Envelope): v
     }
     case 19:
       addClawback(legs, body.clawbackOp, 0n, memo);
+      return;
+    default:
   }
 }
 
-function addClawback(legs: Legs, op: Extract<Body, { type: 19 }>['clawbackOp'], amount: bigint, memo: SubAccount | null): void {
+function addClawback(
+  legs: Legs,
+  op: Extract<Body, { type: 19 }>['clawbackOp'],
+  amount: bigint,
+  memo: SubAccount | null,
+): void {
   const asset = assetText(op.asset);
   const from = partyOf(op.from);
   legs.add(from.account, asset, -amount, 'clawback', issuerOf(asset) ?? null, from.muxed ?? memo);
@@ -261,10 +303,6 @@ function addTrades(legs: Legs, claims: readonly ClaimAtomWire[], taker: string, 
     legs.add(taker, bought, -atom.amountBought, 'trade', atom.seller, null);
     legs.add(taker, sold, atom.amountSold, 'trade', atom.seller, null);
   }
-}
-
-function plain(account: Extract<Body, { type: 0 }>['createAccountOp']['destination']): Party {
-  return { account: accountId(account.ed25519), muxed: null };
 }
 
 function nothingOf(asset: AssetWire): Side {

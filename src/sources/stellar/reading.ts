@@ -6,7 +6,10 @@ import type { LedgerHeader, LedgerRange } from '../../core/ledger.ts';
 export function checkSpan(range: LedgerRange, maxSpanLedgers: number): void {
   const span = range.to - range.from;
   if (range.from >= 1 && span >= 1 && span <= maxSpanLedgers) return;
-  throw new TrueUpError('INVALID_REQUEST', `a read takes 1 to ${maxSpanLedgers} ledgers from ledger 1 on, not [${range.from}, ${range.to})`);
+  throw new TrueUpError(
+    'INVALID_REQUEST',
+    `a read takes 1 to ${maxSpanLedgers} ledgers from ledger 1 on, not [${range.from}, ${range.to})`,
+  );
 }
 
 /** Only what a header is known by; sources hold more about theirs. */

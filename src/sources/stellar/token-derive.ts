@@ -46,7 +46,15 @@ export function deriveEvents(operation: AppliedOperation, protocol: number, cont
 
 /** A fee, or what of it was given back (negative). */
 export function feeEvent(payer: string, amount: bigint, contracts: AssetContracts): TokenEvent {
-  return { kind: 'fee', contract: contracts.contractOf({ type: 0 }), asset: NATIVE, from: payer, to: null, amount, toMuxed: null };
+  return {
+    kind: 'fee',
+    contract: contracts.contractOf({ type: 0 }),
+    asset: NATIVE,
+    from: payer,
+    to: null,
+    amount,
+    toMuxed: null,
+  };
 }
 
 /** Before this version a bug minted and burnt lumens (pubnet ledgers 9652679 and 9652698 among others). */
@@ -62,7 +70,15 @@ type Make = (asset: AssetWire, from: string, to: string, amount: bigint, toMuxed
 
 function maker(contracts: AssetContracts): Make {
   return (asset, from, to, amount, toMuxed) =>
-    asMintOrBurn({ kind: 'transfer', contract: contracts.contractOf(asset), asset: assetText(asset), from, to, amount, toMuxed });
+    asMintOrBurn({
+      kind: 'transfer',
+      contract: contracts.contractOf(asset),
+      asset: assetText(asset),
+      from,
+      to,
+      amount,
+      toMuxed,
+    });
 }
 
 const LUMENS: AssetWire = { type: 0 };
@@ -108,11 +124,19 @@ function eventsOf(op: Context): TokenEvent[] {
     case 14: {
       if (tr.type !== 14 || tr.createClaimableBalanceResult.code !== 0) return [];
       const balance = claimableBalanceId(tr.createClaimableBalanceResult.balanceId.v0);
-      return [make(body.createClaimableBalanceOp.asset, source.account, balance, body.createClaimableBalanceOp.amount, null)];
+      return [
+        make(body.createClaimableBalanceOp.asset, source.account, balance, body.createClaimableBalanceOp.amount, null),
+      ];
     }
     case 15:
       return claimableBalancesRemoved(op.changes).map((balance) =>
-        make(balance.asset, claimableBalanceId(balance.hash), source.account, balance.amount, source.muxed ?? envelope.memo),
+        make(
+          balance.asset,
+          claimableBalanceId(balance.hash),
+          source.account,
+          balance.amount,
+          source.muxed ?? envelope.memo,
+        ),
       );
     case 19:
       return [clawback(make, body.clawbackOp.asset, partyOf(body.clawbackOp.from).account, body.clawbackOp.amount)];
@@ -126,7 +150,9 @@ function eventsOf(op: Context): TokenEvent[] {
       );
     case 23:
       return poolChanges(op.changes).flatMap(({ poolId, assets, moved }) =>
-        assets.map((asset, side) => make(asset, liquidityPoolId(poolId), source.account, moved[side]!, source.muxed ?? envelope.memo)),
+        assets.map((asset, side) =>
+          make(asset, liquidityPoolId(poolId), source.account, moved[side]!, source.muxed ?? envelope.memo),
+        ),
       );
     default:
       return [];
@@ -187,7 +213,12 @@ function revocationBalance({ envelope, index }: Context, pool: PoolChange, asset
 const REVOKE_ENVELOPE = 7;
 
 /** Where the entries moved otherwise than the events say, the difference was minted (first) or burnt (last). */
-function reconcile(events: TokenEvent[], changes: readonly Change[], account: string, contracts: AssetContracts): TokenEvent[] {
+function reconcile(
+  events: TokenEvent[],
+  changes: readonly Change[],
+  account: string,
+  contracts: AssetContracts,
+): TokenEvent[] {
   let difference = nativeDelta(changes, account);
   for (const event of events) {
     if (event.asset !== NATIVE) continue;

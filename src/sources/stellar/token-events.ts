@@ -81,10 +81,15 @@ export function rawEvent(event: ContractEventWire): RawEvent | undefined {
 }
 
 /** What the event moves; undefined where it doesn't have the form of a token event. */
-export function readTokenEvent(event: RawEvent, contracts: AssetContracts, format: EventFormat): TokenEvent | undefined {
+export function readTokenEvent(
+  event: RawEvent,
+  contracts: AssetContracts,
+  format: EventFormat,
+): TokenEvent | undefined {
   const { contract, topics } = event;
   const kind = symbolOf(topics[0]);
-  if (kind !== 'transfer' && kind !== 'mint' && kind !== 'burn' && kind !== 'clawback' && kind !== 'fee') return undefined;
+  if (kind !== 'transfer' && kind !== 'mint' && kind !== 'burn' && kind !== 'clawback' && kind !== 'fee')
+    return undefined;
   const value = valueOf(event.value, format);
   if (value === undefined) return undefined;
   if (kind === 'fee') return readFee(event, value.amount, contracts);
@@ -122,10 +127,22 @@ export function asMintOrBurn(transfer: TokenEvent): TokenEvent {
 }
 
 /** One or two entries, inside the watch. */
-export function tokenEventLegs(event: TokenEvent, at: EventPosition, keep: (id: string) => boolean, envelope?: Envelope): Entry[] {
+export function tokenEventLegs(
+  event: TokenEvent,
+  at: EventPosition,
+  keep: (id: string) => boolean,
+  envelope?: Envelope,
+): Entry[] {
   const legs: Entry[] = [];
   const issuer = issuerOf(event.asset) ?? null;
-  const add = (account: string, side: number, amount: bigint, kind: EntryKind, counterparty: string | null, sub: SubAccount | null): void => {
+  const add = (
+    account: string,
+    side: number,
+    amount: bigint,
+    kind: EntryKind,
+    counterparty: string | null,
+    sub: SubAccount | null,
+  ): void => {
     if (!keep(account)) return;
     legs.push({
       ledger: at.ledger,
@@ -153,7 +170,8 @@ export function tokenEventLegs(event: TokenEvent, at: EventPosition, keep: (id: 
   }
   const giver: Giver | null = envelope === undefined ? null : giverOf(envelope, at.opIndex, event);
   if (event.from !== null) add(event.from, 0, -event.amount, event.kind, event.to ?? issuer, giver?.subAccount ?? null);
-  if (event.to !== null) add(event.to, 1, event.amount, event.kind, event.from ?? issuer, takerOf(event.toMuxed, envelope));
+  if (event.to !== null)
+    add(event.to, 1, event.amount, event.kind, event.from ?? issuer, takerOf(event.toMuxed, envelope));
   return legs;
 }
 

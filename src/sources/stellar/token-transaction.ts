@@ -36,8 +36,8 @@ export function transactionTokenEntries(
 ): Entry[] {
   const envelope = readEnvelope(tx.envelope);
   const at = { ledger: ledger.sequence, txHash: tx.hash, txIndex: tx.txIndex };
-  return transactionTokenEvents(tx, envelope, meta, ledger.protocol, contracts).flatMap(({ opIndex, eventIndex, event }) =>
-    tokenEventLegs(event, { ...at, opIndex, eventIndex }, keep, envelope),
+  return transactionTokenEvents(tx, envelope, meta, ledger.protocol, contracts).flatMap(
+    ({ opIndex, eventIndex, event }) => tokenEventLegs(event, { ...at, opIndex, eventIndex }, keep, envelope),
   );
 }
 
@@ -52,17 +52,30 @@ export function transactionTokenEvents(
   const { apply } = meta;
   if (apply.v === 4 && apply.v4.events.length > 0) return unifiedEvents(apply.v4, contracts);
 
-  const fees = deriveFees(tx, envelope, meta, contracts).map((event, eventIndex) => ({ opIndex: 0, eventIndex, event }));
+  const fees = deriveFees(tx, envelope, meta, contracts).map((event, eventIndex) => ({
+    opIndex: 0,
+    eventIndex,
+    event,
+  }));
   if (!isSuccessful(tx.result)) return fees;
   const results = operationResults(tx.result);
   const derived = envelope.operations.flatMap(({ body }, index) => {
     const result = results[index];
     if (result === undefined || result.code !== 0) return [];
     if (body.type === INVOKE_HOST_FUNCTION) {
-      return contractEvents(apply.v === 4 ? apply.v4.operations[index]?.events : sorobanEvents(apply), index + 1, formatOf(apply), contracts);
+      return contractEvents(
+        apply.v === 4 ? apply.v4.operations[index]?.events : sorobanEvents(apply),
+        index + 1,
+        formatOf(apply),
+        contracts,
+      );
     }
     const operation = { envelope, index, tr: result.tr, changes: operationChanges(apply, index) };
-    return deriveEvents(operation, protocol, contracts).map((event, eventIndex) => ({ opIndex: index + 1, eventIndex, event }));
+    return deriveEvents(operation, protocol, contracts).map((event, eventIndex) => ({
+      opIndex: index + 1,
+      eventIndex,
+      event,
+    }));
   });
   return [...fees, ...derived];
 }
@@ -73,9 +86,19 @@ type MetaV4 = Extract<xdr.TransactionMetaWire, { v: 4 }>['v4'];
 
 /** The network emits these only where its operator asked for them; then every transaction has at least its fee's. */
 function unifiedEvents(meta: MetaV4, contracts: AssetContracts): PositionedEvent[] {
-  const fees = contractEvents(meta.events.map(({ event }) => event), 0, 'unified', contracts);
-  const operations = meta.operations.flatMap(({ events }, index) => contractEvents(events, index + 1, 'unified', contracts));
-  return [...fees.filter(({ event }) => event.kind === 'fee'), ...operations.filter(({ event }) => event.kind !== 'fee')];
+  const fees = contractEvents(
+    meta.events.map(({ event }) => event),
+    0,
+    'unified',
+    contracts,
+  );
+  const operations = meta.operations.flatMap(({ events }, index) =>
+    contractEvents(events, index + 1, 'unified', contracts),
+  );
+  return [
+    ...fees.filter(({ event }) => event.kind === 'fee'),
+    ...operations.filter(({ event }) => event.kind !== 'fee'),
+  ];
 }
 
 function contractEvents(
@@ -95,7 +118,12 @@ function contractEvents(
  * A classic transaction paid what its result says. A contract call paid in advance what its fee account lost at first,
  * and got back what that account gained after it was applied.
  */
-function deriveFees(tx: AppliedTransaction, envelope: Envelope, meta: TransactionMeta, contracts: AssetContracts): TokenEvent[] {
+function deriveFees(
+  tx: AppliedTransaction,
+  envelope: Envelope,
+  meta: TransactionMeta,
+  contracts: AssetContracts,
+): TokenEvent[] {
   const payer = envelope.feeSource.account;
   if (!envelope.isContractCall) return [feeEvent(payer, tx.result.feeCharged, contracts)];
   const fees = [feeEvent(payer, -nativeDelta(changesOf(meta.feeChanges), payer), contracts)];

@@ -34,7 +34,8 @@ export function addTouches(
     case 12:
     case 13: {
       const claims = claimsOf(tr);
-      for (const claim of claims) touch(claimOf(claim).seller, claim.type === CLAIMED_POOL ? 'liquidity_pool' : 'offer');
+      for (const claim of claims)
+        touch(claimOf(claim).seller, claim.type === CLAIMED_POOL ? 'liquidity_pool' : 'offer');
       if (claims.length > 0 && body.type !== 2 && body.type !== 13) touch(source, 'offer');
       return;
     }
@@ -52,6 +53,8 @@ export function addTouches(
         if (key.type === 0) touch(accountId(key.account.accountId.ed25519), 'contract_call');
         else if (key.type === 1) touch(accountId(key.trustLine.accountId.ed25519), 'contract_call');
       }
+      return;
+    default:
   }
 }
 
