@@ -214,6 +214,14 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
       expect((await failureOf(read(2_300, 2_364, WATCH_EVERYTHING, { pageLimit: 10 }))).reason).toBe('SOURCE_CORRUPT');
     });
 
+    it('an account page that comes again for ever is SOURCE_CORRUPT, not an endless read', async () => {
+      const [busiest] = [...countParticipation(history)].sort((a, b) => b[1] - a[1])[0]!;
+      const repeated = (request: HorizonRequest) =>
+        request.segments[2] === 'transactions' && request.query['cursor'] !== String(BigInt(1) << 32n);
+      server.faults.push({ kind: 'ignore-cursor', times: 1_000, when: repeated });
+      expect((await failureOf(read(1, LAST + 1, makeWatch([busiest])))).reason).toBe('SOURCE_CORRUPT');
+    });
+
     it('a hole in the list of ledgers, or a header that hashes to something else, is SOURCE_CORRUPT', async () => {
       server.faults.push({
         kind: 'rewrite',
