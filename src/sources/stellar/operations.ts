@@ -14,11 +14,12 @@
 // - Claims of claimable balances and pool deposits and withdrawals give no leg: their amounts stand in neither envelope
 //   nor result (underived.ts says whom they leave underived).
 // Indexes: txIndex and opIndex count from 1, leg from 0 within the operation and the same whatever the watch.
-import type { Entry, EntryKind, EntryStatus, UnderivedTouch } from '../../core/entry.ts';
+import type { Entry, UnderivedTouch } from '../../core/entry.ts';
 import { NATIVE } from '../../core/asset.ts';
 import { assetText, issuerOf } from './assets.ts';
 import { amountSent, claimOf, claimsOf, type ResultTr } from './claims.ts';
 import { partyOf, readEnvelope, type Envelope, type Party, type SubAccount } from './envelope.ts';
+import { Legs, type Side } from './legs.ts';
 import { operationResultCode, OP_SUCCESS, transactionResultCode } from './result-codes.ts';
 import { accountId, claimableBalanceId } from './strkeys.ts';
 import { addTouches } from './underived.ts';
@@ -92,73 +93,6 @@ export function operationResults(result: ResultWire): readonly OperationResultWi
 const FEE_BUMP_SUCCESS = 1;
 
 type Body = OperationWire['body'];
-
-/** Collects a transaction's legs; leg numbers run on over legs that the watch leaves out. */
-class Legs {
-  readonly entries: Entry[] = [];
-  readonly #hash: string;
-  readonly #txIndex: number;
-  readonly #ledger: number;
-  readonly #keep: (id: string) => boolean;
-  #opIndex = 0;
-  #leg = 0;
-  #status: EntryStatus = 'success';
-  #resultCode: string | null = null;
-
-  constructor(tx: AppliedTransaction, ledger: number, keep: (id: string) => boolean) {
-    this.#hash = tx.hash;
-    this.#txIndex = tx.txIndex;
-    this.#ledger = ledger;
-    this.#keep = keep;
-  }
-
-  begin(opIndex: number, status: EntryStatus, resultCode: string | null): void {
-    this.#opIndex = opIndex;
-    this.#leg = 0;
-    this.#status = status;
-    this.#resultCode = resultCode;
-  }
-
-  add(
-    account: string,
-    asset: string,
-    amount: bigint,
-    kind: EntryKind,
-    counterparty: string | null,
-    sub: SubAccount | null,
-  ): void {
-    const leg = this.#leg++;
-    if (!this.#keep(account)) return;
-    this.entries.push({
-      ledger: this.#ledger,
-      txIndex: this.#txIndex,
-      opIndex: this.#opIndex,
-      leg,
-      layer: 'operations',
-      txHash: this.#hash,
-      account,
-      asset,
-      amount,
-      kind,
-      counterparty,
-      status: this.#status,
-      resultCode: this.#resultCode,
-      subAccount: sub === null ? null : sub.id,
-      subAccountType: sub === null ? null : sub.type,
-    });
-  }
-
-  /** Both ends of a movement; a muxed id belongs to its own end, the memo to both. */
-  pair(from: Party, to: Party, sold: Side, bought: Side, kind: EntryKind, memo: SubAccount | null): void {
-    this.add(from.account, sold.asset, -sold.amount, kind, to.account, from.muxed ?? memo);
-    this.add(to.account, bought.asset, bought.amount, kind, from.account, to.muxed ?? memo);
-  }
-}
-
-interface Side {
-  readonly asset: string;
-  readonly amount: bigint;
-}
 
 function addSuccessful(legs: Legs, body: Body, tr: ResultTr, source: Party, { memo }: Envelope): void {
   switch (body.type) {
