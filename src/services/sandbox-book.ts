@@ -1,4 +1,5 @@
 // The sandbox's own book keeper: writes the rows that a correct business would have, but for five planted mistakes.
+import { randomUUID } from 'node:crypto';
 import type { BookBalance, BookRowInput } from '../core/book.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import { makeWatch } from '../core/watch.ts';
@@ -35,11 +36,11 @@ export interface SandboxBookWriter {
 
 /** The writer to use: the book's own service, so that the keeper's rows are audited and revised like anybody's. */
 export function createSandboxBookWriter(db: Database): SandboxBookWriter {
-  const keeper = { actor: 'sandbox-book-keeper', role: 'operate', traceId: null };
+  const keeper = { actor: 'sandbox-book-keeper', role: 'operate', method: 'sandbox-book', traceId: null } as const;
   return {
     completeThrough: async () => (await findBook(db.em(), SANDBOX_BOOK))?.completeThrough ?? null,
     async record(write) {
-      await recordEntries({ db }, { ...write, book: SANDBOX_BOOK, requestId: null }, keeper);
+      await recordEntries({ db }, { ...write, book: SANDBOX_BOOK, requestId: null }, { ...keeper, requestId: randomUUID() });
     },
   };
 }
@@ -74,8 +75,10 @@ export interface SandboxBookKeeper {
 /** `tick` throws whatever the writer throws; the next one goes on where that one stopped. */
 export async function createSandboxBookKeeper(options: SandboxBookOptions): Promise<SandboxBookKeeper> {
   const { writer, startLedger, now = Date.now } = options;
-  const source = createSandboxSource({ ...options.sandbox, now });
-  const plants = await findPlants(options.sandbox, startLedger, now());
+  // Whoever passes on the source's own options passes on its faults too.
+  const sandbox: SandboxOptions = { ...options.sandbox, faults: {} };
+  const source = createSandboxSource({ ...sandbox, now });
+  const plants = await findPlants(sandbox, startLedger, now());
   const missing = plants.find((plant) => plant.mistake === 'missing');
   let beganAtMs: number | null = null;
   let next: number | null = null;
