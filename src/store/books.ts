@@ -44,6 +44,12 @@ export async function findBook(em: EntityManager, name: string): Promise<StoredB
   };
 }
 
+/** @throws TrueUpError BOOK_NOT_FOUND */
+export function requireBook(book: StoredBook | null, name: string): StoredBook {
+  if (book !== null) return book;
+  throw new TrueUpError('BOOK_NOT_FOUND', `there is no book ${JSON.stringify(name)}; record or import into it first`);
+}
+
 /** Begins a transaction in which every read sees the same moment and nothing can be written. */
 export async function beginSnapshot(em: EntityManager): Promise<void> {
   await em.begin();
@@ -128,51 +134,6 @@ export async function sampleBookKeys(em: EntityManager, bookId: number, count: n
   return rows.map((row) => row.key);
 }
 
-export interface BookRowFilter {
-  readonly key?: string | undefined;
-  readonly account?: string | undefined;
-  readonly asset?: string | undefined;
-  /** Retracted rows too; they are left out unless asked for. */
-  readonly withRetracted?: boolean | undefined;
-}
-
-/** One page of rows in order of their ids, after `afterRowId`. */
-export async function listBookRows(
-  em: EntityManager,
-  bookId: number,
-  filter: BookRowFilter,
-  page: { afterRowId: string | null; limit: number },
-): Promise<StoredBookRow[]> {
-  const rows = await sql<RowRow>(
-    em,
-    `select ${ROW_COLUMNS} from trueup.book_entries
-     where book_id = $1 and row_id > coalesce($2, '') and ($3::text is null or key = $3) and ($4::text is null or account = $4)
-       and ($5::text is null or asset = $5) and ($6 or not retracted)
-     order by row_id limit $7`,
-    [bookId, page.afterRowId, filter.key ?? null, filter.account ?? null, filter.asset ?? null, filter.withRetracted ?? false, page.limit],
-  );
-  return rows.map(toRow);
-}
-
-/** One page of balances, every ledger they were stated for, in order of account, asset and ledger. */
-export async function listBookBalances(
-  em: EntityManager,
-  bookId: number,
-  filter: { account?: string | undefined; asset?: string | undefined },
-  page: { after: { account: string; asset: string; asOfLedger: number } | null; limit: number },
-): Promise<StoredBookBalance[]> {
-  const after = page.after ?? { account: '', asset: '', asOfLedger: -1 };
-  const rows = await sql<BalanceRow & { revision: number; recorded_at: string }>(
-    em,
-    `select account, asset, amount::text as amount, as_of_ledger, revision, recorded_at from trueup.book_balances
-     where book_id = $1 and (account, asset, as_of_ledger) > ($2, $3, $4)
-       and ($5::text is null or account = $5) and ($6::text is null or asset = $6)
-     order by account, asset, as_of_ledger limit $7`,
-    [bookId, after.account, after.asset, after.asOfLedger, filter.account ?? null, filter.asset ?? null, page.limit],
-  );
-  return rows.map((row) => ({ ...toBalance(row), revision: row.revision, recordedAt: toDate(row.recorded_at) }));
-}
-
 let cursors = 0;
 
 /** Rows of a statement without parameters by a server-side cursor. The statement's text must hold no foreign words. */
@@ -246,10 +207,4 @@ function toRow(row: RowRow): StoredBookRow {
 
 function toBalance(row: BalanceRow): BookBalance {
   return { account: row.account, asset: row.asset, amount: BigInt(row.amount), asOfLedger: row.as_of_ledger };
-}
-
-/** @throws TrueUpError BOOK_NOT_FOUND */
-export function requireBook(book: StoredBook | null, name: string): StoredBook {
-  if (book !== null) return book;
-  throw new TrueUpError('BOOK_NOT_FOUND', `there is no book ${JSON.stringify(name)}; record or import into it first`);
 }

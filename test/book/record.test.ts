@@ -6,7 +6,8 @@ import { parseBookRow } from '../../src/core/book.ts';
 import type { BookRowInput } from '../../src/core/book.ts';
 import { parseBookCall, recordEntries, streamEntries } from '../../src/services/book.ts';
 import type { RecordCall } from '../../src/services/book.ts';
-import { findBook, listBookRows } from '../../src/store/books.ts';
+import { listBookRowPage } from '../../src/store/book-lists.ts';
+import { findBook } from '../../src/store/books.ts';
 import type { Caller } from '../../src/store/audit.ts';
 import { sql } from '../../src/store/database.ts';
 import { createTestDatabase } from '../_util/database.ts';
@@ -31,7 +32,8 @@ function record(book: string, rows: readonly BookRowInput[], more: Partial<Recor
 
 async function stored(book: string, withRetracted = false) {
   const found = await findBook(database.db.em(), book);
-  return await listBookRows(database.db.em(), found!.id, { withRetracted }, { afterRowId: null, limit: 1000 });
+  const { items } = await listBookRowPage(database.db.em(), found!.id, { book }, { size: 1000, after: null });
+  return items.filter((each) => withRetracted || !each.retracted);
 }
 
 describe('revisions', () => {
