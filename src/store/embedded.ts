@@ -81,9 +81,10 @@ async function openServer(dataDir: string, options: EmbeddedOptions): Promise<{ 
     throw new TrueUpError('INVALID_CONFIGURATION', `${secretFile} is missing, and with it the password of the database beside it; restore that file from the backup of ${dataDir}, or start with another TRUEUP_DATA_DIR`);
   }
 
-  const left = await findRunningServer(clusterDir);
-  if (left !== undefined && (await answers(left, urlOf(left.port, secret.password)))) {
+  // More than once, for the server found may be dying of what killed its TrueUp; then what it left is looked at again.
+  for (let left = await findRunningServer(clusterDir); left !== undefined; left = await findRunningServer(clusterDir)) {
     const url = urlOf(left.port, secret.password);
+    if (!(await answers(left, url))) continue;
     options.log?.warn({ pid: left.pid, dataDir }, 'took over the embedded PostgreSQL of a process that was killed');
     return { server: left, url, adopted: true };
   }
