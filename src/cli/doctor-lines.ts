@@ -18,7 +18,10 @@ export interface BookReport {
 export async function printDoctorBook(world: World, report: BookReport, json: boolean): Promise<number> {
   const exitCode = report.fixes.length === 0 ? EXIT.ok : EXIT.failed;
   if (json) {
-    await printLine(world, JSON.stringify(report, (_name, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)));
+    await printLine(
+      world,
+      JSON.stringify(report, (_name, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)),
+    );
     return exitCode;
   }
   for (const line of reportLines(world, report)) await printLine(world, line);
@@ -28,12 +31,21 @@ export async function printDoctorBook(world: World, report: BookReport, json: bo
 function reportLines(world: World, report: BookReport): string[] {
   const { rows, join, overlap, fixes, notes } = report;
   const paint = painter(world);
-  const lines = [`${fixes.length === 0 ? paint('green', 'ready') : paint('red', 'not ready')}  ${report.book}${report.level === null ? '' : `, ${report.level}`}`];
+  const lines = [
+    `${fixes.length === 0 ? paint('green', 'ready') : paint('red', 'not ready')}  ${report.book}${report.level === null ? '' : `, ${report.level}`}`,
+  ];
   const titles = [...new Set(rows.flatMap((row) => Object.keys(row.columns)))];
   if (titles.length > 0) {
     const short = shortener(world.stdout.isTTY === true);
-    const cells = rows.map(({ columns, problem }) => [...titles.map((title) => short(columns[title] ?? '')), problem ?? 'ok']);
-    lines.push('', ...tableLines([...titles.map((title) => ({ title: title.toUpperCase() })), { title: 'UNDERSTOOD' }], cells), '');
+    const cells = rows.map(({ columns, problem }) => [
+      ...titles.map((title) => short(columns[title] ?? '')),
+      problem ?? 'ok',
+    ]);
+    lines.push(
+      '',
+      ...tableLines([...titles.map((title) => ({ title: title.toUpperCase() })), { title: 'UNDERSTOOD' }], cells),
+      '',
+    );
   }
   if (join !== null) lines.push(`join: ${join.join ?? 'none'}; ${join.reason}`);
   if (overlap !== null) lines.push(`keys: ${overlap.found} of ${overlap.sampled} sampled keys are on the ledger`);

@@ -17,11 +17,17 @@ export function driftLines(drift: contract.Drift, paint: Paint, short: (id: stri
     ageMs === null ? '' : `${durationWords(ageMs)} old`,
     drift.sandbox ? paint('yellow', 'SANDBOX') : '',
   ];
-  const where = [side === undefined ? '' : short(side.account), side === undefined ? '' : short(side.asset), short(drift.matchKey)];
+  const where = [
+    side === undefined ? '' : short(side.account),
+    side === undefined ? '' : short(side.asset),
+    short(drift.matchKey),
+  ];
   return [
     head.filter(Boolean).join('  '),
     `  ${where.filter(Boolean).join('  ')}`,
-    ...tableLines([{ title: '' }, { title: 'LEDGER' }, { title: 'BOOK' }], fieldRows(drift, short)).map((line) => `    ${line.trimEnd()}`),
+    ...tableLines([{ title: '' }, { title: 'LEDGER' }, { title: 'BOOK' }], fieldRows(drift, short)).map(
+      (line) => `    ${line.trimEnd()}`,
+    ),
     `  ${paint('dim', `id ${drift.id}, first seen ${timeWords(drift.firstSeenTime)}, policy ${drift.policy}`)}`,
     '',
   ];
@@ -30,11 +36,23 @@ export function driftLines(drift: contract.Drift, paint: Paint, short: (id: stri
 /** The fields that differ; where one side is missing, what the other says. */
 function fieldRows(drift: contract.Drift, short: (id: string) => string): string[][] {
   const { ledgerSide, bookSide, fields } = drift;
-  const rows = fields.map(({ field, ledgerValue, bookValue }) => [field, short(ledgerValue ?? NOTHING), short(bookValue ?? NOTHING)]);
+  const rows = fields.map(({ field, ledgerValue, bookValue }) => [
+    field,
+    short(ledgerValue ?? NOTHING),
+    short(bookValue ?? NOTHING),
+  ]);
   const says = (side: contract.DriftSide | undefined, value: (side: contract.DriftSide) => string): string =>
     side === undefined ? NOTHING : value(side) || NOTHING;
-  const both = (name: string, value: (side: contract.DriftSide) => string): string[] => [name, says(ledgerSide, value), says(bookSide, value)];
+  const both = (name: string, value: (side: contract.DriftSide) => string): string[] => [
+    name,
+    says(ledgerSide, value),
+    says(bookSide, value),
+  ];
   if (!rows.some(([field]) => field === 'amount' || field === 'balance')) rows.unshift(both('amount', amountWords));
-  if (ledgerSide === undefined || bookSide === undefined) rows.push(both('kind', ({ kind }) => kind), both('time', ({ itemTime }) => timeWords(itemTime)));
+  if (ledgerSide === undefined || bookSide === undefined)
+    rows.push(
+      both('kind', ({ kind }) => kind),
+      both('time', ({ itemTime }) => timeWords(itemTime)),
+    );
   return rows;
 }

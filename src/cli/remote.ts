@@ -29,7 +29,11 @@ export function remoteOptions(command: Command, world: World): Command {
 }
 
 /** Runs an action with a client that is closed afterwards. */
-export async function withClient(world: World, options: RemoteOptions, action: (client: TrueUpClient) => Promise<number>): Promise<number> {
+export async function withClient(
+  world: World,
+  options: RemoteOptions,
+  action: (client: TrueUpClient) => Promise<number>,
+): Promise<number> {
   world.onInterrupt();
   const token = options.token ?? world.env['TRUEUP_TOKEN'];
   using client = createTrueUpClient({ server: checkServer(options.server), token, timeoutMs: options.timeout * 1000 });
@@ -54,7 +58,11 @@ export async function* pagesOf<T>(
 }
 
 /** One message as one line of the contract's own JSON. */
-export async function printMessage<Desc extends DescMessage>(world: World, desc: Desc, message: MessageShape<Desc>): Promise<void> {
+export async function printMessage<Desc extends DescMessage>(
+  world: World,
+  desc: Desc,
+  message: MessageShape<Desc>,
+): Promise<void> {
   await printLine(world, JSON.stringify(toJson(desc, message)));
 }
 
@@ -72,7 +80,10 @@ export const ledgerNumber = positive(4_294_967_295);
 /** A parser for one or several words out of a list, separated by commas, in any case and with - for _. */
 export function wordsOf(known: readonly string[]): (text: string, before?: readonly string[]) => string[] {
   return (text, before = []) => {
-    const words = text.split(',').map((word) => word.trim().toUpperCase().replaceAll('-', '_')).filter(Boolean);
+    const words = text
+      .split(',')
+      .map((word) => word.trim().toUpperCase().replaceAll('-', '_'))
+      .filter(Boolean);
     const wrong = words.find((word) => !known.includes(word));
     if (wrong !== undefined || words.length === 0) {
       throw new InvalidArgumentError(`Write some of ${known.map((word) => word.toLowerCase()).join(', ')}.`);
@@ -89,7 +100,10 @@ export function several(text: string, before: readonly string[] = []): string[] 
 /** A parser for RFC 3339 times with an offset. */
 export function time(text: string): Date {
   const date = new Date(text);
-  if (Number.isNaN(date.getTime()) || !/^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)$/.test(text)) {
+  if (
+    Number.isNaN(date.getTime()) ||
+    !/^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)$/.test(text)
+  ) {
     throw new InvalidArgumentError('Write a time with an offset, such as 2026-01-31T12:00:00Z.');
   }
   return date;

@@ -18,7 +18,11 @@ const NEXT_COMMANDS: Readonly<Record<string, string>> = {
 };
 
 /** Prints why a verb failed and returns the exit code for it. */
-export async function reportError(thrown: unknown, world: World, how: { json: boolean; args: readonly string[] }): Promise<number> {
+export async function reportError(
+  thrown: unknown,
+  world: World,
+  how: { json: boolean; args: readonly string[] },
+): Promise<number> {
   if (world.signal.aborted) return isBrokenPipe(world.signal.reason) ? EXIT.ok : EXIT.interrupted;
   const { exitCode, ...failure } = understand(thrown, world);
   if (how.json) {
@@ -50,7 +54,14 @@ function understand(thrown: unknown, world: World): Failure {
   // A domain error of a verb that runs in this process has the same parts.
   if (isDomainError(thrown)) {
     const { reason, message, details } = thrown;
-    return { reason, message, fix: details.fix ?? null, next: NEXT_COMMANDS[reason] ?? null, fields: details.fields ?? [], exitCode: EXIT.failed };
+    return {
+      reason,
+      message,
+      fix: details.fix ?? null,
+      next: NEXT_COMMANDS[reason] ?? null,
+      fields: details.fields ?? [],
+      exitCode: EXIT.failed,
+    };
   }
   const { reason, message, fix, fields, unreachable } = describeError(thrown);
   if (unreachable) {

@@ -14,13 +14,20 @@ export function runLines(run: contract.Reconciliation, paint: Paint): string[] {
   const { counts, window } = run;
   const state = contract.ReconciliationState[run.state]?.toLowerCase() ?? UNKNOWN;
   const hasVerdict = run.state === contract.ReconciliationState.SUCCEEDED;
-  const verdict = hasVerdict ? paint(COLOURS[run.verdict] ?? 'dim', contract.Verdict[run.verdict]!) : paint('yellow', `no verdict: ${state}`);
+  const verdict = hasVerdict
+    ? paint(COLOURS[run.verdict] ?? 'dim', contract.Verdict[run.verdict]!)
+    : paint('yellow', `no verdict: ${state}`);
   const mark = run.sandbox ? `  ${paint('yellow', 'SANDBOX')}` : '';
   const lines = [
     `${verdict}  ${run.policy}${mark}`,
     ...factLines([
       ['run', run.id],
-      ['ledgers', window?.toLedger === undefined ? UNKNOWN : `${window.fromLedger ?? UNKNOWN} to ${window.toLedger}, up to ${timeWords(window.toTime)}`],
+      [
+        'ledgers',
+        window?.toLedger === undefined
+          ? UNKNOWN
+          : `${window.fromLedger ?? UNKNOWN} to ${window.toLedger}, up to ${timeWords(window.toTime)}`,
+      ],
       ['ledger rows', counts === undefined ? UNKNOWN : countWords(counts.ledgerRecordCount)],
       ['book rows', counts === undefined ? UNKNOWN : `${countWords(counts.bookRecordCount)} in ${run.book}`],
       ['matched', counts === undefined ? UNKNOWN : countWords(counts.matchedCount)],
@@ -48,6 +55,8 @@ function driftWords(run: contract.Reconciliation, counts: contract.Reconciliatio
 
 function riskWords(run: contract.Reconciliation): string {
   const short = shortener(true);
-  const sums = run.valueAtRisk.map(({ total }) => (total === undefined ? UNKNOWN : `${total.amount ?? `${total.amountMinor} minor`} ${short(total.asset)}`));
+  const sums = run.valueAtRisk.map(({ total }) =>
+    total === undefined ? UNKNOWN : `${total.amount ?? `${total.amountMinor} minor`} ${short(total.asset)}`,
+  );
   return sums.length === 0 ? NOTHING : sums.join(', ');
 }

@@ -8,9 +8,14 @@ export interface Column {
 
 /** Lines of a table: a header, then the rows, two blanks between columns, nothing trailing. */
 export function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
-  const widths = columns.map((column, index) => Math.max(column.title.length, ...rows.map((row) => visibleLength(row[index] ?? ''))));
+  const widths = columns.map((column, index) =>
+    Math.max(column.title.length, ...rows.map((row) => visibleLength(row[index] ?? ''))),
+  );
   const line = (cells: readonly string[]): string =>
-    cells.map((cell, index) => pad(cell, widths[index]!, columns[index]?.right ?? false)).join('  ').trimEnd();
+    cells
+      .map((cell, index) => pad(cell, widths[index]!, columns[index]?.right ?? false))
+      .join('  ')
+      .trimEnd();
   return [line(columns.map((column) => column.title)), ...rows.map(line)];
 }
 
@@ -37,6 +42,5 @@ function pad(cell: string, width: number, right: boolean): string {
 }
 
 function visibleLength(text: string): number {
-  // eslint-disable-next-line no-control-regex -- the codes that `painter` writes
   return text.replace(/\u001b\[\d+m/g, '').length;
 }

@@ -6,7 +6,11 @@ export const NOTHING = '–';
 
 /** 2026-11-22T14:03:07Z; `–` where there is none. */
 export function timeWords(time: Timestamp | undefined): string {
-  return time === undefined ? NOTHING : timestampDate(time).toISOString().replace(/\.\d+Z$/, 'Z');
+  return time === undefined
+    ? NOTHING
+    : timestampDate(time)
+        .toISOString()
+        .replace(/\.\d+Z$/, 'Z');
 }
 
 /** How long ago: `3s`, `12m 04s`, `5h 20m`, `3d 4h`. */

@@ -19,7 +19,15 @@ export interface World {
 export type Run = (action: () => Promise<number>) => Promise<void>;
 
 /** Exit codes, as `trueup --help` documents them. */
-export const EXIT = { ok: 0, failed: 1, usage: 2, drift: 3, inconclusive: 4, unreachable: 5, interrupted: 130 } as const;
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  drift: 3,
+  inconclusive: 4,
+  unreachable: 5,
+  interrupted: 130,
+} as const;
 
 /** A refusal in words, where no server was asked or its answer means a failure. */
 export class CommandError extends Error {

@@ -91,7 +91,9 @@ export function serverUrl(server: string): string {
   const url = URL.parse(text);
   const plain = url !== null && (url.protocol === 'http:' || url.protocol === 'https:') && url.hostname !== '';
   if (!plain || url.username !== '' || url.pathname !== '/' || url.search !== '' || url.hash !== '') {
-    throw new TypeError(`${JSON.stringify(server)} is no server: write host:port, http://host:port or https://host:port`);
+    throw new TypeError(
+      `${JSON.stringify(server)} is no server: write host:port, http://host:port or https://host:port`,
+    );
   }
   return url.origin;
 }

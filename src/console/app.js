@@ -1,7 +1,8 @@
 // The page's loop: ask, show, wait; one request at a time. It reads and never changes anything.
 import { call, CallError, hasToken, keepToken } from './calls.js';
 import { refreshAges, setText, showList } from './dom.js';
-import { driftCard, policyCard, resolvedLine, streamCard, verdictOf } from './views.js';
+import { driftCard, resolvedLine } from './drift-views.js';
+import { policyCard, streamCard, verdictOf } from './views.js';
 import { count, durationMs, span, timeMs } from './words.js';
 
 const POLL_MS = 2_000;
@@ -13,7 +14,16 @@ const RESOLVED_SHOWN = 5;
 const POLICIES_SHOWN = 20;
 
 const at = (id) => document.getElementById(id);
-const state = { policies: [], policiesAtMs: -Infinity, runs: new Map(), failures: 0, lastGoodMs: null, clockOffsetMs: 0, said: '', waiting: null };
+const state = {
+  policies: [],
+  policiesAtMs: -Infinity,
+  runs: new Map(),
+  failures: 0,
+  lastGoodMs: null,
+  clockOffsetMs: 0,
+  said: '',
+  waiting: null,
+};
 
 at('token-form').addEventListener('submit', (event) => {
   event.preventDefault();
@@ -41,7 +51,8 @@ async function loop() {
     });
     state.waiting = null;
     // A page that nobody looks at asks nothing.
-    if (document.hidden) await new Promise((resolve) => document.addEventListener('visibilitychange', resolve, { once: true }));
+    if (document.hidden)
+      await new Promise((resolve) => document.addEventListener('visibilitychange', resolve, { once: true }));
   }
 }
 
@@ -64,7 +75,10 @@ async function tick() {
     document.body.classList.add('stale');
     if (!(error instanceof CallError)) {
       connection('refused', 'Page error');
-      setText(at('notice'), `This page could not show the answer: ${error.message}. Reload it; if that does not help, the page and the server are of different releases.`);
+      setText(
+        at('notice'),
+        `This page could not show the answer: ${error.message}. Reload it; if that does not help, the page and the server are of different releases.`,
+      );
       at('notice').hidden = false;
     } else if (error.code === 'unauthenticated') return askForToken();
     else if (error.code === 'unreachable') connection('lost', lostWords());
@@ -91,7 +105,10 @@ async function readAll() {
   showPolicies();
   const states = ['DRIFT_STATE_OPEN', 'DRIFT_STATE_ACKNOWLEDGED'];
   showDrifts(await call('ReconciliationService/ListDrifts', { filter: { states }, pageSize: DRIFTS_SHOWN }));
-  const resolved = await call('ReconciliationService/ListDrifts', { filter: { states: ['DRIFT_STATE_RESOLVED'] }, pageSize: RESOLVED_SHOWN });
+  const resolved = await call('ReconciliationService/ListDrifts', {
+    filter: { states: ['DRIFT_STATE_RESOLVED'] },
+    pageSize: RESOLVED_SHOWN,
+  });
   showList(at('resolved'), resolved.drifts ?? [], (drift) => drift.id, resolvedLine, 'Nothing was resolved yet.');
 }
 
@@ -99,10 +116,14 @@ async function readAll() {
 async function readRuns(policy) {
   const filter = { policy, states: ['RECONCILIATION_STATE_SUCCEEDED', 'RECONCILIATION_STATE_FAILED'] };
   const known = state.runs.get(policy) ?? [];
-  const [newest] = (await call('ReconciliationService/ListReconciliations', { ...filter, pageSize: 1 })).reconciliations ?? [];
+  const [newest] =
+    (await call('ReconciliationService/ListReconciliations', { ...filter, pageSize: 1 })).reconciliations ?? [];
   if (newest === undefined) return void state.runs.set(policy, []);
   if (newest.id === known[0]?.id) return;
-  const { reconciliations } = await call('ReconciliationService/ListReconciliations', { ...filter, pageSize: RUNS_SHOWN });
+  const { reconciliations } = await call('ReconciliationService/ListReconciliations', {
+    ...filter,
+    pageSize: RUNS_SHOWN,
+  });
   state.runs.set(policy, reconciliations ?? []);
 }
 
@@ -111,9 +132,18 @@ function showStatus(status) {
   // The server's own clock: ages must not depend on how this machine's is set.
   if (startedMs !== null && uptimeMs !== null) state.clockOffsetMs = startedMs + uptimeMs - Date.now();
   at('sandbox').hidden = status.sandbox !== true;
-  showList(at('streams'), status.streams ?? [], (stream) => stream.stream, streamCard, 'No stream yet: nothing was read from a source.');
+  showList(
+    at('streams'),
+    status.streams ?? [],
+    (stream) => stream.stream,
+    streamCard,
+    'No stream yet: nothing was read from a source.',
+  );
   showAges();
-  setText(at('about'), `TrueUp ${status.version ?? ''} · up ${span(uptimeMs)} · read-only: to act, use the trueup command`);
+  setText(
+    at('about'),
+    `TrueUp ${status.version ?? ''} · up ${span(uptimeMs)} · read-only: to act, use the trueup command`,
+  );
 }
 
 function showPolicies() {
@@ -125,13 +155,17 @@ function showPolicies() {
   if (words !== state.said) setText(at('announce'), words);
   state.said = words;
   const worst = ['doubt', 'bad', 'good'].find((tone) => items.some(({ runs }) => verdictOf(runs[0]).tone === tone));
-  document.title = worst === undefined ? 'TrueUp' : `${{ doubt: 'Inconclusive', bad: 'Drift', good: 'Clean' }[worst]} · TrueUp`;
+  document.title =
+    worst === undefined ? 'TrueUp' : `${{ doubt: 'Inconclusive', bad: 'Drift', good: 'Clean' }[worst]} · TrueUp`;
 }
 
 function showDrifts({ drifts = [], totalSize = '0' }) {
   showList(at('drifts'), drifts, (drift) => drift.id, driftCard, 'No open drifts.');
   showAges();
-  const shown = drifts.length < Number(totalSize) ? `${drifts.length} of ${count(totalSize)}; trueup drifts --all lists them all` : `${count(totalSize)} open`;
+  const shown =
+    drifts.length < Number(totalSize)
+      ? `${drifts.length} of ${count(totalSize)}; trueup drifts --all lists them all`
+      : `${count(totalSize)} open`;
   setText(at('drift-count'), drifts.length === 0 ? '' : shown);
 }
 
@@ -147,7 +181,9 @@ function askForToken() {
 }
 
 function lostWords() {
-  return state.lastGoodMs === null ? 'No connection, trying again' : `Connection lost ${span(Date.now() - state.lastGoodMs)} ago, trying again`;
+  return state.lastGoodMs === null
+    ? 'No connection, trying again'
+    : `Connection lost ${span(Date.now() - state.lastGoodMs)} ago, trying again`;
 }
 
 function connection(name, words) {

@@ -24,7 +24,11 @@ export function hasToken() {
 
 /** Calls `Service/Method` of trueup.v1 and returns its answer. */
 export async function call(method, request = {}) {
-  const headers = { 'content-type': 'application/json', 'connect-protocol-version': '1', 'connect-timeout-ms': String(TIMEOUT_MS) };
+  const headers = {
+    'content-type': 'application/json',
+    'connect-protocol-version': '1',
+    'connect-timeout-ms': String(TIMEOUT_MS),
+  };
   const token = sessionStorage.getItem(TOKEN_KEY);
   if (token !== null) headers.authorization = `Bearer ${token}`;
   let response;
@@ -45,5 +49,9 @@ export async function call(method, request = {}) {
   }
   if (response.ok) return body;
   const info = (body.details ?? []).map((detail) => detail.debug).find((debug) => debug?.reason !== undefined);
-  throw new CallError(body.code ?? 'unknown', body.message ?? `the server answered ${response.status}`, info?.metadata?.fix);
+  throw new CallError(
+    body.code ?? 'unknown',
+    body.message ?? `the server answered ${response.status}`,
+    info?.metadata?.fix,
+  );
 }

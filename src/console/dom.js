@@ -4,7 +4,8 @@
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? '' : String(value));
+    if (value !== null && value !== undefined && value !== false)
+      element.setAttribute(name, value === true ? '' : String(value));
   }
   element.append(...children.filter((child) => child !== null && child !== undefined && child !== ''));
   return element;
@@ -41,7 +42,14 @@ export function setText(element, text) {
 
 /** A time that ages by itself: `refreshAges` rewrites it every second. */
 export function age(ms, before = '', after = '') {
-  return el('time', { class: 'age', 'data-ms': ms, 'data-before': before, 'data-after': after, datetime: new Date(ms).toISOString(), title: new Date(ms).toISOString() });
+  return el('time', {
+    class: 'age',
+    'data-ms': ms,
+    'data-before': before,
+    'data-after': after,
+    datetime: new Date(ms).toISOString(),
+    title: new Date(ms).toISOString(),
+  });
 }
 
 /** Rewrites every `age` under the page by the server's clock. */

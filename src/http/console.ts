@@ -9,6 +9,7 @@ const TYPES = {
   'app.js': 'text/javascript; charset=utf-8',
   'calls.js': 'text/javascript; charset=utf-8',
   'dom.js': 'text/javascript; charset=utf-8',
+  'drift-views.js': 'text/javascript; charset=utf-8',
   'views.js': 'text/javascript; charset=utf-8',
   'words.js': 'text/javascript; charset=utf-8',
   'style.css': 'text/css; charset=utf-8',
@@ -69,7 +70,11 @@ function readFiles(): Map<string, PageFile> {
     if (folder === undefined) throw new Error('its folder is missing');
     for (const [name, type] of Object.entries(TYPES)) {
       const body = readFileSync(new URL(name, folder));
-      files.set(`/${name}`, { body, type, etag: `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"` });
+      files.set(`/${name}`, {
+        body,
+        type,
+        etag: `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`,
+      });
     }
   } catch (error) {
     throw new TrueUpError('INVALID_CONFIGURATION', `the console page's files can't be read: ${messageOf(error)}`, {

@@ -40,7 +40,11 @@ export function createSandboxBookWriter(db: Database): SandboxBookWriter {
   return {
     completeThrough: async () => (await findBook(db.em(), SANDBOX_BOOK))?.completeThrough ?? null,
     async record(write) {
-      await recordEntries({ db }, { ...write, book: SANDBOX_BOOK, requestId: null }, { ...keeper, requestId: randomUUID() });
+      await recordEntries(
+        { db },
+        { ...write, book: SANDBOX_BOOK, requestId: null },
+        { ...keeper, requestId: randomUUID() },
+      );
     },
   };
 }
@@ -118,7 +122,8 @@ async function* writeLedgers(
     let [rows, balances]: [BookRowInput[], BookBalance[]] = [[], []];
     for (const record of records) {
       rows.push(...bookRowsOf(record, plants));
-      if (record.sequence % balanceEveryLedgers === balanceEveryLedgers - 1) balances.push(...balancesOf(source, record.sequence));
+      if (record.sequence % balanceEveryLedgers === balanceEveryLedgers - 1)
+        balances.push(...balancesOf(source, record.sequence));
       if (rows.length + balances.length < maxRowsPerRecord && record.sequence < to - 1) continue;
       await writer.record({ rows, balances, completeThrough: new Date(record.closeTime * 1000) });
       yield { next: record.sequence + 1, rows: rows.length };

@@ -3,7 +3,12 @@ import { hash } from 'node:crypto';
 import type { BookRowInput } from '../core/book.ts';
 import type { Entry } from '../core/entry.ts';
 import { makeWatch } from '../core/watch.ts';
-import { createSandboxSource, SANDBOX_HISTORY_MS, type SandboxOptions, type SandboxSource } from '../sources/sandbox.ts';
+import {
+  createSandboxSource,
+  SANDBOX_HISTORY_MS,
+  type SandboxOptions,
+  type SandboxSource,
+} from '../sources/sandbox.ts';
 
 export const MISTAKES = ['missing', 'amount', 'status', 'duplicate', 'phantom'] as const;
 export type Mistake = (typeof MISTAKES)[number];
@@ -53,7 +58,11 @@ export function bookRowsOf(
  * One mistake of each sort, in the order of MISTAKES, spread over the first half of a first start's history, so that
  * every one of them is older than its grace period when the first verdict falls. They follow from the start alone.
  */
-export async function findPlants(sandbox: Omit<SandboxOptions, 'faults'>, startLedger: number, nowMs: number): Promise<Plant[]> {
+export async function findPlants(
+  sandbox: Omit<SandboxOptions, 'faults'>,
+  startLedger: number,
+  nowMs: number,
+): Promise<Plant[]> {
   const rate = sandbox.ledgersPerSecond ?? 1;
   // Looked for with a clock that is ahead, since the last of them may fall on a ledger that hasn't closed yet.
   const aheadMs = SANDBOX_HISTORY_MS + (4 * SEARCH_LEDGERS * 1000) / rate;
@@ -68,16 +77,27 @@ export async function findPlants(sandbox: Omit<SandboxOptions, 'faults'>, startL
   return plants;
 }
 
-async function findPlant(source: SandboxSource, mistake: Mistake, from: number, taken: ReadonlySet<string>): Promise<Plant | null> {
+async function findPlant(
+  source: SandboxSource,
+  mistake: Mistake,
+  from: number,
+  taken: ReadonlySet<string>,
+): Promise<Plant | null> {
   const { vaults } = source.cast;
-  const request = { range: { from, to: from + SEARCH_LEDGERS }, layers: ['operations'], watch: makeWatch(vaults) } as const;
+  const request = {
+    range: { from, to: from + SEARCH_LEDGERS },
+    layers: ['operations'],
+    watch: makeWatch(vaults),
+  } as const;
   const { records } = await source.read(request, new AbortController().signal);
   if (mistake === 'phantom') return { mistake, ledger: from, row: phantom(source, from, records[0]!.closeTime) };
   for (const { entries, closeTime } of records) {
     for (const entry of entries) {
-      const plain = entry.kind === 'payment' && entry.status === 'success' && !vaults.includes(entry.counterparty ?? '');
+      const plain =
+        entry.kind === 'payment' && entry.status === 'success' && !vaults.includes(entry.counterparty ?? '');
       // Money that came in is forgotten or booked twice; money that went out is mistyped or believed to have failed.
-      const direction = mistake === 'missing' || mistake === 'duplicate' ? entry.amount > ONE_UNIT : entry.amount < -ONE_UNIT;
+      const direction =
+        mistake === 'missing' || mistake === 'duplicate' ? entry.amount > ONE_UNIT : entry.amount < -ONE_UNIT;
       const row = correctRow(entry, closeTime);
       if (plain && direction && !taken.has(row.key)) return { mistake, ledger: entry.ledger, row };
     }

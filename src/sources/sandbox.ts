@@ -89,14 +89,17 @@ export function createSandboxSource(options: SandboxOptions = {}): SandboxSource
     calls++;
     if (faults.rateLimitEvery > 0 && calls % faults.rateLimitEvery === 0) {
       const { retryAfterMs } = faults;
-      throw new TrueUpError('SOURCE_RATE_LIMITED', 'the sandbox refuses this call, as it was told to', { retryAfterMs });
+      throw new TrueUpError('SOURCE_RATE_LIMITED', 'the sandbox refuses this call, as it was told to', {
+        retryAfterMs,
+      });
     }
   };
 
   /** Refuses a range that isn't there whole, naming the part that isn't. */
   const checkRange = (range: LedgerRange): void => {
     const { oldest, tip } = bounds();
-    if (range.from < oldest) throw unavailable({ from: range.from, to: Math.min(range.to, oldest) }, 'is no longer kept');
+    if (range.from < oldest)
+      throw unavailable({ from: range.from, to: Math.min(range.to, oldest) }, 'is no longer kept');
     if (range.to > tip + 1) {
       throw new TrueUpError('LEDGER_NOT_YET_CLOSED', `ledger ${range.to - 1} has not closed; the last one is ${tip}`, {
         range: { from: Math.max(range.from, tip + 1), to: range.to },
@@ -198,7 +201,8 @@ function recordsOf(chain: Chain, request: ReadRequest): LedgerRecord[] {
 
 function checkSpan(range: LedgerRange): void {
   const { from, to } = range;
-  if (Number.isSafeInteger(from) && Number.isSafeInteger(to) && from >= 1 && from < to && to - from <= MAX_SPAN_LEDGERS) return;
+  if (Number.isSafeInteger(from) && Number.isSafeInteger(to) && from >= 1 && from < to && to - from <= MAX_SPAN_LEDGERS)
+    return;
   throw new TrueUpError('INVALID_REQUEST', `[${from}, ${to}) is no range of 1 to ${MAX_SPAN_LEDGERS} ledgers`);
 }
 
@@ -206,10 +210,16 @@ function checkOptions(options: SandboxOptions): Required<Omit<SandboxOptions, 'f
   const { seed = SANDBOX_DEFAULT_SEED, ledgersPerSecond = 1, startedAtMs = SANDBOX_STARTED_AT_MS } = options;
   const { opsPerLedger = SANDBOX_DEFAULT_OPS_PER_LEDGER, now = Date.now } = options;
   if (!(ledgersPerSecond > 0 && ledgersPerSecond <= MAX_LEDGERS_PER_SECOND)) {
-    throw new TrueUpError('INVALID_CONFIGURATION', `TRUEUP_SANDBOX_LEDGERS_PER_SECOND must be above 0 and at most ${MAX_LEDGERS_PER_SECOND}`);
+    throw new TrueUpError(
+      'INVALID_CONFIGURATION',
+      `TRUEUP_SANDBOX_LEDGERS_PER_SECOND must be above 0 and at most ${MAX_LEDGERS_PER_SECOND}`,
+    );
   }
   if (!Number.isInteger(opsPerLedger) || opsPerLedger < 0 || opsPerLedger > MAX_OPS_PER_LEDGER) {
-    throw new TrueUpError('INVALID_CONFIGURATION', `the sandbox's operations per ledger must be 0 to ${MAX_OPS_PER_LEDGER}`);
+    throw new TrueUpError(
+      'INVALID_CONFIGURATION',
+      `the sandbox's operations per ledger must be 0 to ${MAX_OPS_PER_LEDGER}`,
+    );
   }
   if (!Number.isSafeInteger(startedAtMs)) {
     throw new TrueUpError('INVALID_CONFIGURATION', "the sandbox's start must be Unix milliseconds");

@@ -65,7 +65,12 @@ test('does not wait for a retry that the deadline would not live to see', async 
 });
 
 test('ends a call at its deadline', async () => {
-  await using server = await stubGrpcServer({ health: { getStatus: (_request, { signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(unavailable()))) } });
+  await using server = await stubGrpcServer({
+    health: {
+      getStatus: (_request, { signal }) =>
+        new Promise((_, reject) => signal.addEventListener('abort', () => reject(unavailable()))),
+    },
+  });
   using client = createTrueUpClient({ server: server.address, timeoutMs: 100, maxAttempts: 1 });
   await expect(client.health.getStatus({})).rejects.toMatchObject({ code: Code.DeadlineExceeded });
 });
@@ -91,13 +96,19 @@ test('says of an error what TrueUp said of it, and of a silent server that it is
   await using server = await stubGrpcServer({
     reconciliation: {
       getReconciliation: () => {
-        const value = { reason: 'RECONCILIATION_NOT_FOUND', domain: 'trueup.v1', metadata: { fix: 'look again', retryable: 'false' } };
+        const value = {
+          reason: 'RECONCILIATION_NOT_FOUND',
+          domain: 'trueup.v1',
+          metadata: { fix: 'look again', retryable: 'false' },
+        };
         throw new ConnectError('no such run', Code.NotFound, undefined, [{ desc: ErrorInfoSchema, value }]);
       },
     },
   });
   using client = createTrueUpClient({ server: server.address });
-  const error = await client.reconciliation.getReconciliation({ reconciliationId: 'x' }).catch((thrown: unknown) => thrown);
+  const error = await client.reconciliation
+    .getReconciliation({ reconciliationId: 'x' })
+    .catch((thrown: unknown) => thrown);
   expect(describeError(error)).toEqual({
     code: 'NOT_FOUND',
     reason: 'RECONCILIATION_NOT_FOUND',
@@ -116,5 +127,6 @@ test('takes a server as host and port or as a URL, and refuses anything else', (
   expect(serverUrl('127.0.0.1:50051')).toBe('http://127.0.0.1:50051');
   expect(serverUrl('[::1]:50051')).toBe('http://[::1]:50051');
   expect(serverUrl('https://trueup.internal')).toBe('https://trueup.internal');
-  for (const text of ['', 'ftp://x', 'http://user:pass@x', 'x/y', 'x:99999']) expect(() => serverUrl(text), text).toThrow(/is no server/);
+  for (const text of ['', 'ftp://x', 'http://user:pass@x', 'x/y', 'x:99999'])
+    expect(() => serverUrl(text), text).toThrow(/is no server/);
 });

@@ -9,17 +9,9 @@ import { Code, ConnectError } from '@connectrpc/connect';
 import { expect, test } from 'vitest';
 import { BadRequestSchema, ErrorInfoSchema } from '../../gen/google/rpc/error_details_pb.js';
 import { contract } from '../../src/client/index.ts';
-import { ago, sampleDrift, sampleDrifts, samplePolicy, sampleRun, sampleStatus } from './samples.ts';
+import { ago, samplePolicy, sampleStatus } from './samples.ts';
 import { stubGrpcServer, type StubHandlers } from './stub-server.ts';
-import { terminal, trueup } from './terminal.ts';
-
-/** Runs a verb against a stub server. */
-async function ask(handlers: StubHandlers, args: readonly string[], world = terminal()) {
-  await using server = await stubGrpcServer(handlers);
-  return await trueup([...args, '--server', server.address], world);
-}
-
-const jsonLines = (text: string): Record<string, unknown>[] => text.trimEnd().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+import { ask, jsonLines, terminal, trueup } from './terminal.ts';
 
 test('status tells how every stream is, and marks the sandbox', async () => {
   const { code, out } = await ask({ health: { getStatus: () => sampleStatus() } }, ['status']);
@@ -41,7 +33,9 @@ test('status tells how every stream is, and marks the sandbox', async () => {
 });
 
 test('shows what is not known as unknown, never as zero', async () => {
-  const streams = [{ stream: 'testnet-1', source: 's', sourceKind: 'stellar-rpc', layers: [{ layer: contract.Layer.OPERATIONS }] }];
+  const streams = [
+    { stream: 'testnet-1', source: 's', sourceKind: 'stellar-rpc', layers: [{ layer: contract.Layer.OPERATIONS }] },
+  ];
   const { out } = await ask({ health: { getStatus: () => sampleStatus({ streams, uptime: undefined }) } }, ['status']);
   expect(out).toContain('up unknown');
   expect(out).toMatch(/operations +nothing yet/);
@@ -50,128 +44,34 @@ test('shows what is not known as unknown, never as zero', async () => {
   expect(out).toMatch(/last success +never/);
 });
 
-test('drifts reads every page, and sends its filters with each of them', async () => {
-  const all = Array.from({ length: 450 }, (_, index) => sampleDrift({ id: `d${index}` }));
-  const requests: contract.ListDriftsRequest[] = [];
-  const handlers: StubHandlers = {
-    reconciliation: {
-      listDrifts: (request) => {
-        requests.push(request);
-        const from = Number(request.pageToken || 0);
-        const to = from + request.pageSize;
-        const nextPageToken = to < all.length ? String(to) : '';
-        return { drifts: all.slice(from, to), nextPageToken, totalSize: BigInt(all.length) };
-      },
-    },
-  };
-  const { code, out } = await ask(handlers, ['drifts', '--all', '--policy', 'default', '--json']);
-  expect(code).toBe(0);
-  expect(jsonLines(out).map(({ id }) => id)).toEqual(all.map(({ id }) => id));
-  expect(requests.map(({ pageSize }) => pageSize)).toEqual([200, 200, 200]);
-  expect(requests.every(({ filter }) => filter?.policy === 'default' && filter.states.length === 4)).toBe(true);
-
-  const some = await ask(handlers, ['drifts', '--limit', '3', '--state', 'open,exempt']);
-  expect(some.out.match(/AMOUNT_MISMATCH/g)).toHaveLength(3);
-  expect(some.out).toContain('3 of 450; --limit or --all shows more');
-  expect(requests.at(-1)!.filter!.states).toEqual([contract.DriftState.OPEN, contract.DriftState.EXEMPT]);
-});
-
-test('drifts puts both sides next to each other, field by field', async () => {
-  const drifts = sampleDrifts();
-  const handlers = { reconciliation: { listDrifts: () => ({ drifts, totalSize: 5n }) } };
-  const { out } = await ask(handlers, ['drifts'], terminal({ isTTY: true, env: { NO_COLOR: '1' } }));
-  expect(out).toContain(
-    [
-      'AMOUNT_MISMATCH  open  30m 00s old  SANDBOX',
-      '  GBUV…QAVB  native  0f3b…b2c3:1',
-      '            LEDGER       BOOK',
-      '    amount  -12.5000000  -13.5000000',
-      '  id 7a0d1c52-5d6a-5f7e-8c0e-2f1d1a9b7c01, first seen 2026-11-22T11:50:00Z, policy default',
-    ].join('\n'),
-  );
-  expect(out).toMatch(/MISSING_IN_DB[^]*amount +212\.0004100 +–\n/);
-  expect(out).toMatch(/MISSING_ON_LEDGER[^]*amount +– +250\.0000000\n/);
-  expect(out).toMatch(/STATUS_MISMATCH[^]*status +success +failed\n/);
-  const piped = await ask(handlers, ['drifts']);
-  expect(piped.out).toContain('GBUVXEPL72HJSTO76CQ2CAX6UE4OPFP36ZZZQBDTOTDYMR7H6PO7QAVB');
-});
-
 test('colours only a terminal', async () => {
   const handlers = { health: { getStatus: () => sampleStatus() } };
   expect((await ask(handlers, ['status'], terminal({ isTTY: true }))).out).toContain('\u001b[32mhealthy\u001b[0m');
-  expect((await ask(handlers, ['status'], terminal({ isTTY: true, env: { NO_COLOR: '1' } }))).out).not.toContain('\u001b');
+  expect((await ask(handlers, ['status'], terminal({ isTTY: true, env: { NO_COLOR: '1' } }))).out).not.toContain(
+    '\u001b',
+  );
   expect((await ask(handlers, ['status'])).out).not.toContain('\u001b');
-});
-
-const { QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED } = contract.ReconciliationState;
-const { CLEAN, DRIFT_DETECTED, INCONCLUSIVE, UNSPECIFIED } = contract.Verdict;
-
-test.each([
-  { state: SUCCEEDED, verdict: CLEAN, exit: 0, says: 'CLEAN' },
-  { state: SUCCEEDED, verdict: DRIFT_DETECTED, exit: 3, says: 'DRIFT_DETECTED' },
-  { state: SUCCEEDED, verdict: INCONCLUSIVE, exit: 4, says: 'INCONCLUSIVE' },
-  { state: FAILED, verdict: INCONCLUSIVE, exit: 1, says: 'no verdict: failed' },
-  { state: CANCELLED, verdict: UNSPECIFIED, exit: 1, says: 'no verdict: cancelled' },
-])('reconcile --wait exits $exit for $says', async ({ state, verdict, exit, says }) => {
-  const handlers: StubHandlers = {
-    reconciliation: {
-      startReconciliation: () => ({ reconciliation: sampleRun({ state: QUEUED, verdict: UNSPECIFIED }) }),
-      async *watchReconciliation() {
-        yield { sequence: '1', reconciliation: sampleRun({ state: RUNNING, verdict: UNSPECIFIED }) };
-        yield { sequence: '2', heartbeat: true };
-        yield { sequence: '3', reconciliation: sampleRun({ state, verdict }) };
-      },
-    },
-  };
-  const { code, out } = await ask(handlers, ['reconcile', '--wait']);
-  expect(out).toContain(`${says}  default  SANDBOX`);
-  expect(code).toBe(exit);
-  const json = await ask(handlers, ['reconcile', '--wait', '--json']);
-  expect(json.code).toBe(exit);
-  expect(jsonLines(json.out)).toHaveLength(1);
-});
-
-test('reconcile --wait takes a broken stream up where it ended', async () => {
-  const asked: string[] = [];
-  const handlers: StubHandlers = {
-    reconciliation: {
-      startReconciliation: () => ({ reconciliation: sampleRun({ state: QUEUED }) }),
-      async *watchReconciliation({ sinceSequence }) {
-        asked.push(sinceSequence);
-        if (sinceSequence === '') {
-          yield { sequence: '41', reconciliation: sampleRun({ state: RUNNING }) };
-          throw new ConnectError('gone', Code.Unavailable);
-        }
-        yield { sequence: '42', reconciliation: sampleRun({ verdict: CLEAN }) };
-      },
-    },
-  };
-  expect((await ask(handlers, ['reconcile', '--wait'])).code).toBe(0);
-  expect(asked).toEqual(['', '41']);
-});
-
-test('reconcile without --wait names the run and returns at once', async () => {
-  const requests: contract.StartReconciliationRequest[] = [];
-  const handlers: StubHandlers = {
-    reconciliation: {
-      startReconciliation: (request) => {
-        requests.push(request);
-        return { reconciliation: sampleRun({ state: QUEUED, verdict: UNSPECIFIED }) };
-      },
-    },
-  };
-  const { code, out } = await ask(handlers, ['reconcile', '--policy', 'default', '--level', 'entries', '--from', '5', '--to', '9']);
-  expect(code).toBe(0);
-  expect(out).toContain('run 0198f0c2-2b7e-7c11-9d63-6a3f0c7f1a01 of default is queued');
-  expect(requests[0]).toMatchObject({ policy: 'default', level: contract.Level.ENTRIES, range: { fromLedger: 5, toLedger: 9 } });
-  expect(requests[0]!.requestId).toMatch(/^[0-9a-f-]{36}$/);
 });
 
 test('entries prints a table, filters as told, and reads the book where asked', async () => {
   const requests: contract.ListEntriesRequest[] = [];
   const entry = {
-    ...{ entryId: 'e1', stream: 's', layer: contract.Layer.OPERATIONS, ledger: 28_132_102, closeTime: ago(1_800), account: 'GBUVXEPL72HJSTO76CQ2CAX6UE4OPFP36ZZZQBDTOTDYMR7H6PO7QAVB' },
-    ...{ asset: 'native', amountMinor: '-125000000', amount: '-12.5000000', kind: 'payment', status: contract.EntryStatus.SUCCESS, matchKey: 'k:1' },
+    ...{
+      entryId: 'e1',
+      stream: 's',
+      layer: contract.Layer.OPERATIONS,
+      ledger: 28_132_102,
+      closeTime: ago(1_800),
+      account: 'GBUVXEPL72HJSTO76CQ2CAX6UE4OPFP36ZZZQBDTOTDYMR7H6PO7QAVB',
+    },
+    ...{
+      asset: 'native',
+      amountMinor: '-125000000',
+      amount: '-12.5000000',
+      kind: 'payment',
+      status: contract.EntryStatus.SUCCESS,
+      matchKey: 'k:1',
+    },
   };
   const bookRow = { book: 'default', rowId: 'r1', amountMinor: '7', entry: { account: 'a', asset: 'CX', key: 'k' } };
   const handlers: StubHandlers = {
@@ -182,27 +82,45 @@ test('entries prints a table, filters as told, and reads the book where asked', 
       },
     },
   };
-  const { code, out } = await ask(handlers, ['entries', '--account', 'GA', '--account', 'GB', '--from', '100'], terminal({ isTTY: true, env: { NO_COLOR: '1' } }));
+  const { code, out } = await ask(
+    handlers,
+    ['entries', '--account', 'GA', '--account', 'GB', '--from', '100'],
+    terminal({ isTTY: true, env: { NO_COLOR: '1' } }),
+  );
   expect(code).toBe(0);
   expect(out.split('\n').slice(0, 2)).toEqual([
     'LEDGER    TIME                  ACCOUNT    KIND          AMOUNT  ASSET   COUNTERPARTY  SUB-ACCOUNT  STATUS   KEY',
     '28132102  2026-11-22T11:30:00Z  GBUV…QAVB  payment  -12.5000000  native  –             –            success  k:1',
   ]);
-  expect(requests[0]).toMatchObject({ side: contract.Side.LEDGER, accounts: ['GA', 'GB'], range: { fromLedger: 100, toLedger: 4_294_967_295 }, pageSize: 50 });
+  expect(requests[0]).toMatchObject({
+    side: contract.Side.LEDGER,
+    accounts: ['GA', 'GB'],
+    range: { fromLedger: 100, toLedger: 4_294_967_295 },
+    pageSize: 50,
+  });
   const book = await ask(handlers, ['entries', '--book', 'default', '--json']);
   expect(jsonLines(book.out)[0]).toMatchObject({ rowId: 'r1' });
 });
 
 test('balances, gaps and policies print what there is, and gaps says when there is none', async () => {
-  const balance = { account: 'GA', balance: { asset: 'native', amountMinor: '5', amount: '0.0000005' }, state: contract.BalanceState.DERIVED, asOfLedger: 7 };
+  const balance = {
+    account: 'GA',
+    balance: { asset: 'native', amountMinor: '5', amount: '0.0000005' },
+    state: contract.BalanceState.DERIVED,
+    asOfLedger: 7,
+  };
   const balances = await ask({ reconciliation: { listBalances: () => ({ balances: [balance] }) } }, ['balances']);
   expect(balances.out).toMatch(/GA +native +0\.0000005 +7 +derived\n/);
   const gap = { stream: 's', layer: contract.Layer.OPERATIONS, watch: '*', fromLedger: 100, toLedger: 109 };
   const gaps = await ask({ backfill: { listGaps: () => ({ gaps: [gap], missingLedgerCount: 10n }) } }, ['gaps']);
   expect(gaps.out).toMatch(/s +operations +\* +100 +109 +10 +unknown +–\n10 ledgers are missing\n/);
   expect((await ask({ backfill: { listGaps: () => ({}) } }, ['gaps'])).out).toBe('no gaps\n');
-  const policies = await ask({ reconciliation: { listPolicies: () => ({ policies: [samplePolicy()] }) } }, ['policies']);
-  expect(policies.out).toMatch(/default +entries +sandbox-5f1a2b3c +default \(pushed\) +operations +inferred +1d 0h +every 5m 00s\n/);
+  const policies = await ask({ reconciliation: { listPolicies: () => ({ policies: [samplePolicy()] }) } }, [
+    'policies',
+  ]);
+  expect(policies.out).toMatch(
+    /default +entries +sandbox-5f1a2b3c +default \(pushed\) +operations +inferred +1d 0h +every 5m 00s\n/,
+  );
 });
 
 test('import sends a whole file with what it is, and fails where nothing was recorded', async () => {
@@ -222,19 +140,51 @@ test('import sends a whole file with what it is, and fails where nothing was rec
             if (message.case === 'chunk') hash.update(message.value);
           }
           const state = committed ? contract.ImportState.COMMITTED : contract.ImportState.FAILED;
-          const errors = committed ? [] : [{ line: 3n, column: 'amount', reason: contract.ErrorReason.AMOUNT_INVALID, message: 'is no number' }];
-          return { import: { id: 'i1', book: header!.book, state, fileName: header!.fileName, sha256: hash.digest('hex'), insertedCount: 60_000n, errors, errorCount: BigInt(errors.length) } };
+          const errors = committed
+            ? []
+            : [{ line: 3n, column: 'amount', reason: contract.ErrorReason.AMOUNT_INVALID, message: 'is no number' }];
+          return {
+            import: {
+              id: 'i1',
+              book: header!.book,
+              state,
+              fileName: header!.fileName,
+              sha256: hash.digest('hex'),
+              insertedCount: 60_000n,
+              errors,
+              errorCount: BigInt(errors.length),
+            },
+          };
         },
       },
     };
-    const done = await ask(handlers, ['import', 'book', file, '--book', 'ops', '--complete-through', '2026-11-22T00:00:00Z', '--json']);
+    const done = await ask(handlers, [
+      'import',
+      'book',
+      file,
+      '--book',
+      'ops',
+      '--complete-through',
+      '2026-11-22T00:00:00Z',
+      '--json',
+    ]);
     expect(done.code).toBe(0);
     expect(jsonLines(done.out)[0]!['sha256']).toBe(createHash('sha256').update(content).digest('hex'));
-    expect(header).toMatchObject({ book: 'ops', level: contract.Level.ENTRIES, format: contract.ImportFormat.CSV, fileName: 'book.csv', fileSizeBytes: BigInt(content.length) });
+    expect(header).toMatchObject({
+      book: 'ops',
+      level: contract.Level.ENTRIES,
+      format: contract.ImportFormat.CSV,
+      fileName: 'book.csv',
+      fileSizeBytes: BigInt(content.length),
+    });
     expect(header!.completeThrough?.seconds).toBe(BigInt(Date.parse('2026-11-22T00:00:00Z') / 1000));
 
     committed = false;
-    const refused = await ask(handlers, ['import', 'book', '-', '--format', 'jsonl', '--level', 'balances'], terminal({ input: '{}\n' }));
+    const refused = await ask(
+      handlers,
+      ['import', 'book', '-', '--format', 'jsonl', '--level', 'balances'],
+      terminal({ input: '{}\n' }),
+    );
     expect(refused.code).toBe(1);
     expect(refused.out).toContain('failed, nothing was recorded  standard input into default');
     expect(refused.out).toMatch(/3 +amount +AMOUNT_INVALID +is no number/);
@@ -302,13 +252,22 @@ test('a file that is not there is a failure in words', async () => {
 test('help documents the exit codes', async () => {
   const { code, out } = await trueup(['--help']);
   expect(code).toBe(0);
-  for (const line of ['1  failed', '2  wrong usage', '3  reconcile --wait: drift', '4  reconcile --wait: inconclusive', "5  the server can't be reached"]) {
+  for (const line of [
+    '1  failed',
+    '2  wrong usage',
+    '3  reconcile --wait: drift',
+    '4  reconcile --wait: inconclusive',
+    "5  the server can't be reached",
+  ]) {
     expect(out).toContain(line);
   }
 });
 
 test('token shows a fresh secret once and the line whose hash is its', async () => {
-  const [one, two] = [await trueup(['token', 'ops-1', 'operate', '--json']), await trueup(['token', 'ops-1', 'operate'])];
+  const [one, two] = [
+    await trueup(['token', 'ops-1', 'operate', '--json']),
+    await trueup(['token', 'ops-1', 'operate']),
+  ];
   const { token, line } = JSON.parse(one.out) as { token: string; line: string };
   expect(token).toMatch(/^tu_[\w-]{43}$/);
   expect(line).toBe(`ops-1 operate sha256:${createHash('sha256').update(token).digest('hex')}`);
@@ -328,22 +287,4 @@ test('takes server and token from the environment', async () => {
   });
   const { code } = await trueup(['status'], terminal({ env: { TRUEUP_SERVER: server.address, TRUEUP_TOKEN: 't1' } }));
   expect([code, seen]).toEqual([0, 'Bearer t1']);
-});
-
-test('Ctrl-C ends waiting with 130 and without a stack, a reader that went away with 0', async () => {
-  const handlers = (watching: () => void): StubHandlers => ({
-    reconciliation: {
-      startReconciliation: () => ({ reconciliation: sampleRun({ state: QUEUED }) }),
-      async *watchReconciliation(_request, { signal }) {
-        yield { sequence: '1', reconciliation: sampleRun({ state: RUNNING }) };
-        watching();
-        await new Promise((resolve) => signal.addEventListener('abort', resolve));
-      },
-    },
-  });
-  const world = terminal();
-  expect(await ask(handlers(() => world.interrupt()), ['reconcile', '--wait'], world)).toMatchObject({ code: 130, err: '' });
-  const piped = terminal();
-  const broken = Object.assign(new Error('broken pipe'), { code: 'EPIPE' });
-  expect((await ask(handlers(() => piped.interrupt(broken)), ['reconcile', '--wait'], piped)).code).toBe(0);
 });

@@ -9,7 +9,10 @@ const ready: BookReport = {
   level: 'entries',
   rows: [
     { columns: { key: 'ab:1', account: 'GA', asset: 'native', amount: '12.5000000' }, problem: null },
-    { columns: { key: 'cd:1', account: 'GB', asset: 'native', amount: 'twelve' }, problem: 'amount is not a decimal number' },
+    {
+      columns: { key: 'cd:1', account: 'GB', asset: 'native', amount: 'twelve' },
+      problem: 'amount is not a decimal number',
+    },
   ],
   join: { join: 'operation', reason: '200 of 200 sampled keys are operations written as hash:operation' },
   overlap: { sampled: 200, found: 180 },
@@ -37,10 +40,20 @@ test('shows five mapped rows, the join, the overlap and the notes, and exits 0 w
 });
 
 test('says what to fix and exits 1, in JSON too', async () => {
-  const bad = { ...ready, level: null, rows: [], join: null, overlap: null, notes: [], fixes: ['the query gives no row; check its conditions'] };
+  const bad = {
+    ...ready,
+    level: null,
+    rows: [],
+    join: null,
+    overlap: null,
+    notes: [],
+    fixes: ['the query gives no row; check its conditions'],
+  };
   const [plain, json] = [terminal(), terminal()];
   expect(await printDoctorBook(plain, bad, false)).toBe(1);
-  expect(plain.printed()).toBe('not ready  postgres query on db.internal/shop as reader\nfix: the query gives no row; check its conditions\n');
+  expect(plain.printed()).toBe(
+    'not ready  postgres query on db.internal/shop as reader\nfix: the query gives no row; check its conditions\n',
+  );
   expect(await printDoctorBook(json, bad, true)).toBe(1);
   expect(JSON.parse(json.printed())).toEqual(bad);
 });

@@ -14,7 +14,9 @@ const older = (process.env['PATH'] ?? '')
   .split(delimiter)
   .map((folder) => join(folder, 'node'))
   .filter((node) => existsSync(node))
-  .find((node) => /^v(18|20|21|22\.\d\.|22\.1[0-7]\.)/.test(spawnSync(node, ['--version'], { encoding: 'utf8' }).stdout));
+  .find((node) =>
+    /^v(18|20|21|22\.\d\.|22\.1[0-7]\.)/.test(spawnSync(node, ['--version'], { encoding: 'utf8' }).stdout),
+  );
 
 interface Ended {
   readonly code: number | null;

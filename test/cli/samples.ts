@@ -25,14 +25,29 @@ export function sampleRun(change: object = {}, nowMs = NOW_MS): contract.Reconci
     window: { fromLedger: 28_131_456, toLedger: 28_133_902, fromTime: ago(2_450, nowMs), toTime: ago(4, nowMs) },
     sides: [
       { side: contract.Side.LEDGER, name: 'sandbox-5f1a2b3c', recordCount: 4_210n, complete: true },
-      { side: contract.Side.BOOK, name: 'default', recordCount: 4_211n, complete: true, completeThrough: ago(3, nowMs) },
+      {
+        side: contract.Side.BOOK,
+        name: 'default',
+        recordCount: 4_211n,
+        complete: true,
+        completeThrough: ago(3, nowMs),
+      },
     ],
-    counts: { ledgerRecordCount: 4_210n, bookRecordCount: 4_211n, matchedCount: 4_190n, driftedCount: 5n, pendingCount: 15n, appearedCount: 5n },
+    counts: {
+      ledgerRecordCount: 4_210n,
+      bookRecordCount: 4_211n,
+      matchedCount: 4_190n,
+      driftedCount: 5n,
+      pendingCount: 15n,
+      appearedCount: 5n,
+    },
     driftKindCounts: [
       { kind: contract.DriftKind.MISSING_IN_DB, count: 1n },
       { kind: contract.DriftKind.AMOUNT_MISMATCH, count: 1n },
     ],
-    valueAtRisk: [{ total: { asset: 'native', amountMinor: '2512500000', amount: '251.2500000', scale: 7 }, driftCount: 5n }],
+    valueAtRisk: [
+      { total: { asset: 'native', amountMinor: '2512500000', amount: '251.2500000', scale: 7 }, driftCount: 5n },
+    ],
     createTime: ago(12, nowMs),
     completeTime: ago(9, nowMs),
     ...change,
@@ -85,10 +100,35 @@ export function sampleDrifts(nowMs = NOW_MS): contract.Drift[] {
   const { MISSING_IN_DB, MISSING_ON_LEDGER, STATUS_MISMATCH, DUPLICATE_IN_DB } = contract.DriftKind;
   return [
     base,
-    sampleDrift({ id: 'd2', kinds: [MISSING_IN_DB], fields: [], bookSide: undefined, ledgerSide: { ...ledgerSide, amount: '212.0004100', amountMinor: '2120004100' } }, nowMs),
-    sampleDrift({ id: 'd3', kinds: [STATUS_MISMATCH], fields: [{ field: 'status', ledgerValue: 'success', bookValue: 'failed' }] }, nowMs),
+    sampleDrift(
+      {
+        id: 'd2',
+        kinds: [MISSING_IN_DB],
+        fields: [],
+        bookSide: undefined,
+        ledgerSide: { ...ledgerSide, amount: '212.0004100', amountMinor: '2120004100' },
+      },
+      nowMs,
+    ),
+    sampleDrift(
+      {
+        id: 'd3',
+        kinds: [STATUS_MISMATCH],
+        fields: [{ field: 'status', ledgerValue: 'success', bookValue: 'failed' }],
+      },
+      nowMs,
+    ),
     sampleDrift({ id: 'd4', kinds: [DUPLICATE_IN_DB], fields: [], ledgerSide: undefined }, nowMs),
-    sampleDrift({ id: 'd5', kinds: [MISSING_ON_LEDGER], fields: [], ledgerSide: undefined, bookSide: { ...bookSide, amount: '250.0000000', amountMinor: '2500000000' } }, nowMs),
+    sampleDrift(
+      {
+        id: 'd5',
+        kinds: [MISSING_ON_LEDGER],
+        fields: [],
+        ledgerSide: undefined,
+        bookSide: { ...bookSide, amount: '250.0000000', amountMinor: '2500000000' },
+      },
+      nowMs,
+    ),
   ];
 }
 
@@ -107,7 +147,14 @@ export function sampleStatus(change: object = {}, nowMs = NOW_MS): contract.GetS
         sourceKind: 'sandbox',
         sandbox: true,
         layers: [
-          { layer: contract.Layer.OPERATIONS, contiguousFrom: 28_131_456, contiguousThrough: 28_133_900, entryCount: 27_115n, missingLedgerCount: 0n, contiguousThroughTime: ago(4, nowMs) },
+          {
+            layer: contract.Layer.OPERATIONS,
+            contiguousFrom: 28_131_456,
+            contiguousThrough: 28_133_900,
+            entryCount: 27_115n,
+            missingLedgerCount: 0n,
+            contiguousThroughTime: ago(4, nowMs),
+          },
         ],
         syncStatus: contract.SyncStatus.SYNCED,
         tipLedger: 28_133_902,

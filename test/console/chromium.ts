@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-export const chromiumPath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path)) ?? null;
+export const chromiumPath =
+  ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path)) ?? null;
 
 const START_TIMEOUT_MS = 30_000;
 const LOAD_TIMEOUT_MS = 10_000;
@@ -27,7 +28,14 @@ export interface Browser extends AsyncDisposable {
 
 export async function startChromium(): Promise<Browser> {
   const profile = await mkdtemp(join(tmpdir(), 'trueup-chromium-'));
-  const flags = ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--remote-debugging-port=0', `--user-data-dir=${profile}`];
+  const flags = [
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--no-first-run',
+    '--remote-debugging-port=0',
+    `--user-data-dir=${profile}`,
+  ];
   const child = spawn(chromiumPath!, [...flags, 'about:blank'], { stdio: ['ignore', 'ignore', 'pipe'] });
   const endpoint = await endpointOf(child);
   const socket = new WebSocket(endpoint);
@@ -39,13 +47,21 @@ export async function startChromium(): Promise<Browser> {
   return {
     async open(url, size = { width: 1280, height: 900 }) {
       const { targetId } = await protocol.send<{ targetId: string }>('Target.createTarget', { url: 'about:blank' });
-      const { sessionId } = await protocol.send<{ sessionId: string }>('Target.attachToTarget', { targetId, flatten: true });
+      const { sessionId } = await protocol.send<{ sessionId: string }>('Target.attachToTarget', {
+        targetId,
+        flatten: true,
+      });
       const complaints: string[] = [];
       protocol.listen(sessionId, (method, params) => {
-        if (method === 'Runtime.exceptionThrown' || method === 'Log.entryAdded') complaints.push(JSON.stringify(params));
+        if (method === 'Runtime.exceptionThrown' || method === 'Log.entryAdded')
+          complaints.push(JSON.stringify(params));
       });
       for (const domain of ['Runtime', 'Log', 'Page']) await protocol.send(`${domain}.enable`, {}, sessionId);
-      await protocol.send('Emulation.setDeviceMetricsOverride', { ...size, deviceScaleFactor: 1, mobile: false }, sessionId);
+      await protocol.send(
+        'Emulation.setDeviceMetricsOverride',
+        { ...size, deviceScaleFactor: 1, mobile: false },
+        sessionId,
+      );
       await protocol.send('Page.navigate', { url }, sessionId);
       const evaluate = async <T>(expression: string): Promise<T> => {
         const answer = await protocol.send<{ result: { value: T }; exceptionDetails?: unknown }>(
@@ -60,7 +76,9 @@ export async function startChromium(): Promise<Browser> {
         const deadlineMs = performance.now() + timeoutMs;
         while (!(await evaluate<boolean>(`Boolean(${expression})`))) {
           if (performance.now() > deadlineMs) {
-            throw new Error(`not within ${timeoutMs} ms: ${expression}; the page says ${await evaluate<string>('document.body?.innerText')}`);
+            throw new Error(
+              `not within ${timeoutMs} ms: ${expression}; the page says ${await evaluate<string>('document.body?.innerText')}`,
+            );
           }
           await sleep(LOOK_EVERY_MS);
         }
@@ -112,7 +130,8 @@ function speak(socket: WebSocket) {
     else if (answer.sessionId !== undefined) listeners.get(answer.sessionId)?.(answer.method ?? '', answer.params);
   });
   return {
-    listen: (sessionId: string, listener: (method: string, params: unknown) => void) => void listeners.set(sessionId, listener),
+    listen: (sessionId: string, listener: (method: string, params: unknown) => void) =>
+      void listeners.set(sessionId, listener),
     send<T>(method: string, params: object, sessionId?: string): Promise<T> {
       const id = ++last;
       socket.send(JSON.stringify({ id, method, params, ...(sessionId && { sessionId }) }));

@@ -13,14 +13,20 @@ const text = 'document.body.innerText';
 
 /** A sandbox deployment whose state a test can change while the page looks at it. */
 function deployment() {
-  const told = { status: () => sampleStatus({}, Date.now()), drifts: sampleDrifts(Date.now()), run: sampleRun({}, Date.now()), token: '' };
+  const told = {
+    status: () => sampleStatus({}, Date.now()),
+    drifts: sampleDrifts(Date.now()),
+    run: sampleRun({}, Date.now()),
+    token: '',
+  };
   const calls: string[] = [];
   const open = { now: 0, most: 0 };
   const handlers: StubHandlers = {
     health: {
       getStatus: (_request, { requestHeader }) => {
         calls.push('GetStatus');
-        if (told.token !== '' && requestHeader.get('authorization') !== `Bearer ${told.token}`) throw new ConnectError('no such token', Code.Unauthenticated);
+        if (told.token !== '' && requestHeader.get('authorization') !== `Bearer ${told.token}`)
+          throw new ConnectError('no such token', Code.Unauthenticated);
         return told.status();
       },
     },
@@ -64,13 +70,28 @@ describe.skipIf(chromiumPath === null)('in a browser', () => {
     const page = await browser.open(`http://${server.address}/`);
     await page.until(`${text}.includes('Live')`, 10_000);
     const words = await page.evaluate<string>(text);
-    for (const shown of ['SANDBOX', 'Drift detected', 'No verdict yet', '28,131,456 to 28,133,900 without a gap', 'Missing in the book', 'Twice in the book', '212.0004100', '5 open', 'Nothing was resolved yet.']) {
+    for (const shown of [
+      'SANDBOX',
+      'Drift detected',
+      'No verdict yet',
+      '28,131,456 to 28,133,900 without a gap',
+      'Missing in the book',
+      'Twice in the book',
+      '212.0004100',
+      '5 open',
+      'Nothing was resolved yet.',
+    ]) {
       expect(words).toContain(shown);
     }
     expect(words).toMatch(/checked \d+s ago/);
-    const cells = await page.evaluate<string[]>(`[...document.querySelectorAll('.drift')[0].querySelectorAll('tbody tr')].map((row) => row.innerText.replace(/\\s+/g, ' '))`);
+    const cells = await page.evaluate<string[]>(
+      `[...document.querySelectorAll('.drift')[0].querySelectorAll('tbody tr')].map((row) => row.innerText.replace(/\\s+/g, ' '))`,
+    );
     expect(cells).toEqual(['Amount -12.5000000 -13.5000000']);
-    await page.until(`document.querySelector('time.age').textContent !== ${JSON.stringify(await page.evaluate<string>("document.querySelector('time.age').textContent"))}`, 5_000);
+    await page.until(
+      `document.querySelector('time.age').textContent !== ${JSON.stringify(await page.evaluate<string>("document.querySelector('time.age').textContent"))}`,
+      5_000,
+    );
     expect(await page.evaluate<string>('document.title')).toBe('Drift · TrueUp');
     expect(page.complaints).toEqual([]);
     expect(open.most).toBe(1);
@@ -110,7 +131,9 @@ describe.skipIf(chromiumPath === null)('in a browser', () => {
     const page = await browser.open(`http://${server.address}/`);
     await page.until(`!document.getElementById('token-form').hidden`, 10_000);
     const enter = (token: string): Promise<unknown> =>
-      page.evaluate(`document.getElementById('token').value = ${JSON.stringify(token)}; document.querySelector('#token-form button').click()`);
+      page.evaluate(
+        `document.getElementById('token').value = ${JSON.stringify(token)}; document.querySelector('#token-form button').click()`,
+      );
     await enter('wrong');
     await page.until(`${text}.includes('does not know this token')`, 5_000);
     await enter('right');
@@ -123,23 +146,44 @@ describe.skipIf(chromiumPath === null)('in a browser', () => {
     const { serve, told } = deployment();
     const stream = { stream: '<img src=x onerror=alert(1)>', layers: [{ layer: contract.Layer.OPERATIONS }] };
     told.status = () => create(contract.GetStatusResponseSchema, { streams: [stream] });
-    told.drifts = [sampleDrift({ kinds: [], fields: [{ field: 'amount', ledgerValue: '<b>1</b>' }], itemTime: undefined, firstSeenTime: undefined })];
+    told.drifts = [
+      sampleDrift({
+        kinds: [],
+        fields: [{ field: 'amount', ledgerValue: '<b>1</b>' }],
+        itemTime: undefined,
+        firstSeenTime: undefined,
+      }),
+    ];
     await using server = await serve();
     const page = await browser.open(`http://${server.address}/`);
     await page.until(`${text}.includes('Live')`, 10_000);
     const words = await page.evaluate<string>(text);
-    for (const shown of ['<b>1</b>', '<img src=x onerror=alert(1)>', 'Unknown difference', 'age unknown', 'nothing read yet', 'up unknown']) expect(words).toContain(shown);
+    for (const shown of [
+      '<b>1</b>',
+      '<img src=x onerror=alert(1)>',
+      'Unknown difference',
+      'age unknown',
+      'nothing read yet',
+      'up unknown',
+    ])
+      expect(words).toContain(shown);
     expect(await page.evaluate<number>(`document.querySelectorAll('main img, main b b').length`)).toBe(0);
-    expect(await page.evaluate<string[]>(`[...document.querySelectorAll('.stream dd')].map((cell) => cell.textContent)`)).toEqual(['unknown', 'unknown', 'unknown', 'never']);
+    expect(
+      await page.evaluate<string[]>(`[...document.querySelectorAll('.stream dd')].map((cell) => cell.textContent)`),
+    ).toEqual(['unknown', 'unknown', 'unknown', 'never']);
   }, 60_000);
 
-  test.each([360, 1280])('fits a width of %d pixels', async (width) => {
-    const { serve } = deployment();
-    await using server = await serve();
-    const page = await browser.open(`http://${server.address}/`, { width, height: 800 });
-    await page.until(`document.querySelectorAll('.drift').length === 5`, 10_000);
-    expect(await page.evaluate<number>('document.documentElement.scrollWidth')).toBeLessThanOrEqual(width);
-    const outside = `[...document.querySelectorAll('main *')].filter((e) => !e.closest('.hidden') && e.getBoundingClientRect().right > ${width + 1}).length`;
-    expect(await page.evaluate<number>(outside)).toBe(0);
-  }, 60_000);
+  test.each([360, 1280])(
+    'fits a width of %d pixels',
+    async (width) => {
+      const { serve } = deployment();
+      await using server = await serve();
+      const page = await browser.open(`http://${server.address}/`, { width, height: 800 });
+      await page.until(`document.querySelectorAll('.drift').length === 5`, 10_000);
+      expect(await page.evaluate<number>('document.documentElement.scrollWidth')).toBeLessThanOrEqual(width);
+      const outside = `[...document.querySelectorAll('main *')].filter((e) => !e.closest('.hidden') && e.getBoundingClientRect().right > ${width + 1}).length`;
+      expect(await page.evaluate<number>(outside)).toBe(0);
+    },
+    60_000,
+  );
 });

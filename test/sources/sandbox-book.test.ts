@@ -4,9 +4,19 @@ import { expect, test } from 'vitest';
 import type { BookBalance, BookRowInput } from '../../src/core/book.ts';
 import type { Entry } from '../../src/core/entry.ts';
 import { makeWatch } from '../../src/core/watch.ts';
-import { createSandboxBookKeeper, missingRowRepairMs, type SandboxBookKeeper, type SandboxBookWriter } from '../../src/services/sandbox-book.ts';
+import {
+  createSandboxBookKeeper,
+  missingRowRepairMs,
+  type SandboxBookKeeper,
+  type SandboxBookWriter,
+} from '../../src/services/sandbox-book.ts';
 import { correctRow, MISTAKES, type Mistake } from '../../src/services/sandbox-rows.ts';
-import { createSandboxSource, SANDBOX_STARTED_AT_MS, sandboxStartLedger, type SandboxOptions } from '../../src/sources/sandbox.ts';
+import {
+  createSandboxSource,
+  SANDBOX_STARTED_AT_MS,
+  sandboxStartLedger,
+  type SandboxOptions,
+} from '../../src/sources/sandbox.ts';
 
 const signal = new AbortController().signal;
 const firstStartMs = SANDBOX_STARTED_AT_MS + 3_000_000_000;
@@ -24,7 +34,8 @@ class MemoryBook implements SandboxBookWriter {
   async record(write: Parameters<SandboxBookWriter['record']>[0]): Promise<void> {
     if (this.failAfterCalls-- <= 0) throw new Error('the database went away');
     for (const row of write.rows) this.rows.set(row.rowId!, row);
-    for (const balance of write.balances) this.balances.set(`${balance.account} ${balance.asset} ${balance.asOfLedger}`, balance);
+    for (const balance of write.balances)
+      this.balances.set(`${balance.account} ${balance.asset} ${balance.asOfLedger}`, balance);
     if (write.completeThrough && write.completeThrough > (this.through ?? 0)) this.through = write.completeThrough;
   }
 }
@@ -40,13 +51,21 @@ function setUp(sandbox: Omit<SandboxOptions, 'faults' | 'now'> = {}) {
 }
 
 /** The rows that a correct business would have, by row id. */
-async function correctRows(source: ReturnType<typeof setUp>['source'], from: number, to: number): Promise<Map<string, BookRowInput>> {
+async function correctRows(
+  source: ReturnType<typeof setUp>['source'],
+  from: number,
+  to: number,
+): Promise<Map<string, BookRowInput>> {
   const rows = new Map<string, BookRowInput>();
   for (let at = from; at < to; at += 256) {
     const watch = makeWatch(source.cast.vaults);
-    const batch = await source.read({ range: { from: at, to: Math.min(to, at + 256) }, layers: ['operations'], watch }, signal);
+    const batch = await source.read(
+      { range: { from: at, to: Math.min(to, at + 256) }, layers: ['operations'], watch },
+      signal,
+    );
     for (const { entries, closeTime } of batch.records) {
-      const kept = (entry: Entry): boolean => entry.kind !== 'fee' && entry.kind !== 'fee_refund' && entry.kind !== 'genesis';
+      const kept = (entry: Entry): boolean =>
+        entry.kind !== 'fee' && entry.kind !== 'fee_refund' && entry.kind !== 'genesis';
       for (const entry of entries.filter(kept)) {
         const row = correctRow(entry, closeTime);
         rows.set(row.rowId!, row);
@@ -122,7 +141,9 @@ test('loses nothing and doubles nothing when a write fails in the middle', async
   await expect(it.tick(signal)).rejects.toThrow('the database went away');
   book.failAfterCalls = Number.POSITIVE_INFINITY;
   await it.tick(signal);
-  expect(differences(book, await correctRows(source, startLedger, source.sequenceAt(clock.ms) + 1))).toEqual([...MISTAKES].sort());
+  expect(differences(book, await correctRows(source, startLedger, source.sequenceAt(clock.ms) + 1))).toEqual(
+    [...MISTAKES].sort(),
+  );
 });
 
 test('states balances that the ledger confirms, once a block', async () => {
@@ -152,5 +173,7 @@ test.each([0.01, 7])('plants its mistakes at %d ledgers a second too', async (le
 test('finds movements to be wrong about even where nothing but settlements happens', async () => {
   const { source, startLedger, clock, book, keeper } = setUp({ opsPerLedger: 0 });
   await (await keeper()).tick(signal);
-  expect(differences(book, await correctRows(source, startLedger, source.sequenceAt(clock.ms) + 1))).toEqual([...MISTAKES].sort());
+  expect(differences(book, await correctRows(source, startLedger, source.sequenceAt(clock.ms) + 1))).toEqual(
+    [...MISTAKES].sort(),
+  );
 });

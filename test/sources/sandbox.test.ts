@@ -1,5 +1,5 @@
 // Goal: the built-in network is a network one can build on: the same for everybody, chained, readable anywhere at
-// once, its balances true, its faults as dialled in. Method: ask the source itself, and redo its sums from its legs.
+// once, its balances true. Method: ask the source itself, and redo its sums from its legs.
 import { runInNewContext } from 'node:vm';
 import { setFlagsFromString } from 'node:v8';
 import { StrKey } from '@stellar/stellar-sdk/base';
@@ -15,7 +15,6 @@ import {
   type SandboxOptions,
   type SandboxSource,
 } from '../../src/sources/sandbox.ts';
-import { faultsNamed, parseSandboxFaults } from '../../src/sources/sandbox/faults.ts';
 
 const signal = new AbortController().signal;
 const tipLedger = 1_000_000;
@@ -35,7 +34,12 @@ function read(
   return source.read({ range: { from, to }, layers, watch }, signal);
 }
 
-async function* batches(source: SandboxSource, from: number, to: number, layers: readonly Layer[]): AsyncGenerator<LedgerBatch> {
+async function* batches(
+  source: SandboxSource,
+  from: number,
+  to: number,
+  layers: readonly Layer[],
+): AsyncGenerator<LedgerBatch> {
   for (let at = from; at < to; at += source.maxSpanLedgers) {
     yield await read(source, at, Math.min(to, at + source.maxSpanLedgers), layers);
   }
@@ -88,7 +92,8 @@ test('puts ledgers on the clock: the tip is a function of the time and of the ra
 test('reads any ledger at once, near the beginning or two thousand million ledgers later', async () => {
   const source = sandbox({ now: () => SANDBOX_STARTED_AT_MS + 2_000_000_000 * 1000 });
   const began = performance.now();
-  for (let index = 0; index < 100; index++) await read(source, 2_000_000_000 - index * 7_919_000, 2_000_000_000 - index * 7_919_000 + 1);
+  for (let index = 0; index < 100; index++)
+    await read(source, 2_000_000_000 - index * 7_919_000, 2_000_000_000 - index * 7_919_000 + 1);
   // Replaying would take hours; a hundred reads of two blocks each take a fraction of a second.
   expect(performance.now() - began).toBeLessThan(5_000);
 });
@@ -115,7 +120,8 @@ test('shows every kind of movement, failures as zero amounts, payments to onesel
   for await (const batch of batches(sandbox(), 1, 1_025, ['operations', 'token_events'])) {
     for (const record of batch.records) entries.push(...record.entries);
   }
-  const kinds = (layer: Layer): Set<string> => new Set(entries.filter((entry) => entry.layer === layer).map((entry) => entry.kind));
+  const kinds = (layer: Layer): Set<string> =>
+    new Set(entries.filter((entry) => entry.layer === layer).map((entry) => entry.kind));
   expect([...kinds('operations')].sort()).toEqual([
     ...['account_merge', 'claim_claimable_balance', 'create_account', 'create_claimable_balance', 'fee', 'fee_refund'],
     ...['genesis', 'path_payment', 'payment', 'trade'],
@@ -123,12 +129,18 @@ test('shows every kind of movement, failures as zero amounts, payments to onesel
   expect([...kinds('token_events')].sort()).toEqual(['burn', 'fee', 'fee_refund', 'genesis', 'mint', 'transfer']);
   const failed = entries.filter((entry) => entry.status === 'failed');
   expect(failed.length).toBeGreaterThan(20);
-  expect(failed.every((entry) => entry.amount === 0n && entry.resultCode !== null && entry.layer === 'operations')).toBe(true);
+  expect(
+    failed.every((entry) => entry.amount === 0n && entry.resultCode !== null && entry.layer === 'operations'),
+  ).toBe(true);
   const toSelf = entries.filter((entry) => entry.kind === 'payment' && entry.counterparty === entry.account);
   expect(toSelf.length).toBeGreaterThan(10);
   expect(toSelf.reduce((sum, entry) => sum + entry.amount, 0n)).toBe(0n);
-  expect(new Set(entries.map((entry) => entry.subAccountType))).toEqual(new Set([null, 'muxed', 'memo_id', 'memo_text']));
-  expect(entries.some((entry) => BigInt(entry.subAccountType === 'muxed' ? entry.subAccount! : 0) > 2n ** 53n)).toBe(true);
+  expect(new Set(entries.map((entry) => entry.subAccountType))).toEqual(
+    new Set([null, 'muxed', 'memo_id', 'memo_text']),
+  );
+  expect(entries.some((entry) => BigInt(entry.subAccountType === 'muxed' ? entry.subAccount! : 0) > 2n ** 53n)).toBe(
+    true,
+  );
   const positions = entries.map((entry) => [entry.layer, entry.ledger, entry.txIndex, entry.opIndex, entry.leg].join());
   expect(new Set(positions).size).toBe(positions.length);
 });
@@ -136,7 +148,13 @@ test('shows every kind of movement, failures as zero amounts, payments to onesel
 test('keeps balances that its own legs add up to, at block edges and in between, without replaying them', async () => {
   const source = sandbox();
   const held = new Map<string, bigint>();
-  const everybody = [...source.cast.settled, ...source.cast.visitors, source.cast.treasury, source.cast.issuer, source.cast.contract];
+  const everybody = [
+    ...source.cast.settled,
+    ...source.cast.visitors,
+    source.cast.treasury,
+    source.cast.issuer,
+    source.cast.contract,
+  ];
   let fees = 0n;
   for (let sequence = 1; sequence <= 400; sequence++) {
     const [record] = (await read(source, sequence, sequence + 1, ['token_events'])).records;
@@ -145,7 +163,8 @@ test('keeps balances that its own legs add up to, at block edges and in between,
       held.set(key, (held.get(key) ?? 0n) + entry.amount);
       if (entry.kind === 'fee' || entry.kind === 'fee_refund') fees -= entry.amount;
       // An issuer's balance of its own asset is what it has issued, below zero.
-      if (!entry.asset.endsWith(entry.account)) expect(held.get(key), `${key} at ${sequence}`).toBeGreaterThanOrEqual(0n);
+      if (!entry.asset.endsWith(entry.account))
+        expect(held.get(key), `${key} at ${sequence}`).toBeGreaterThanOrEqual(0n);
     }
     if (![1, 3, 62, 63, 64, 100, 127, 128, 255, 300, 400].includes(sequence)) continue;
     const at = sandbox({ now: () => SANDBOX_STARTED_AT_MS + (sequence - 1) * 1000 });
@@ -192,86 +211,17 @@ test('narrows a read to the watch and to the layers asked for, exactly as filter
   expect(some.every((record) => record.underived.length === 0)).toBe(true);
 });
 
-test('refuses what it was told to refuse, and names the ledgers', async () => {
-  const source = sandbox({ faults: { gaps: [{ from: 100, to: 121 }], corruptLedgers: [177] } });
-  await expect(read(source, 90, 110)).rejects.toMatchObject({ reason: 'LEDGER_UNAVAILABLE', details: { range: { from: 100, to: 110 } } });
-  await expect(read(source, 90, 100)).resolves.toMatchObject({ range: { from: 90, to: 100 } });
-  await expect(read(source, 170, 180)).rejects.toMatchObject({ reason: 'SOURCE_CORRUPT', details: { range: { from: 177, to: 178 } } });
-  await expect(read(source, tipLedger - 1, tipLedger + 3)).rejects.toMatchObject({
-    reason: 'LEDGER_NOT_YET_CLOSED',
-    details: { range: { from: tipLedger + 1, to: tipLedger + 3 } },
-  });
-  await expect(read(source, 10, 10)).rejects.toMatchObject({ reason: 'INVALID_REQUEST' });
-  await expect(read(source, 1, 1 + source.maxSpanLedgers + 1)).rejects.toMatchObject({ reason: 'INVALID_REQUEST' });
-  source.setFaults({ gaps: [], corruptLedgers: [] });
-  await expect(read(source, 90, 180)).resolves.toMatchObject({ range: { from: 90, to: 180 } });
-});
-
-test('lags, forgets, refuses and goes down as dialled in, and recovers', async () => {
-  const source = sandbox({ faults: { lagLedgers: 7, retentionLedgers: 1_000 } });
-  expect(await source.tip(signal)).toMatchObject({ sequence: tipLedger - 7, oldest: tipLedger - 1_006 });
-  await expect(read(source, tipLedger - 1_008, tipLedger - 1_000)).rejects.toMatchObject({
-    reason: 'LEDGER_UNAVAILABLE',
-    details: { range: { from: tipLedger - 1_008, to: tipLedger - 1_006 } },
-  });
-  source.setFaults({ rateLimitEvery: 1, retryAfterMs: 250 });
-  await expect(source.tip(signal)).rejects.toMatchObject({ reason: 'SOURCE_RATE_LIMITED', retryable: true, details: { retryAfterMs: 250 } });
-  source.setFaults({ rateLimitEvery: 0, down: true });
-  await expect(source.tip(signal)).rejects.toMatchObject({ reason: 'SOURCE_UNAVAILABLE' });
-  source.setFaults({ down: false, lagLedgers: 0 });
-  expect(await source.tip(signal)).toMatchObject({ sequence: tipLedger });
-  source.setFaults({ latencyMs: 60_000 });
-  const controller = new AbortController();
-  const waiting = source.tip(controller.signal);
-  controller.abort(new Error('enough'));
-  await expect(waiting).rejects.toThrow('enough');
-});
-
-test('diverges from a ledger on: the same history before it, another one after it', async () => {
-  const [honest, forked] = [sandbox(), sandbox({ faults: { divergeFromLedger: 5_000 } })];
-  expect(await forked.header(4_999, signal)).toEqual(await honest.header(4_999, signal));
-  const [ours, theirs] = [await honest.header(5_000, signal), await forked.header(5_000, signal)];
-  expect(theirs.prevHash).toBe(ours.prevHash);
-  expect(theirs.hash).not.toBe(ours.hash);
-  const [before, after] = [await read(honest, 5_000, 5_100), await read(forked, 5_000, 5_100)];
-  expect(after.records.flatMap((record) => record.entries)).not.toEqual(before.records.flatMap((record) => record.entries));
-  forked.setFaults({ divergeFromLedger: null });
-  expect(await forked.header(5_000, signal)).toEqual(ours);
-});
-
-test('reads its faults from one line, and refuses a word it does not know', () => {
-  expect(parseSandboxFaults('gap=100-120, corrupt=77, lag=5,rate-limit-every=10,retry-after-ms=500,diverge-from=9,retention=8,down')).toEqual({
-    gaps: [{ from: 100, to: 121 }],
-    corruptLedgers: [77],
-    lagLedgers: 5,
-    rateLimitEvery: 10,
-    retryAfterMs: 500,
-    divergeFromLedger: 9,
-    retentionLedgers: 8,
-    down: true,
-    latencyMs: 0,
-  });
-  for (const text of ['gaps=1', 'gap', 'gap=9-3', 'lag=-1', 'lag=1-2', 'down=1', 'lag=x']) {
-    expect(() => parseSandboxFaults(text), text).toThrow(/is no sandbox fault/);
-  }
-});
-
-test('dials the faults that the environment names to sizes that show', () => {
-  expect(faultsNamed([], 1_000)).toEqual({});
-  expect(faultsNamed(['gap', 'poison', 'lag', 'rate-limit', 'retention', 'divergence'], 1_000)).toEqual({
-    gaps: [{ from: 1_300, to: 1_310 }],
-    corruptLedgers: [1_500],
-    lagLedgers: 20,
-    rateLimitEvery: 5,
-    retryAfterMs: 500,
-    retentionLedgers: 5_000,
-    divergeFromLedger: 2,
-  });
-});
-
 test('refuses options that make no network', () => {
-  for (const options of [{ ledgersPerSecond: 0 }, { ledgersPerSecond: Number.NaN }, { opsPerLedger: 1.5 }, { opsPerLedger: -1 }, { startedAtMs: Number.NaN }]) {
-    expect(() => createSandboxSource(options), JSON.stringify(options)).toThrow(expect.objectContaining({ reason: 'INVALID_CONFIGURATION' }));
+  for (const options of [
+    { ledgersPerSecond: 0 },
+    { ledgersPerSecond: Number.NaN },
+    { opsPerLedger: 1.5 },
+    { opsPerLedger: -1 },
+    { startedAtMs: Number.NaN },
+  ]) {
+    expect(() => createSandboxSource(options), JSON.stringify(options)).toThrow(
+      expect.objectContaining({ reason: 'INVALID_CONFIGURATION' }),
+    );
   }
 });
 
@@ -280,7 +230,8 @@ test('needs no more memory after 50,000 ledgers than after 5,000', async () => {
   const collect = runInNewContext('gc') as () => void;
   const source = sandbox();
   const heapAfter = async (from: number, to: number): Promise<number> => {
-    for await (const batch of batches(source, from, to, ['operations'])) expect(batch.records).toHaveLength(batch.range.to - batch.range.from);
+    for await (const batch of batches(source, from, to, ['operations']))
+      expect(batch.records).toHaveLength(batch.range.to - batch.range.from);
     collect();
     return process.memoryUsage().heapUsed;
   };

@@ -31,13 +31,21 @@ export function registerBooks(program: Command, world: World, run: Run): void {
     .description('bring rows or balances into a book, all of them or none; - reads standard input')
     .option('--book <name>', 'which book', 'default')
     .addOption(new Option('--level <level>', 'what the rows are').choices(['entries', 'balances']).default('entries'))
-    .addOption(new Option('--format <format>', 'how the file is written; by its ending otherwise').choices(['csv', 'jsonl']))
+    .addOption(
+      new Option('--format <format>', 'how the file is written; by its ending otherwise').choices(['csv', 'jsonl']),
+    )
     .option('--complete-through <time>', 'the book is complete up to here, such as 2026-01-31T12:00:00Z', time)
-    .addHelpText('after', `
+    .addHelpText(
+      'after',
+      `
 Columns of entries:  key, account, asset, amount or amount_minor; row_id, sub_account, kind, counterparty, status, occurred_at, ledger, retracted
 Columns of balances: account, asset, balance or balance_minor; as_of_ledger
-Amounts are signed decimal strings: above 0 the account received, below 0 it paid.`);
-  command.options.find((option) => option.long === '--timeout')?.default(DEFAULT_IMPORT_TIMEOUT_S).argParser(positive(86_400));
+Amounts are signed decimal strings: above 0 the account received, below 0 it paid.`,
+    );
+  command.options
+    .find((option) => option.long === '--timeout')
+    ?.default(DEFAULT_IMPORT_TIMEOUT_S)
+    .argParser(positive(86_400));
   command.setOptionValue('timeout', DEFAULT_IMPORT_TIMEOUT_S);
   command.action((file: string, options: ImportOptions) => run(() => importBook(world, file, options)));
 }
@@ -45,7 +53,12 @@ Amounts are signed decimal strings: above 0 the account received, below 0 it pai
 async function importBook(world: World, file: string, options: ImportOptions): Promise<number> {
   const format = options.format ?? FORMATS[extname(file).toLowerCase()];
   if (format === undefined) {
-    throw new CommandError('USAGE', `the ending of ${file} does not tell its format`, 'say --format csv or --format jsonl', EXIT.usage);
+    throw new CommandError(
+      'USAGE',
+      `the ending of ${file} does not tell its format`,
+      'say --format csv or --format jsonl',
+      EXIT.usage,
+    );
   }
   const { bytes, size } = await openFile(world, file);
   return await withClient(world, options, async (client) => {
@@ -59,7 +72,10 @@ async function importBook(world: World, file: string, options: ImportOptions): P
       ...(size !== null && { fileSizeBytes: BigInt(size) }),
     };
     const timeoutMs = options.timeout * 1000;
-    const response = await client.reconciliation.importEntries(messages(header, bytes), { signal: world.signal, timeoutMs });
+    const response = await client.reconciliation.importEntries(messages(header, bytes), {
+      signal: world.signal,
+      timeoutMs,
+    });
     const imported = response.import;
     if (imported === undefined) throw new Error('the server answered without an import');
     if (options.json) await printMessage(world, contract.ImportSchema, imported);
@@ -85,14 +101,22 @@ async function openFile(world: World, file: string): Promise<{ bytes: Readable; 
     return { bytes: createReadStream(file, { highWaterMark: CHUNK_BYTES }), size: found.size };
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    throw new CommandError('FILE_UNREADABLE', `${file} can't be read: ${why}`, 'correct the path or the permissions', EXIT.failed);
+    throw new CommandError(
+      'FILE_UNREADABLE',
+      `${file} can't be read: ${why}`,
+      'correct the path or the permissions',
+      EXIT.failed,
+    );
   }
 }
 
 async function printImport(world: World, imported: contract.Import): Promise<void> {
   const paint = painter(world);
   const committed = imported.state === contract.ImportState.COMMITTED;
-  await printLine(world, `${committed ? paint('green', 'committed') : paint('red', 'failed, nothing was recorded')}  ${imported.fileName || 'standard input'} into ${imported.book}`);
+  await printLine(
+    world,
+    `${committed ? paint('green', 'committed') : paint('red', 'failed, nothing was recorded')}  ${imported.fileName || 'standard input'} into ${imported.book}`,
+  );
   const facts: [string, string][] = [
     ['lines', countWords(imported.lineCount)],
     ['new', countWords(imported.insertedCount)],
@@ -104,14 +128,19 @@ async function printImport(world: World, imported: contract.Import): Promise<voi
   ];
   for (const line of factLines(facts)) await printLine(world, line);
   if (imported.errorCount === 0n) return;
-  const rows = imported.errors.slice(0, MAX_ERRORS_SHOWN).map(({ line, column, reason, message }) => [
-    line === 0n ? 'file' : String(line),
-    column || '–',
-    contract.ErrorReason[reason] ?? 'unknown',
-    message,
-  ]);
+  const rows = imported.errors
+    .slice(0, MAX_ERRORS_SHOWN)
+    .map(({ line, column, reason, message }) => [
+      line === 0n ? 'file' : String(line),
+      column || '–',
+      contract.ErrorReason[reason] ?? 'unknown',
+      message,
+    ]);
   await printLine(world, `  ${countWords(imported.errorCount)} errors:`);
-  for (const line of tableLines([{ title: 'LINE', right: true }, { title: 'COLUMN' }, { title: 'REASON' }, { title: 'WHAT' }], rows)) {
+  for (const line of tableLines(
+    [{ title: 'LINE', right: true }, { title: 'COLUMN' }, { title: 'REASON' }, { title: 'WHAT' }],
+    rows,
+  )) {
     await printLine(world, `  ${line}`);
   }
 }

@@ -1,7 +1,16 @@
 // `trueup entries`, `balances`, `gaps`: what was read, what follows from it, and what is missing.
 import { type Command, Option } from 'commander';
 import { contract } from '../../client/index.ts';
-import { ledgerNumber, pagesOf, positive, printMessage, remoteOptions, type RemoteOptions, several, withClient } from '../remote.ts';
+import {
+  ledgerNumber,
+  pagesOf,
+  positive,
+  printMessage,
+  remoteOptions,
+  type RemoteOptions,
+  several,
+  withClient,
+} from '../remote.ts';
 import { tableLines } from '../table.ts';
 import { amountWords, countWords, NOTHING, shortener, timeWords, UNKNOWN } from '../words.ts';
 import { CommandError, EXIT, printLine, type Run, type World } from '../world.ts';
@@ -41,8 +50,12 @@ export function registerLedger(program: Command, world: World, run: Run): void {
     .option('--kind <kind>', 'only this kind of movement; may be repeated', several)
     .option('--tx <hash>', 'only this transaction')
     .action((options: ListOptions) => run(() => printEntries(world, options)));
-  sided(list('balances', 'balances by account and asset')).action((options: ListOptions) => run(() => printBalances(world, options)));
-  list('gaps', 'ledgers that should be covered and are not').action((options: ListOptions) => run(() => printGaps(world, options)));
+  sided(list('balances', 'balances by account and asset')).action((options: ListOptions) =>
+    run(() => printBalances(world, options)),
+  );
+  list('gaps', 'ledgers that should be covered and are not').action((options: ListOptions) =>
+    run(() => printGaps(world, options)),
+  );
 }
 
 async function printEntries(world: World, options: ListOptions): Promise<number> {
@@ -54,7 +67,10 @@ async function printEntries(world: World, options: ListOptions): Promise<number>
       range: rangeOf(options),
     };
     const read = async (pageToken: string, pageSize: number) => {
-      const page = await client.reconciliation.listEntries({ ...filter, pageSize, pageToken }, { signal: world.signal });
+      const page = await client.reconciliation.listEntries(
+        { ...filter, pageSize, pageToken },
+        { signal: world.signal },
+      );
       return { items: [...page.entries, ...page.bookRows], nextPageToken: page.nextPageToken };
     };
     const short = shortener(world.stdout.isTTY === true);
@@ -66,13 +82,28 @@ async function printEntries(world: World, options: ListOptions): Promise<number>
         }
         continue;
       }
-      await printTable(world, ENTRY_TITLES, items.map((item) => (item.$typeName === 'trueup.v1.Entry' ? entryCells(item, short) : rowCells(item, short))));
+      await printTable(
+        world,
+        ENTRY_TITLES,
+        items.map((item) => (item.$typeName === 'trueup.v1.Entry' ? entryCells(item, short) : rowCells(item, short))),
+      );
     }
     return EXIT.ok;
   });
 }
 
-const ENTRY_TITLES = ['LEDGER', 'TIME', 'ACCOUNT', 'KIND', '>AMOUNT', 'ASSET', 'COUNTERPARTY', 'SUB-ACCOUNT', 'STATUS', 'KEY'];
+const ENTRY_TITLES = [
+  'LEDGER',
+  'TIME',
+  'ACCOUNT',
+  'KIND',
+  '>AMOUNT',
+  'ASSET',
+  'COUNTERPARTY',
+  'SUB-ACCOUNT',
+  'STATUS',
+  'KEY',
+];
 
 function entryCells(entry: contract.Entry, short: (id: string) => string): string[] {
   return [
@@ -107,11 +138,20 @@ function rowCells(row: contract.BookRow, short: (id: string) => string): string[
 }
 
 async function printBalances(world: World, options: ListOptions): Promise<number> {
-  if (options.from !== undefined) throw new CommandError('USAGE', 'balances have no --from', '--to LEDGER asks for the balances at its close', EXIT.usage);
+  if (options.from !== undefined)
+    throw new CommandError(
+      'USAGE',
+      'balances have no --from',
+      '--to LEDGER asks for the balances at its close',
+      EXIT.usage,
+    );
   return await withClient(world, options, async (client) => {
     const filter = { ...sideOf(options), asOfLedger: options.to ?? 0 };
     const read = async (pageToken: string, pageSize: number) => {
-      const page = await client.reconciliation.listBalances({ ...filter, pageSize, pageToken }, { signal: world.signal });
+      const page = await client.reconciliation.listBalances(
+        { ...filter, pageSize, pageToken },
+        { signal: world.signal },
+      );
       return { items: page.balances, nextPageToken: page.nextPageToken };
     };
     const short = shortener(world.stdout.isTTY === true);
@@ -160,7 +200,11 @@ async function printGaps(world: World, options: ListOptions): Promise<number> {
         gap.available === undefined ? UNKNOWN : gap.available ? 'yes' : 'no',
         gap.backfillId || NOTHING,
       ]);
-      await printTable(world, ['STREAM', 'LAYER', 'WATCH', '>FROM', '>TO', '>LEDGERS', 'A SOURCE HAS IT', 'BACKFILL'], rows);
+      await printTable(
+        world,
+        ['STREAM', 'LAYER', 'WATCH', '>FROM', '>TO', '>LEDGERS', 'A SOURCE HAS IT', 'BACKFILL'],
+        rows,
+      );
     }
     if (!options.json) await printLine(world, printed ? `${countWords(missing)} ledgers are missing` : 'no gaps');
     return EXIT.ok;
@@ -168,7 +212,11 @@ async function printGaps(world: World, options: ListOptions): Promise<number> {
 }
 
 /** Titles that begin with > stand over right-aligned columns. */
-export async function printTable(world: World, titles: readonly string[], rows: readonly (readonly string[])[]): Promise<void> {
+export async function printTable(
+  world: World,
+  titles: readonly string[],
+  rows: readonly (readonly string[])[],
+): Promise<void> {
   const columns = titles.map((title) => ({ title: title.replace(/^>/, ''), right: title.startsWith('>') }));
   for (const line of tableLines(columns, rows)) await printLine(world, line);
 }
@@ -190,11 +238,19 @@ function layerOf(options: ListOptions): contract.Layer {
 }
 
 /** Both ends inclusive; one that isn't given is open. */
-export function rangeOf(options: { readonly from?: number; readonly to?: number }): { fromLedger: number; toLedger: number } | undefined {
+export function rangeOf(options: {
+  readonly from?: number;
+  readonly to?: number;
+}): { fromLedger: number; toLedger: number } | undefined {
   const { from, to } = options;
   if (from === undefined && to === undefined) return undefined;
   if (from !== undefined && to !== undefined && from > to) {
-    throw new CommandError('USAGE', `--from ${from} is above --to ${to}`, 'both ends are inclusive; write the smaller one first', EXIT.usage);
+    throw new CommandError(
+      'USAGE',
+      `--from ${from} is above --to ${to}`,
+      'both ends are inclusive; write the smaller one first',
+      EXIT.usage,
+    );
   }
   return { fromLedger: from ?? 1, toLedger: to ?? 4_294_967_295 };
 }

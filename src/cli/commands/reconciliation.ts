@@ -3,7 +3,17 @@ import { randomUUID } from 'node:crypto';
 import { type Command, Option } from 'commander';
 import { contract, type TrueUpClient } from '../../client/index.ts';
 import { driftLines } from '../drift-lines.ts';
-import { ledgerNumber, pagesOf, positive, printMessage, remoteOptions, type RemoteOptions, several, withClient, wordsOf } from '../remote.ts';
+import {
+  ledgerNumber,
+  pagesOf,
+  positive,
+  printMessage,
+  remoteOptions,
+  type RemoteOptions,
+  several,
+  withClient,
+  wordsOf,
+} from '../remote.ts';
 import { isFinished, runLines } from '../run-lines.ts';
 import { painter } from '../table.ts';
 import { shortener } from '../words.ts';
@@ -43,7 +53,10 @@ export function registerReconciliation(program: Command, world: World, run: Run)
     .option('--to <ledger>', 'last ledger, inclusive', ledgerNumber)
     .option('--wait', 'wait for the verdict; exit 3 where drift was detected, 4 where it is inconclusive')
     .action((options: ReconcileOptions) => run(() => reconcile(world, options)));
-  remoteOptions(program.command('drifts').description('what differs: open and acknowledged drifts, newest first'), world)
+  remoteOptions(
+    program.command('drifts').description('what differs: open and acknowledged drifts, newest first'),
+    world,
+  )
     .option('--policy <name>', 'only of this policy')
     .addOption(level())
     .option('--state <states>', `only in these states: ${STATES.join(', ').toLowerCase()}`, wordsOf(STATES))
@@ -65,7 +78,11 @@ async function reconcile(world: World, options: ReconcileOptions): Promise<numbe
     if (reconciliation === undefined) throw new Error('the server answered without a run');
     if (!options.wait) {
       if (options.json) await printMessage(world, contract.ReconciliationSchema, reconciliation);
-      else await printLine(world, `run ${reconciliation.id} of ${reconciliation.policy} is queued; \`trueup reconcile --wait\` waits for a verdict`);
+      else
+        await printLine(
+          world,
+          `run ${reconciliation.id} of ${reconciliation.policy} is queued; \`trueup reconcile --wait\` waits for a verdict`,
+        );
       return EXIT.ok;
     }
     return await waitForVerdict(world, client, reconciliation, options);

@@ -77,7 +77,8 @@ export type Targets = readonly (readonly [number, number, number])[];
 export function targetsOf(network: string, cast: Cast, block: number): Targets {
   if (block < 0) return cast.settled.map(() => [0, 0, 0] as const);
   const random = randomFrom(`${network}\ntargets\n${block}`);
-  const around = (lumens: number): number => (lumens - lumens / 40 + random.below(lumens / 20)) * LUMEN + random.below(LUMEN);
+  const around = (lumens: number): number =>
+    (lumens - lumens / 40 + random.below(lumens / 20)) * LUMEN + random.below(LUMEN);
   return cast.settled.map((_, index) => {
     const lumens = index === 0 ? 50_000_000 : index <= VAULT_COUNT ? 1_000_000 : 400_000;
     return [around(lumens), around(lumens), around(lumens)] as const;

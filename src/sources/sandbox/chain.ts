@@ -81,8 +81,7 @@ function settledBalances(rules: SandboxRules, block: number): Map<string, bigint
   const cast = castOf(rules.seed);
   const targets = targetsOf(networkOf(rules, 0), cast, block);
   const issuerOpening = 1_000_000_000n;
-  const fees =
-    blockFees(cast, 0, rules.opsPerLedger) + blockFees(cast, 1, rules.opsPerLedger) * BigInt(block);
+  const fees = blockFees(cast, 0, rules.opsPerLedger) + blockFees(cast, 1, rules.opsPerLedger) * BigInt(block);
   cast.assets.forEach((asset, position) => {
     let held = 0n;
     cast.settled.forEach((account, index) => {

@@ -10,7 +10,11 @@ type Leg = Pick<Entry, 'account' | 'asset' | 'amount' | 'kind' | 'counterparty'>
 };
 
 /** Entries of one ledger: the layers in the order given, positions rising, only accounts that `watched` accepts. */
-export function entriesOf(ledger: PlannedLedger, layers: readonly Layer[], watched: (account: string) => boolean): Entry[] {
+export function entriesOf(
+  ledger: PlannedLedger,
+  layers: readonly Layer[],
+  watched: (account: string) => boolean,
+): Entry[] {
   const entries: Entry[] = [];
   for (const layer of layers) {
     ledger.transactions.forEach((transaction, index) => {
@@ -41,7 +45,8 @@ export function entriesOf(ledger: PlannedLedger, layers: readonly Layer[], watch
       tell(0, feeLegs(transaction), null);
       transaction.operations.forEach((operation, opIndex) => {
         const position = txIndex === 0 ? 0 : opIndex + 1;
-        if (layer === 'token_events') tell(position, transaction.failure === null ? eventsOfOperation(operation) : [], null);
+        if (layer === 'token_events')
+          tell(position, transaction.failure === null ? eventsOfOperation(operation) : [], null);
         // A failed movement is told once, where it would have been paid from.
         else if (transaction.failure !== null) tell(position, visibleLegs(operation).slice(0, 1), transaction.failure);
         else tell(position, visibleLegs(operation), null);
@@ -104,10 +109,7 @@ function eventsOfOperation(operation: Operation): readonly Leg[] {
   if (operation.type === 'genesis') return legsOfOperation(operation);
   if (operation.type === 'path_payment') {
     const { from, to, maker, sendAsset, sendAmount, asset, amount } = operation;
-    return [
-      ...event({ from, to: maker, amount: sendAmount }, sendAsset),
-      ...event({ from: maker, to, amount }, asset),
-    ];
+    return [...event({ from, to: maker, amount: sendAmount }, sendAsset), ...event({ from: maker, to, amount }, asset)];
   }
   if ('balance' in operation) {
     const { type, account, balance, asset, amount } = operation;

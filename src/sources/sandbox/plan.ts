@@ -134,7 +134,12 @@ function beginning(network: string, cast: Cast, sequence: number): Transaction[]
     sequence === 2
       ? [
           { type: 'create_account', from, to: cast.issuer, amount: 1_000_000_000n },
-          ...cast.settled.map((to, index) => ({ type: 'create_account' as const, from, to, amount: BigInt(targets[index]![0]) })),
+          ...cast.settled.map((to, index) => ({
+            type: 'create_account' as const,
+            from,
+            to,
+            amount: BigInt(targets[index]![0]),
+          })),
         ]
       : [cast.assets[1], cast.assets[2]].flatMap((asset, position): Operation[] => [
           { type: 'payment', from: cast.issuer, to: cast.treasury, asset, amount: ISSUED_STROOPS },
@@ -149,10 +154,17 @@ function beginning(network: string, cast: Cast, sequence: number): Transaction[]
   return [{ payer: from, fee: BigInt(operations.length) * 100n, refund: 0n, failure: null, memo: null, operations }];
 }
 
-function seal(rules: SandboxRules, network: string, sequence: number, transactions: readonly Transaction[]): PlannedLedger {
+function seal(
+  rules: SandboxRules,
+  network: string,
+  sequence: number,
+  transactions: readonly Transaction[],
+): PlannedLedger {
   const closeTime = closeTimeOf(rules, sequence);
   const hashes = transactions.map((transaction, index) =>
-    transaction.operations[0]?.type === 'genesis' ? null : hash('sha256', canonical(network, sequence, index, transaction)),
+    transaction.operations[0]?.type === 'genesis'
+      ? null
+      : hash('sha256', canonical(network, sequence, index, transaction)),
   );
   const digest = hash('sha256', `${network}\nledger\n${sequence}\n${closeTime}\n${hashes.join('\n')}`);
   return { sequence, closeTime, transactions, hashes, digest };

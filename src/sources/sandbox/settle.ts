@@ -61,7 +61,12 @@ export function netOf(nets: Nets, account: string, asset: string): bigint {
   return nets.get(account)?.get(asset) ?? 0n;
 }
 
-function batches(before: readonly Transaction[], operations: readonly Operation[], cast: Cast, budget: bigint): Transaction[] {
+function batches(
+  before: readonly Transaction[],
+  operations: readonly Operation[],
+  cast: Cast,
+  budget: bigint,
+): Transaction[] {
   const payer = cast.treasury;
   const out: Transaction[] = [];
   const memo = { type: 'memo_text', value: 'settlement' } as const;

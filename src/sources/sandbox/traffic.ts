@@ -11,7 +11,12 @@ export const MAX_FEE_PER_OP_STROOPS = 400;
 export const MAX_SCRIPT_FEES_STROOPS = 40_000;
 
 /** Transactions of one ledger, drawn from its own generator: from none to twice the average. */
-export function everydayTransactions(network: string, cast: Cast, opsPerLedger: number, sequence: number): Transaction[] {
+export function everydayTransactions(
+  network: string,
+  cast: Cast,
+  opsPerLedger: number,
+  sequence: number,
+): Transaction[] {
   if (opsPerLedger === 0) return [];
   const random = randomFrom(`${network}\ntraffic\n${sequence}`);
   let left = random.below(2 * opsPerLedger + 1);
@@ -33,7 +38,9 @@ function draw(random: Random, cast: Cast, left: number): Transaction {
   if (dice < 500) return deposit(random, { customer, vault, asset, amount });
   if (dice < 700) return payout(random, cast, vault, Math.min(left, 1 + random.below(3)));
   if (dice < 820) {
-    return paid(random, customer, [{ type: 'payment', from: customer, to: other(random, cast.customers, customer), asset, amount }]);
+    return paid(random, customer, [
+      { type: 'payment', from: customer, to: other(random, cast.customers, customer), asset, amount },
+    ]);
   }
   if (dice < 880) return conversion(random, cast, customer, vault);
   if (dice < 930) {
@@ -43,7 +50,9 @@ function draw(random: Random, cast: Cast, left: number): Transaction {
     return { ...paid(random, from, [{ type: 'payment', from, to, asset, amount }]), failure };
   }
   if (dice < 950) {
-    return paid(random, vault, [{ type: 'payment', from: vault, to: other(random, cast.vaults, vault), asset, amount }]);
+    return paid(random, vault, [
+      { type: 'payment', from: vault, to: other(random, cast.vaults, vault), asset, amount },
+    ]);
   }
   if (dice < 960) return paid(random, vault, [{ type: 'payment', from: vault, to: vault, asset, amount }]);
   if (dice < 975) {
@@ -65,7 +74,8 @@ function deposit(random: Random, of: { customer: string; vault: string; asset: s
   }
   const transaction = paid(random, of.customer, [payment]);
   if (way === 1) return { ...transaction, memo: { type: 'memo_id', value: String(1000 + random.below(500)) } };
-  if (way === 2) return { ...transaction, memo: { type: 'memo_text', value: `order ${10_000 + random.below(90_000)}` } };
+  if (way === 2)
+    return { ...transaction, memo: { type: 'memo_text', value: `order ${10_000 + random.below(90_000)}` } };
   return transaction;
 }
 
@@ -118,7 +128,11 @@ export function scriptedTransactions(network: string, cast: Cast, sequence: numb
     { payer, fee: BigInt(BASE_FEE_STROOPS), refund: 0n, failure: null, memo: null, operations: [operation] },
   ];
   const called = (from: string, to: string): Transaction[] => [
-    { ...one(customer, { type: 'contract_transfer', caller: customer, from, to, asset, amount })[0]!, fee: 9_000n, refund: 2_500n },
+    {
+      ...one(customer, { type: 'contract_transfer', caller: customer, from, to, asset, amount })[0]!,
+      fee: 9_000n,
+      refund: 2_500n,
+    },
   ];
   const balance = (): string => claimableBalanceId(network, block * 64 + 8);
   switch (offset) {
@@ -146,7 +160,10 @@ export function scriptedTransactions(network: string, cast: Cast, sequence: numb
 
 function paid(random: Random, payer: string, operations: readonly Operation[]): Transaction {
   // Some bid more than the base fee, as in a busy hour.
-  const bid = random.below(8) === 0 ? BASE_FEE_STROOPS + random.below(MAX_FEE_PER_OP_STROOPS - BASE_FEE_STROOPS) : BASE_FEE_STROOPS;
+  const bid =
+    random.below(8) === 0
+      ? BASE_FEE_STROOPS + random.below(MAX_FEE_PER_OP_STROOPS - BASE_FEE_STROOPS)
+      : BASE_FEE_STROOPS;
   return { payer, fee: BigInt(bid * operations.length), refund: 0n, failure: null, memo: null, operations };
 }
 
