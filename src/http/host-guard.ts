@@ -30,10 +30,10 @@ export function problemOf(host: string | undefined, origin: string | undefined, 
   if (!isOwnName(name, boundHost)) return `the host ${JSON.stringify(name.slice(0, 100))} is not this machine's`;
   if (origin === undefined) return undefined;
   // `null` is what sandboxed frames and local files send: nobody's origin.
-  if (!URL.canParse(origin)) return 'the origin is not this page';
+  if (!URL.canParse(origin) || !/^https?:/i.test(origin)) return 'the origin is not this page';
   const { host: originHost, protocol } = new URL(origin);
-  const sameOrigin = originHost === new URL(`${protocol}//${host}`).host && (protocol === 'http:' || protocol === 'https:');
-  return sameOrigin ? undefined : `the origin ${JSON.stringify(origin.slice(0, 100))} is another page's`;
+  const isOwn = originHost === new URL(`${protocol}//${host}`).host;
+  return isOwn ? undefined : `the origin ${JSON.stringify(origin.slice(0, 100))} is another page's`;
 }
 
 function isOwnName(name: string, boundHost: string): boolean {

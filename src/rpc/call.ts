@@ -134,7 +134,8 @@ export class Call implements CallContext {
   }
 }
 
-const NOBODY: Caller = { name: '', role: 'read' };
+/** Before the caller is known, and where nobody asks. */
+export const NOBODY: Caller = { name: '', role: 'read' };
 
 function deadlineExceeded(method: RpcMethod): TrueUpError {
   return new TrueUpError('DEADLINE_EXCEEDED', `${method.method} did not end before its deadline`, {

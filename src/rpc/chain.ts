@@ -2,12 +2,12 @@
 // handle, all under a deadline.
 import { create, type DescMessage, type Message, type MessageInitShape } from '@bufbuild/protobuf';
 import { isTrueUpError, messageOf, TrueUpError } from '../core/errors.ts';
-import { Call, type CallContext, type IncomingCall } from './call.ts';
+import { Call, type CallContext, type IncomingCall, NOBODY } from './call.ts';
 import { toWireStatus, type WireStatus } from './error-table.ts';
 import { RPC_LIMITS } from './limits.ts';
 import type { Route } from './methods.ts';
 import type { RpcObserver } from './observer.ts';
-import { type Authenticator, includesRole } from './roles.ts';
+import { type Authenticator, type Caller, includesRole } from './roles.ts';
 import type { RequestValidator } from './validate.ts';
 
 /** A failed call as a binding has to send it. */
@@ -118,6 +118,20 @@ export class Chain {
     }
   }
 
+  /** For bindings that can refuse a call by its headers alone: reported like any other, and undefined where it may go on. */
+  refusal(route: Route, incoming: IncomingCall): WireFailure | undefined {
+    let caller = NOBODY;
+    try {
+      caller = this.#callerOf(route, incoming.header('authorization'), incoming.peer);
+      checkRole(route, caller);
+      return undefined;
+    } catch (error) {
+      const call = this.#open(route, incoming);
+      call.caller = caller;
+      return this.#fail(call, error);
+    }
+  }
+
   /** From now on new calls are refused, and streams without an end of their own are ended. */
   beginDrain(): void {
     this.#draining = true;
@@ -153,19 +167,16 @@ export class Chain {
         fix: 'try again after the delay, or send fewer calls at a time',
       });
     }
-    if (role !== 'exempt') {
-      call.caller = this.#options.authenticator.authenticate(call.authorization, call.peer);
-      if (!includesRole(call.caller.role, role)) {
-        throw new TrueUpError('PERMISSION_DENIED', `${route.method.method} needs the role ${role}`, {
-          metadata: { role, have: call.caller.role },
-          fix: `use a token with the role ${role}`,
-        });
-      }
-    }
+    call.caller = this.#callerOf(route, call.authorization, call.peer);
+    checkRole(route, call.caller);
     if (route.handler) return route.handler;
     throw new TrueUpError('NOT_IMPLEMENTED', `${route.method.method} is not part of this release`, {
       fix: 'use a release that has it; docs/contract.md says which methods are filled',
     });
+  }
+
+  #callerOf({ method }: Route, authorization: string | undefined, peer: string): Caller {
+    return method.role === 'exempt' ? NOBODY : this.#options.authenticator.authenticate(authorization, peer);
   }
 
   #take(route: Route, call: Call, read: ReadMessage): Message {
@@ -259,6 +270,14 @@ export class Chain {
     this.#onIdle = [];
     for (const resolve of waiting) resolve();
   }
+}
+
+function checkRole({ method: { method, role } }: Route, caller: Caller): void {
+  if (role === 'exempt' || includesRole(caller.role, role)) return;
+  throw new TrueUpError('PERMISSION_DENIED', `${method} needs the role ${role}`, {
+    metadata: { role, have: caller.role },
+    fix: `use a token with the role ${role}`,
+  });
 }
 
 function shuttingDown(): TrueUpError {

@@ -1,13 +1,23 @@
 // The HTTP port's half of the contract: Connect and gRPC-Web by connect-node, in front of the same chain.
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { DescMessage, Message } from '@bufbuild/protobuf';
-import { Code, ConnectError, createContextKey, createContextValues, type HandlerContext, type ServiceImpl } from '@connectrpc/connect';
-import { compressionGzip, connectNodeAdapter } from '@connectrpc/connect-node';
-import { TrueUpError } from '../core/errors.ts';
+import {
+  Code,
+  ConnectError,
+  createConnectRouter,
+  createContextKey,
+  createContextValues,
+  type HandlerContext,
+  type ServiceImpl,
+} from '@connectrpc/connect';
+import type { UniversalHandler } from '@connectrpc/connect/protocol';
+import { compressionGzip, universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
+import { type Reason, TrueUpError } from '../core/errors.ts';
 import type { IncomingCall, Protocol } from './call.ts';
 import { type Chain, type ReadMessage, WireFailure } from './chain.ts';
+import type { StatusName } from './error-table.ts';
 import { RPC_LIMITS } from './limits.ts';
-import type { Route, ServiceRoutes } from './methods.ts';
+import type { MethodLabels, Route, ServiceRoutes } from './methods.ts';
 import { type RpcObserver, UNKNOWN_METHOD } from './observer.ts';
 
 export interface ConnectHandlerOptions {
@@ -19,10 +29,8 @@ export interface ConnectHandlerOptions {
 }
 
 /** A request handler for Node's http server. Plain gRPC is left to the gRPC port: it needs HTTP/2. */
-export function createConnectHandler(options: ConnectHandlerOptions): RequestListener {
-  const { services, chain, observer, fallback } = options;
-  const packages = services.map(({ desc }) => `/${desc.typeName}/`);
-  return connectNodeAdapter({
+export function createConnectHandler({ services, chain, observer, fallback }: ConnectHandlerOptions): RequestListener {
+  const router = createConnectRouter({
     grpc: false,
     readMaxBytes: RPC_LIMITS.maxReceiveBytes,
     writeMaxBytes: RPC_LIMITS.maxSendBytes,
@@ -30,21 +38,72 @@ export function createConnectHandler(options: ConnectHandlerOptions): RequestLis
     acceptCompression: [compressionGzip],
     jsonOptions: { ignoreUnknownFields: true, alwaysEmitImplicit: true },
     binaryOptions: { readUnknownFields: false },
-    contextValues: (request) => createContextValues().set(PEER, peerOf(request as IncomingMessage)),
-    fallback: (request, response) => {
-      if (packages.some((prefix) => request.url?.startsWith(prefix))) countUnknown(observer);
-      fallback(request as IncomingMessage, response as ServerResponse<IncomingMessage>);
-    },
-    routes: (router) => {
-      for (const { desc, routes } of services) {
-        const implementation = Object.fromEntries(routes.map((route) => [route.method.desc.localName, adapt(chain, route)]));
-        router.service(desc, implementation as ServiceImpl<typeof desc>);
-      }
-    },
   });
+  const routes = new Map<string, Route>();
+  for (const { desc, routes: own } of services) {
+    const implementation = Object.fromEntries(own.map((route) => [route.method.desc.localName, adapt(chain, route)]));
+    for (const route of own) routes.set(route.method.path, route);
+    // Strangers are turned away by their headers alone; nothing they send is read.
+    const requestGate = (context: HandlerContext): void => refuseStrangers(chain, routes.get(pathOf(context))!, context);
+    router.service(desc, implementation as ServiceImpl<typeof desc>, { requestGate });
+  }
+  const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+  const packages = services.map(({ desc }) => `/${desc.typeName}/`);
+
+  return (request, response) => {
+    const path = request.url?.split('?', 1)[0] ?? '';
+    const handler = handlers.get(path);
+    if (handler === undefined) {
+      if (packages.some((prefix) => path.startsWith(prefix))) reportUncalled(observer, UNKNOWN_METHOD, 'UNIMPLEMENTED', 'METHOD_NOT_FOUND');
+      fallback(request, response);
+      return;
+    }
+    void answer(handler, request, response, observer, routes.get(path)!);
+  };
+}
+
+/** connect-node's own adapter, but for what it prints when a caller leaves, and with every call counted. */
+async function answer(
+  handler: UniversalHandler,
+  request: IncomingMessage,
+  response: ServerResponse,
+  observer: RpcObserver,
+  { method }: Route,
+): Promise<void> {
+  const progress: Progress = { reported: false };
+  const values = createContextValues().set(PEER, peerOf(request)).set(PROGRESS, progress);
+  try {
+    const universal = await handler(universalRequestFromNodeRequest(request, response, undefined, values));
+    // What connect-node couldn't take in as a message never came to the chain.
+    if (!progress.reported && universal.status !== 200) {
+      const tooLarge = universal.status === 429;
+      reportUncalled(observer, method, tooLarge ? 'RESOURCE_EXHAUSTED' : 'INVALID_ARGUMENT', tooLarge ? 'REQUEST_TOO_LARGE' : 'INVALID_REQUEST');
+    }
+    await universalResponseToNodeResponse(universal, response);
+  } catch {
+    // The caller left while it was being answered; the chain has said so.
+    response.destroy();
+  }
+}
+
+interface Progress {
+  /** Whether the chain has taken over telling of the call. */
+  reported: boolean;
 }
 
 const PEER = createContextKey('', { description: 'address and port of the caller' });
+const PROGRESS = createContextKey<Progress>({ reported: false }, { description: 'how far a call came' });
+
+function pathOf(context: HandlerContext): string {
+  return `/${context.service.typeName}/${context.method.name}`;
+}
+
+function refuseStrangers(chain: Chain, route: Route, context: HandlerContext): void {
+  const failure = chain.refusal(route, incomingOf(context));
+  if (failure === undefined) return;
+  context.values.get(PROGRESS).reported = true;
+  throw connectErrorOf(failure);
+}
 
 function adapt(chain: Chain, route: Route): unknown {
   switch (route.method.type) {
@@ -62,6 +121,7 @@ async function single(
   context: HandlerContext,
   run: (incoming: IncomingCall) => Promise<{ message: Message; requestId: string }>,
 ): Promise<Message> {
+  context.values.get(PROGRESS).reported = true;
   try {
     const { message, requestId } = await run(incomingOf(context));
     context.responseHeader.set('x-request-id', requestId);
@@ -72,6 +132,7 @@ async function single(
 }
 
 async function* many(context: HandlerContext, run: (incoming: IncomingCall) => AsyncIterable<Message>): AsyncGenerator<Message> {
+  context.values.get(PROGRESS).reported = true;
   try {
     yield* run(incomingOf(context));
   } catch (error) {
@@ -123,20 +184,9 @@ function peerOf(request: IncomingMessage): string {
   return remoteAddress === undefined ? 'unknown' : `${remoteAddress}:${remotePort}`;
 }
 
-function countUnknown(observer: RpcObserver): void {
-  observer.started(UNKNOWN_METHOD);
-  observer.handled({
-    ...UNKNOWN_METHOD,
-    protocol: 'connect',
-    code: 'UNIMPLEMENTED',
-    reason: 'METHOD_NOT_FOUND',
-    durationMs: 0,
-    requestId: '',
-    traceId: '',
-    actor: '',
-    peer: '',
-    received: 0,
-    sent: 0,
-    error: undefined,
-  });
+function reportUncalled(observer: RpcObserver, labels: MethodLabels, code: StatusName, reason: Reason): void {
+  const { service, method, type } = labels;
+  const ids = { requestId: '', traceId: '', actor: '', peer: '' };
+  observer.started(labels);
+  observer.handled({ service, method, type, protocol: 'connect', code, reason, durationMs: 0, ...ids, received: 0, sent: 0, error: undefined });
 }

@@ -7,26 +7,24 @@ import { statusDetailsBinary, toWireStatus } from './error-table.ts';
 import { RPC_LIMITS } from './limits.ts';
 import { type RpcObserver, UNKNOWN_METHOD } from './observer.ts';
 
+/** Calls that reached a handler; the chain reports those. */
+export type EnteredCalls = WeakSet<object>;
+
 /**
  * Fills in the statuses that grpc-js makes itself: those, and only those, carry no metadata. They leave through the
  * innermost call object, past every interceptor that wraps it, so its own method is replaced instead.
  */
-export function reportUnhandled(observer: RpcObserver): ServerInterceptor {
+export function reportUnhandled(observer: RpcObserver, entered: EnteredCalls): ServerInterceptor {
   return (definition, call) => {
     const send = call.sendStatus.bind(call);
-    call.sendStatus = (status) => send(status.metadata || status.code === Status.OK ? status : explained(status, definition.path));
+    call.sendStatus = (status) => {
+      if (status.metadata || status.code === Status.OK) return send(status);
+      const error = errorOf(status);
+      if (!entered.has(call)) reportUncalled(observer, definition.path, error);
+      send(explained(error));
+    };
     return call as ReturnType<ServerInterceptor>;
   };
-
-  function explained(status: Given, path: string): StatusObject {
-    const error = errorOf(status);
-    const wire = toWireStatus(error);
-    // A deadline that passes inside a handler is reported by the chain.
-    if (wire.reason !== 'DEADLINE_EXCEEDED') reportUncalled(observer, path, error);
-    const metadata = new Metadata();
-    metadata.set('grpc-status-details-bin', Buffer.from(statusDetailsBinary(wire)));
-    return { code: wire.code as StatusObject['code'], details: wire.message, metadata };
-  }
 }
 
 /**
@@ -53,10 +51,7 @@ function unknownMethod(observer: RpcObserver, path: string): unknown {
       });
       observer.started(UNKNOWN_METHOD);
       observer.handled({ ...blank(), ...UNKNOWN_METHOD, code: 'UNIMPLEMENTED', reason: error.reason, error });
-      const wire = toWireStatus(error);
-      const metadata = new Metadata();
-      metadata.set('grpc-status-details-bin', Buffer.from(statusDetailsBinary(wire)));
-      call.emit('error', Object.assign(new Error(wire.message), { code: wire.code, details: wire.message, metadata }));
+      call.emit('error', Object.assign(new Error(error.message), explained(error)));
     },
   };
 }
@@ -67,6 +62,13 @@ function reportUncalled(observer: RpcObserver, path: string, error: TrueUpError)
   const { name, reason } = toWireStatus(error);
   observer.started(labels);
   observer.handled({ ...blank(), ...labels, code: name, reason, error });
+}
+
+function explained(error: TrueUpError): StatusObject {
+  const wire = toWireStatus(error);
+  const metadata = new Metadata();
+  metadata.set('grpc-status-details-bin', Buffer.from(statusDetailsBinary(wire)));
+  return { code: wire.code as StatusObject['code'], details: wire.message, metadata };
 }
 
 type Given = Parameters<Parameters<ServerInterceptor>[1]['sendStatus']>[0];

@@ -1,6 +1,7 @@
 // The gRPC port: @grpc/grpc-js in front of the chain.
 import type { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
+import type { ServerHttp2Stream } from 'node:http2';
 import type { Message } from '@bufbuild/protobuf';
 import {
   type ServerReadableStream,
@@ -15,7 +16,7 @@ import type { IncomingCall } from './call.ts';
 import { type Chain, type ReadMessage, WireFailure } from './chain.ts';
 import { toWireStatus } from './error-table.ts';
 import { decodeMessage, encoderOf, identity, statusObject, trailersOf } from './grpc-codec.ts';
-import { answerUnknownMethods, reportUnhandled } from './grpc-gaps.ts';
+import { answerUnknownMethods, type EnteredCalls, reportUnhandled } from './grpc-gaps.ts';
 import { addReflection } from './grpc-reflection.ts';
 import { RPC_LIMITS } from './limits.ts';
 import type { Route, ServiceRoutes } from './methods.ts';
@@ -42,6 +43,7 @@ export interface GrpcServer {
 /** Binds and serves. @throws TrueUpError INVALID_CONFIGURATION where the address can't be bound. */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const { bind, services, chain, observer } = options;
+  const entered: EnteredCalls = new WeakSet();
   const server = new Server({
     'grpc.max_receive_message_length': RPC_LIMITS.maxReceiveBytes,
     'grpc.max_send_message_length': RPC_LIMITS.maxSendBytes,
@@ -51,10 +53,10 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     'grpc-node.max_session_memory': RPC_LIMITS.maxSessionMemoryMb,
     // Its registry is global to the process and keeps a record of every connection.
     'grpc.enable_channelz': 0,
-    interceptors: [reportUnhandled(observer)],
+    interceptors: [reportUnhandled(observer, entered)],
   });
   for (const { routes } of services) {
-    for (const route of routes) register(server, chain, route);
+    for (const route of routes) register(server, { chain, entered }, route);
   }
   addReflection(server, services.map(({ desc }) => desc.typeName));
   answerUnknownMethods(server, observer);
@@ -67,22 +69,27 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   };
 }
 
-function register(server: Server, chain: Chain, route: Route): void {
+interface Door {
+  readonly chain: Chain;
+  readonly entered: EnteredCalls;
+}
+
+function register(server: Server, door: Door, route: Route): void {
   const { path, type, desc } = route.method;
   const encode = encoderOf(desc.output);
   switch (type) {
     case 'unary': {
-      const handle = (call: UnaryCall, done: sendUnaryData<Message>): void => void answer(chain, route, call, done);
+      const handle = (call: UnaryCall, done: sendUnaryData<Message>): void => void answer(door, route, call, done);
       server.register(path, handle, encode, identity, 'unary');
       return;
     }
     case 'server_stream': {
-      const handle = (call: WritableCall): void => void stream(chain, route, call);
+      const handle = (call: WritableCall): void => void stream(door, route, call);
       server.register(path, handle, encode, identity, 'serverStream');
       return;
     }
     case 'client_stream': {
-      const handle = (call: ReadableCall, done: sendUnaryData<Message>): void => void collect(chain, route, call, done);
+      const handle = (call: ReadableCall, done: sendUnaryData<Message>): void => void collect(door, route, call, done);
       server.register(path, handle, encode, identity, 'clientStream');
       return;
     }
@@ -93,17 +100,17 @@ type UnaryCall = ServerUnaryCall<Buffer, Message>;
 type WritableCall = ServerWritableStream<Buffer, Message>;
 type ReadableCall = ServerReadableStream<Buffer, Message>;
 
-async function answer(chain: Chain, route: Route, call: UnaryCall, done: sendUnaryData<Message>): Promise<void> {
+async function answer({ chain, entered }: Door, route: Route, call: UnaryCall, done: sendUnaryData<Message>): Promise<void> {
   try {
-    const { message, requestId } = await chain.unary(route, readerOf(route, call.request), incomingOf(call));
+    const { message, requestId } = await chain.unary(route, readerOf(route, call.request), incomingOf(call, entered));
     done(null, message, trailersOf(requestId));
   } catch (error) {
     done(statusObject(failureOf(error)));
   }
 }
 
-async function stream(chain: Chain, route: Route, call: WritableCall): Promise<void> {
-  const incoming = incomingOf(call);
+async function stream({ chain, entered }: Door, route: Route, call: WritableCall): Promise<void> {
+  const incoming = incomingOf(call, entered);
   try {
     for await (const message of chain.serverStream(route, readerOf(route, call.request), incoming)) {
       if (call.destroyed) break;
@@ -116,10 +123,10 @@ async function stream(chain: Chain, route: Route, call: WritableCall): Promise<v
   }
 }
 
-async function collect(chain: Chain, route: Route, call: ReadableCall, done: sendUnaryData<Message>): Promise<void> {
+async function collect({ chain, entered }: Door, route: Route, call: ReadableCall, done: sendUnaryData<Message>): Promise<void> {
   queueOneMessage(call);
   try {
-    const { message, requestId } = await chain.clientStream(route, readersOf(route, call), incomingOf(call));
+    const { message, requestId } = await chain.clientStream(route, readersOf(route, call), incomingOf(call, entered));
     done(null, message, trailersOf(requestId));
   } catch (error) {
     done(statusObject(failureOf(error)));
@@ -130,11 +137,27 @@ function readerOf(route: Route, bytes: Buffer): ReadMessage {
   return () => decodeMessage(route.method.desc.input, bytes);
 }
 
-async function* readersOf(route: Route, call: AsyncIterable<Buffer>): AsyncGenerator<ReadMessage, void, void> {
+/**
+ * A stream that its caller reset looks to grpc-js like one that was sent to its end, and only afterwards like a call that was
+ * cancelled: half a file would pass for a whole one. So the end is believed only of a stream that wasn't reset.
+ */
+async function* readersOf(route: Route, call: ReadableCall): AsyncGenerator<ReadMessage, void, void> {
   for await (const bytes of call) yield readerOf(route, bytes);
+  await new Promise((resolve) => setImmediate(resolve));
+  const http2Stream = innerOf(call)?.stream;
+  if (call.cancelled || http2Stream?.aborted || (http2Stream?.rstCode ?? 0) !== 0) {
+    throw new TrueUpError('CANCELLED', 'the stream broke off before its end');
+  }
 }
 
-function incomingOf(call: UnaryCall | WritableCall | ReadableCall): IncomingCall {
+/** grpc-js' own side of a call, which it keeps private. */
+function innerOf(call: object): { readonly stream?: ServerHttp2Stream } | undefined {
+  return (call as { call?: { stream?: ServerHttp2Stream } }).call;
+}
+
+function incomingOf(call: UnaryCall | WritableCall | ReadableCall, entered: EnteredCalls): IncomingCall {
+  const inner = innerOf(call);
+  if (inner) entered.add(inner);
   const deadline = call.getDeadline();
   return {
     protocol: 'grpc',
