@@ -1,39 +1,44 @@
 // How the deployment is: put together from rows, so that every replica answers the same.
-import type { Layer } from '../core/entry.ts';
 import { messageOf, TrueUpError } from '../core/errors.ts';
-import { failureOf, type DeploymentStatus, type Failure, type StreamStatus } from '../core/status.ts';
+import { failureOf } from '../core/status.ts';
+import type { ConfigEntry, DeploymentStatus, Failure, StatusEvent, StatusWatch, StreamStatus, SyncStatus } from '../core/status.ts';
+import type { Source } from '../sources/source.ts';
 import type { Database } from '../store/database.ts';
 import { listJobHealth } from '../store/job-health.ts';
 import { requireCurrentSchema } from '../store/migrate.ts';
+import type { Queue } from '../store/queue.ts';
 import { databaseNow } from '../store/status.ts';
 import { currentStream, listStreams } from '../store/streams.ts';
+import { createDiagnostics, schedulesOf, type DiagnosticsService } from './diagnostics.ts';
 import { keptFailure } from './kept-failure.ts';
-import { createStreamStatusReader, statusBeforeStream } from './stream-status.ts';
-
-/** A source as it is configured; nothing in it is a secret. */
-export interface SourceInfo {
-  readonly name: string;
-  readonly kind: string;
-  /** Without credentials, path or query; empty when there is none. */
-  readonly host: string;
-  readonly networkPassphrase: string;
-  /** The layers it shows: those that the follower covers. */
-  readonly layers: readonly Layer[];
-  readonly breaker: () => 'CLOSED' | 'OPEN' | 'HALF_OPEN' | null;
-}
+import { createRuntimeSampler } from './runtime.ts';
+import { createStatusFeed, type StatusFeedOptions } from './status-feed.ts';
+import { createStreamStatusReader, statusBeforeStream, type SourceInfo } from './stream-status.ts';
 
 export interface HealthOptions {
   readonly db: Database;
-  readonly source: SourceInfo;
-  readonly sandbox: boolean;
+  readonly source: Pick<Source, 'kind' | 'id' | 'networkPassphrase' | 'layers'>;
+  /** Of the host that the source is read from; null: there is no circuit. */
+  readonly circuitState: SourceInfo['breaker'];
   /** Inclusive; null: no end. */
   readonly endLedger: number | null;
   readonly version: string;
   readonly startedAt: Date;
+  /** Names this process among replicas. */
+  readonly replica: string;
+  /** As config/describe-config.ts allows them. */
+  readonly configEntries: readonly ConfigEntry[];
+  /** Parts that are switched off, each with the variable that would switch it on. */
+  readonly disabledFeatures?: readonly string[];
+  readonly embedded: boolean;
+  /** Null: nobody can tell how many runs are under way. */
+  readonly queue: Pick<Queue, 'inFlight'> | null;
   readonly clock?: { now(): Date };
   /** A follower that has got no answer for this long is degraded, whoever runs it. */
   readonly staleAfterMs?: number;
   readonly pingTimeoutMs?: number;
+  /** Of the feed; see services/status-feed.ts. */
+  readonly feed?: Partial<Omit<StatusFeedOptions, 'db' | 'status' | 'schedules' | 'runtime'>>;
 }
 
 /** The shapes that the metrics port's probes ask for. */
@@ -61,13 +66,30 @@ export interface HealthService {
   readiness(): Promise<Readiness>;
   /** Whether everything is well. Never throws: what can't be asked isn't well. */
   wellness(): Promise<Wellness>;
+  /** One line for each stream, for the names of gRPC health. */
+  streamHealth(): Promise<{ readonly stream: string; readonly healthy: boolean }[]>;
+  /** Of the followed stream; null before it is open. */
+  syncStatus(): Promise<{ readonly stream: string; readonly status: SyncStatus } | null>;
+  /** What the doors call. */
+  readonly port: HealthMethods;
+  /** Ends the feed's watchers and stops measuring. */
+  close(): void;
+}
+
+/** As rpc/ports.ts asks for them. */
+export interface HealthMethods extends DiagnosticsService {
+  status(stream: string | null): Promise<DeploymentStatus>;
+  watch(watch: StatusWatch, signal: AbortSignal): AsyncIterable<StatusEvent>;
 }
 
 const DEFAULT_STALE_AFTER_MS = 120_000;
 const DEFAULT_PING_TIMEOUT_MS = 2_000;
 
 export function createHealthService(options: HealthOptions): HealthService {
-  const { db, source } = options;
+  const { db } = options;
+  const source = describeSource(options);
+  const sandbox = source.kind === 'sandbox';
+  const beforeStream = { sandbox, endLedger: options.endLedger };
   const now = () => options.clock?.now() ?? new Date();
   let noted: Failure | null = null;
   let followerSince: Date | null = null;
@@ -85,33 +107,53 @@ export function createHealthService(options: HealthOptions): HealthService {
     const inProcess = { failure: noted, followerSince };
     const statuses: StreamStatus[] = [];
     for (const stream of known) statuses.push(await read(em, stream, stream.id === current?.id ? inProcess : null, at));
-    if (current === null) statuses.push(statusBeforeStream(source, options, inProcess, at));
+    if (current === null) statuses.push(statusBeforeStream(source, beforeStream, inProcess, at));
     return statuses.sort((a, b) => (a.stream < b.stream ? -1 : 1));
   }
 
-  const service: HealthService = {
-    async status(name) {
-      const all = await streams();
-      const shown = name === null || name === '' ? all : all.filter((each) => each.stream === name);
-      if (shown.length === 0) {
-        throw new TrueUpError('STREAM_NOT_FOUND', `there is no stream ${JSON.stringify(name)}`, { fix: 'GetStatus without a name lists them' });
-      }
-      const unhealthy = [...all.flatMap((each) => each.degraded), ...(await degradedJobs())];
-      return {
-        streams: shown,
-        healthy: unhealthy.length === 0,
-        unhealthy,
-        version: options.version,
-        startedAt: options.startedAt,
-        uptimeMs: Math.max(0, now().getTime() - options.startedAt.getTime()),
-        sandbox: options.sandbox,
-      };
-    },
+  const runtime = createRuntimeSampler(options);
+  const diagnostics = createDiagnostics({
+    db,
+    status: () => status(null),
+    runtime: () => runtime.info(),
+    configEntries: options.configEntries,
+    disabledFeatures: options.disabledFeatures ?? [],
+    embedded: options.embedded,
+    queue: options.queue,
+  });
+  const feed = createStatusFeed({
+    ...options.feed,
+    db,
+    status: () => status(null),
+    schedules: (em) => schedulesOf(em, options.queue),
+    runtime: () => runtime.info(),
+  });
+
+  async function status(name: string | null): Promise<DeploymentStatus> {
+    const all = await streams();
+    const shown = name === null || name === '' ? all : all.filter((each) => each.stream === name);
+    if (shown.length === 0) {
+      throw new TrueUpError('STREAM_NOT_FOUND', `there is no stream ${JSON.stringify(name)}`, { fix: 'GetStatus without a name lists them' });
+    }
+    const unhealthy = [...all.flatMap((each) => each.degraded), ...(await degradedJobs())];
+    return {
+      streams: shown,
+      healthy: unhealthy.length === 0,
+      unhealthy,
+      version: options.version,
+      startedAt: options.startedAt,
+      uptimeMs: Math.max(0, now().getTime() - options.startedAt.getTime()),
+      sandbox,
+    };
+  }
+
+  return {
+    status,
     async followed() {
       const em = db.em();
       const [stream, at] = [await currentStream(em, source.networkPassphrase), await databaseNow(em)];
       const inProcess = { failure: noted, followerSince };
-      return stream === null ? statusBeforeStream(source, options, inProcess, at) : read(em, stream, inProcess, at);
+      return stream === null ? statusBeforeStream(source, beforeStream, inProcess, at) : read(em, stream, inProcess, at);
     },
     noteSourceFailure(error) {
       noted = failureOf(error, now());
@@ -133,11 +175,25 @@ export function createHealthService(options: HealthOptions): HealthService {
     },
     async wellness() {
       try {
-        const { healthy, unhealthy } = await service.status(null);
+        const { healthy, unhealthy } = await status(null);
         return { healthy, degraded: unhealthy.map((each) => ({ name: nameOf(each), reason: each.reason, message: each.message })) };
       } catch (error) {
         return { healthy: false, degraded: [{ name: 'database', reason: failureOf(error, null).reason, message: safeMessage(error) }] };
       }
+    },
+    async streamHealth() {
+      return (await streams()).map((each) => ({ stream: each.stream, healthy: each.syncStatus !== 'degraded' }));
+    },
+    async syncStatus() {
+      const stream = await currentStream(db.em(), source.networkPassphrase);
+      if (stream === null) return null;
+      const { syncStatus } = await read(db.em(), stream, { failure: noted, followerSince }, await databaseNow(db.em()));
+      return { stream: stream.name, status: syncStatus };
+    },
+    port: { ...diagnostics, status, watch: (watch, signal) => feed.watch(watch, signal) },
+    close() {
+      feed.close();
+      runtime.close();
     },
   };
 
@@ -151,9 +207,22 @@ export function createHealthService(options: HealthOptions): HealthService {
         return keptFailure('JOB_DEAD_LETTERED', `job ${job.name} was given up ${job.deadLettered} times, the last ones in a row${last}`, job.lastFailureAt, fix);
       });
   }
-
-  return service;
 }
+
+/** Kind and place of a source stand in its id, which holds no credentials: `stellar-horizon:horizon.example:8000`. */
+function describeSource({ source, circuitState }: HealthOptions): SourceInfo {
+  const place = source.id.slice(source.id.indexOf(':') + 1);
+  return {
+    name: source.id,
+    kind: source.kind,
+    host: source.kind !== 'sandbox' && HOST.test(place) ? place : '',
+    networkPassphrase: source.networkPassphrase,
+    layers: source.layers,
+    breaker: circuitState,
+  };
+}
+
+const HOST = /^(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|\[[0-9a-f:]+\])(:\d+)?$/i;
 
 function nameOf(failure: Failure): string {
   return failure.reason === 'JOB_DEAD_LETTERED' ? 'job' : 'stream';

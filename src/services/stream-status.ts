@@ -19,7 +19,6 @@ import {
 } from '../store/status.ts';
 import { readFollower, type FollowerRow, type Stream } from '../store/streams.ts';
 import { unreadableFailure } from './coverage.ts';
-import type { SourceInfo } from './health.ts';
 import { keptFailure } from './kept-failure.ts';
 
 /** Ranges set apart that a status names one by one; the others are counted. */
@@ -28,6 +27,18 @@ const SAMPLES_KEPT_MS = 90_000;
 const SAMPLES_GAP_MS = 1_000;
 /** Counting chunks reads all of them, so it is done once in this time, for each stream and layer. */
 const ENTRY_COUNT_MAX_AGE_MS = 5_000;
+
+/** A source as it is configured; nothing in it is a secret. */
+export interface SourceInfo {
+  readonly name: string;
+  readonly kind: string;
+  /** Without credentials, path or query; empty when there is none. */
+  readonly host: string;
+  readonly networkPassphrase: string;
+  /** The layers it shows: those that the follower covers. */
+  readonly layers: readonly Layer[];
+  readonly breaker: () => 'CLOSED' | 'OPEN' | 'HALF_OPEN' | null;
+}
 
 export interface InProcess {
   /** The source's last failure as this process met it. */
