@@ -1,6 +1,7 @@
 // Goal: a status is what the rows say, the same on every replica, and never shows a number that nobody measured.
 // Method: rows by hand in a real database, read by two services of two database connections.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Layer } from '../../src/core/entry.ts';
 import { TrueUpError } from '../../src/core/errors.ts';
 import type { StreamStatus } from '../../src/core/status.ts';
 import { createHealthService, type HealthOptions, type HealthService } from '../../src/services/health.ts';
@@ -22,12 +23,16 @@ afterAll(async () => {
   await test.drop();
 });
 
-function service(passphrase: string, options: Partial<HealthOptions> & { layers?: HealthOptions['source']['layers'] } = {}): HealthService {
+function service(passphrase: string, options: Partial<HealthOptions> & { layers?: readonly Layer[] } = {}): HealthService {
   const { layers = ['operations'], ...rest } = options;
   return createHealthService({
     db: test.db,
-    source: { name: `stellar-archive:${passphrase}`, kind: 'stellar-archive', host: 'history.example', networkPassphrase: passphrase, layers, breaker: () => 'CLOSED' },
-    sandbox: false,
+    source: { id: 'stellar-archive:history.example', kind: 'stellar-archive', networkPassphrase: passphrase, layers },
+    circuitState: () => 'CLOSED',
+    replica: 'here',
+    configEntries: [],
+    embedded: true,
+    queue: null,
     endLedger: null,
     version: '1.2.3',
     startedAt: new Date(),
@@ -71,7 +76,7 @@ describe('a followed stream', () => {
       layer: 'operations', contiguousFrom: 100, contiguousThrough: 299, contiguousThroughClosedAt: new Date(closeTimeOf(299) * 1000),
       coveredLedgers: 200, coveredRanges: 1, quarantinedLedgers: 0, unavailableLedgers: 0, missingLedgers: 41, entryCount: 1n,
     }]);
-    expect(status?.sources).toMatchObject([{ active: true, breaker: 'closed', tip: 340, oldest: 60 }]);
+    expect(status?.sources).toMatchObject([{ active: true, host: 'history.example', breaker: 'closed', tip: 340, oldest: 60 }]);
   });
 
   it('is synced at the tip, and its lag is never below zero', async () => {
@@ -96,6 +101,7 @@ describe('a followed stream', () => {
     const opened = await openTestStream(test.db, { passphrase: 'replicas' });
     await commitByHand(test.db, opened, { from: 1, to: 101 }, []);
     await tip(opened.stream.id, 150);
+    await ageLastSuccess(opened.stream.id, 1);
     await saveFollowerError(test.db.em(), opened.stream.id, { reason: 'SOURCE_RATE_LIMITED', message: 'slow down' });
     const strip = ({ updatedAt: _at, rates: _rates, ...rest }: StreamStatus) => rest;
     const [here, there] = [await service('replicas').followed(), await service('replicas', { db: other }).followed()];
@@ -107,6 +113,7 @@ describe('a followed stream', () => {
     const opened = await openTestStream(test.db, { passphrase: 'mended' });
     await saveFollowerError(test.db.em(), opened.stream.id, { reason: 'SOURCE_TIMEOUT', message: 'no answer' });
     expect((await service('mended').followed()).syncStatus).toBe('degraded');
+    await sql(test.db.em(), `update trueup.followers set last_error_at = now() - interval '1 second' where stream_id = $1`, [opened.stream.id]);
     await tip(opened.stream.id, 150);
     expect(await service('mended').followed()).toMatchObject({ syncStatus: 'starting', degraded: [], lastError: { reason: 'SOURCE_TIMEOUT' } });
   });
