@@ -34,6 +34,8 @@ export interface FollowerOptions {
   /** Names this process among replicas. */
   readonly holder: string;
   readonly events: Events;
+  /** Told when this process begins to follow, and (null) when it no longer does. */
+  readonly onTerm?: (since: Date | null) => void;
 }
 
 /** Tries at one poison range before it is set apart. */
@@ -57,6 +59,7 @@ export async function runFollower(options: FollowerOptions, signal: AbortSignal)
     const ended = AbortSignal.any([signal, term.signal]);
     const lease: Lease = { name: leaseName, token, ttlMs: options.leaseTtlMs };
     const heartbeat = keepLease(options, lease, term);
+    options.onTerm?.(new Date());
     try {
       await follow(options, lease, ended, () => (failures = 0));
     } catch (error) {
@@ -67,6 +70,7 @@ export async function runFollower(options: FollowerOptions, signal: AbortSignal)
       }
     } finally {
       clearInterval(heartbeat);
+      options.onTerm?.(null);
       term.abort();
       await releaseLease(options.db.em(), leaseName, token).catch(() => undefined);
     }

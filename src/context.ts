@@ -1,0 +1,256 @@
+// The composition root: builds the rooms from the configuration and hands each the slice that it needs.
+import type { Config } from './config/config.ts';
+import type { Book } from './core/book.ts';
+import { isTrueUpError, messageOf, TrueUpError } from './core/errors.ts';
+import type { Import } from './core/listing.ts';
+import type { Policy } from './core/policy.ts';
+import type { RpcPorts } from './rpc/ports.ts';
+import type { Job } from './scheduler/scheduler.ts';
+import { createBalanceLists } from './services/balances.ts';
+import { recordEntries, streamEntries } from './services/book.ts';
+import { createRecordedBook } from './services/book-side.ts';
+import { createCoverageLists } from './services/coverage.ts';
+import type { FollowerOptions } from './services/follower.ts';
+import { createGauges } from './services/gauges.ts';
+import { createHealthService, type HealthService } from './services/health.ts';
+import { getImport, importBook, type Import as StoredImport } from './services/imports.ts';
+import { createEntryLists } from './services/ledger-entries.ts';
+import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
+import type { RunDeps } from './services/run-reconciliation.ts';
+import { createSandboxLoop } from './services/sandbox-loop.ts';
+import { createPostgresBook } from './sources/book-postgres.ts';
+import { createSource } from './sources/create-source.ts';
+import { createHttpClient } from './sources/http/client.ts';
+import type { HttpClient } from './sources/http/types.ts';
+import { SANDBOX_STARTED_AT_MS, sandboxStartLedger, type SandboxOptions, type SandboxSource } from './sources/sandbox.ts';
+import { faultsNamed } from './sources/sandbox/faults.ts';
+import type { Source } from './sources/source.ts';
+import type { Database } from './store/database.ts';
+import { createQueue, type Queue } from './store/queue.ts';
+import type { Events } from './telemetry/events.ts';
+import type { Logger } from './telemetry/logger.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+import { createJobs, JOB_DEFINITIONS } from './timetable.ts';
+import { VERSION } from './version.ts';
+
+/** What tests put in place of the outside world. */
+export interface Overrides {
+  readonly source?: Source;
+  readonly log?: Logger;
+  /** Where log lines go; standard output when absent. */
+  readonly logDestination?: { write(line: string): void };
+}
+
+export interface Base {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly events: Events;
+  readonly db: Database;
+  readonly startedAt: Date;
+  /** Names this process among replicas. */
+  readonly replica: string;
+}
+
+export interface Context extends Base {
+  readonly source: Source;
+  readonly queue: Queue;
+  readonly ports: RpcPorts;
+  readonly health: HealthService;
+  readonly jobs: readonly Job[];
+  readonly follower: FollowerOptions;
+  readonly gauges: { refresh(): Promise<void> };
+  /** Loops of this process alone, beside the follower. */
+  readonly loops: readonly { name: string; intervalMs: number; run(signal: AbortSignal): Promise<void> }[];
+  /** Stops the start where the source says that the configuration can't be right; one that doesn't answer doesn't. */
+  checkSource(signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+const FOLLOWER_LEASE_TTL_MS = 10_000;
+/** Waiting for a source at start any longer would keep a service from starting that can serve what it has. */
+const SOURCE_CHECK_TIMEOUT_MS = 3_000;
+
+export async function createContext(base: Base, overrides: Overrides = {}): Promise<Context> {
+  const { config, db, events } = base;
+  const isSandbox = config.source.kind === 'sandbox';
+  const http = createHttpClient({
+    ...config.source.retry,
+    breaker: config.source.circuitBreaker,
+    allowPrivateAddresses: config.source.allowPrivateAddresses,
+    operatorUrls: [config.secrets.sourceUrl, ...Object.values(config.secrets.otherSourceUrls)].filter((url) => url !== null),
+    userAgent: `trueup/${VERSION}`,
+    onEvent: (event) => events.httpClient(config.source.kind, event),
+  });
+  const sandbox = sandboxOptions(config);
+  const source = overrides.source ?? (await createSource({ ...config.source, url: config.secrets.sourceUrl, sandbox }, http, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)));
+  const policies = new Map(config.reconciliation.policies.map((policy) => [policy.name, policy]));
+  const books = bookOpener(config, db);
+  const queue = createQueue({
+    db,
+    jobs: JOB_DEFINITIONS.map((job) => ({ ...job, maxAttempts: config.jobs.maxAttempts, retryBaseMs: config.jobs.baseDelayMs })),
+    log: base.log,
+    onDeadLetter: async (job) => {
+      events.jobDeadLettered({ job: job.healthName, jobId: job.id, attempt: job.attempts, reason: job.failure.reason });
+      await reconciliation.abandon(job.payload as Readonly<Record<string, unknown>>);
+    },
+  });
+  const network = source.networkPassphrase;
+  const reconciliation = createReconciliationService({ db, queue, policies, networkPassphrase: network, sandbox: isSandbox });
+  const health = createHealthService({
+    db,
+    source,
+    circuitState: () => circuitOf(config, http),
+    endLedger: config.source.endLedgerInclusive,
+    version: VERSION,
+    startedAt: base.startedAt,
+    replica: base.replica,
+    configEntries: config.entries,
+    disabledFeatures: disabledFeatures(config),
+    embedded: config.database.kind === 'embedded',
+    queue,
+  });
+  const startLedger = config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
+  const runDeps: RunDeps = { db, policies, bookOf: books, networkPassphrase: network, events };
+  return {
+    ...base,
+    source,
+    queue,
+    health,
+    ports: createPorts({ db, networkPassphrase: network, source, config, reconciliation, health, events }),
+    jobs: createJobs({ config, db, policies, reconciliation, runDeps, source, books, events }),
+    follower: {
+      db,
+      source,
+      watch: config.source.watch,
+      start: { startLedger, windowHours: config.reconciliation.windowHours, sandbox: isSandbox },
+      endLedger: config.source.endLedgerInclusive,
+      pollIntervalMs: isSandbox ? 1_000 : config.source.pollIntervalMs,
+      leaseTtlMs: FOLLOWER_LEASE_TTL_MS,
+      holder: base.replica,
+      onTerm: (since) => health.noteFollowerRunning(since),
+      events: {
+        ...events,
+        sourceReadFailed: (event) => {
+          health.noteSourceFailure(event.error);
+          events.sourceReadFailed(event);
+        },
+        tipSeen: (event) => {
+          health.noteSourceAnswer();
+          events.tipSeen(event);
+        },
+      },
+    },
+    gauges: createGauges({ db, events, policies, networkPassphrase: network, syncStatusNow: () => health.syncStatus() }),
+    loops: isSandbox ? [createSandboxLoop({ db, sandbox, networkPassphrase: network })] : [],
+    checkSource: (signal) => checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
+    async close() {
+      health.close();
+      await source.close();
+      await http.close();
+    },
+  };
+}
+
+interface Services {
+  readonly db: Database;
+  readonly networkPassphrase: string;
+  readonly source: Source;
+  readonly config: Config;
+  readonly reconciliation: ReconciliationService;
+  readonly health: HealthService;
+  readonly events: Events;
+}
+
+/** What the doors ask of the house, answered by the services. */
+function createPorts({ db, networkPassphrase, source, config, reconciliation, health, events }: Services): RpcPorts {
+  const { drifts, ...reconciliations } = reconciliation;
+  const entryLists = createEntryLists({ db, networkPassphrase });
+  const balanceLists = createBalanceLists({ db, networkPassphrase });
+  const coverage = createCoverageLists({ db, networkPassphrase, layers: source.layers, endLedger: config.source.endLedgerInclusive });
+  return {
+    reconciliations,
+    drifts,
+    books: {
+      record: (call, asker) => recordEntries({ db }, call, asker),
+      stream: (header, messages, asker) => streamEntries({ db }, header, messages, asker),
+      async import(header, chunks, asker) {
+        const startedMs = performance.now();
+        const done = await importBook({ db }, header, chunks, asker);
+        const outcome = done.state === 'committed' ? 'committed' : 'rejected';
+        events.importFinished({ importId: done.id, book: done.book, outcome, rows: done.lineCount, durationMs: performance.now() - startedMs });
+        return listedImport(done);
+      },
+      getImport: async (id) => listedImport(await getImport({ db }, id)),
+      listRows: (filter, page) => entryLists.listRows(filter, page),
+      listBalances: (filter, page) => balanceLists.listBookBalances(filter, page),
+    },
+    ledger: {
+      listEntries: (filter, page) => entryLists.listEntries(filter, page),
+      listBalances: (filter, page) => balanceLists.listLedgerBalances(filter, page),
+      listCoverage: (filter, page) => coverage.listCoverage(filter, page),
+      listGaps: (filter, page) => coverage.listGaps(filter, page),
+    },
+    health: health.port,
+  };
+}
+
+function listedImport({ counts, lineCount, errors, ...rest }: StoredImport): Import {
+  return { ...rest, ...counts, lines: lineCount, errors: errors.map(({ code, ...error }) => ({ ...error, reason: code })) };
+}
+
+/** One book a policy, opened anew for each run. */
+function bookOpener(config: Config, db: Database): (policy: Policy) => Book {
+  const postgres =
+    config.book !== null && config.secrets.bookUrl !== null
+      ? createPostgresBook({ url: config.secrets.bookUrl, query: config.book.query })
+      : null;
+  return (policy) => {
+    if (policy.book.kind === 'recorded') return createRecordedBook({ db }, policy.book.name);
+    if (postgres !== null) return postgres;
+    throw new TrueUpError('INVALID_CONFIGURATION', `policy ${policy.name} reads the book from PostgreSQL, but TRUEUP_BOOK_URL is unset`);
+  };
+}
+
+/** A file has no circuit to open. */
+function circuitOf(config: Config, http: HttpClient) {
+  const url = config.secrets.sourceUrl;
+  return url === null || url.startsWith('file:') ? null : http.state(url);
+}
+
+/** Parts that are off because nothing configures them, said rather than left to be found out. */
+function disabledFeatures(config: Config): string[] {
+  const features: [boolean, string][] = [
+    [config.reconciliation.enabled, 'scheduled reconciliation (LEDGER_RECONCILIATION_ENABLED=false)'],
+    [config.book !== null, 'a book read from PostgreSQL (TRUEUP_BOOK_URL is unset)'],
+    [config.serving.tokensFile !== null, 'tokens (TRUEUP_TOKENS_FILE is unset: callers on this machine only)'],
+  ];
+  return features.filter(([on]) => !on).map(([, name]) => name);
+}
+
+function sandboxOptions(config: Config): SandboxOptions {
+  const { seed, ledgersPerSecond, faults } = config.source.sandbox;
+  return { seed, ledgersPerSecond, startedAtMs: SANDBOX_STARTED_AT_MS, faults: faultsNamed(faults, config.source.startLedger ?? 1) };
+}
+
+/** Reasons for which no amount of waiting helps: somebody has to change the configuration. */
+const FATAL = ['SOURCE_WRONG_NETWORK', 'SOURCE_ADDRESS_FORBIDDEN', 'INVALID_CONFIGURATION'] as const;
+
+async function checkSource(source: Source, startLedger: number | null, config: Config, signal: AbortSignal): Promise<void> {
+  try {
+    const tip = await source.tip(signal);
+    const end = config.source.endLedgerInclusive;
+    const variable = startLedger !== null && (startLedger < tip.oldest || startLedger > tip.sequence) ? 'TRUEUP_START_LEDGER' : null;
+    if (variable !== null || (end !== null && end < tip.oldest)) {
+      throw new TrueUpError(
+        'INVALID_CONFIGURATION',
+        `${variable ?? 'TRUEUP_END_LEDGER'} ${variable === null ? end : startLedger} is outside what ${source.id} serves: ledgers ${tip.oldest}-${tip.sequence}`,
+        { fix: `choose a ledger between ${tip.oldest} and ${tip.sequence}, or a source with older history` },
+      );
+    }
+  } catch (error) {
+    if (isTrueUpError(error, ...FATAL)) {
+      throw new TrueUpError('INVALID_CONFIGURATION', messageOf(error), { ...error.details, cause: error });
+    }
+  }
+}
