@@ -70,7 +70,7 @@ function understand(thrown: unknown, world: World): Failure {
       reason: 'UNREACHABLE',
       message: message || 'the server does not answer',
       fix: `start one with \`trueup serve\`, or say where it is with --server HOST:PORT${server ? ` (TRUEUP_SERVER is ${server})` : ''}`,
-      next: 'trueup status',
+      next: null,
       fields: [],
       exitCode: EXIT.unreachable,
     };

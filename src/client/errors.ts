@@ -27,7 +27,8 @@ export function describeError(thrown: unknown): DescribedError {
   const { fix, ...metadata } = info?.metadata ?? {};
   return {
     code,
-    reason: info?.reason ?? code,
+    // What no call threw is a fault of this process.
+    reason: info?.reason ?? (thrown instanceof ConnectError ? code : 'INTERNAL'),
     message: error.rawMessage,
     fix: fix ?? null,
     fields: error
