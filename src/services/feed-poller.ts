@@ -1,10 +1,11 @@
 // Telling what changed from one look at the database to the next, once for all watchers of this process.
 import type { EntityManager } from '@mikro-orm/postgresql';
+import type { Drift } from '../core/drift.ts';
 import { isFinished, type Run, type RunState } from '../core/run.ts';
 import type { Activity, ActivityKind, DeploymentStatus, RuntimeInfo, Schedule, StreamStatus } from '../core/status.ts';
 import type { Database } from '../store/database.ts';
 import { getDrift } from '../store/drifts.ts';
-import { auditSince, driftIdsChangedSince, lastChange, runIdsChangedSince, type AuditLine } from '../store/feed.ts';
+import { auditSince, driftIdsChangedSince, lastChange, newestRunIds, runIdsChangedSince, type AuditLine } from '../store/feed.ts';
 import { getRun } from '../store/runs.ts';
 import type { FeedEvent } from './feed-hub.ts';
 
@@ -13,17 +14,28 @@ export interface FeedSources {
   readonly status: () => Promise<DeploymentStatus>;
   readonly schedules: (em: EntityManager) => Promise<readonly Schedule[]>;
   readonly runtime: () => RuntimeInfo;
+  /** Whether anybody is told of schedules: they cost a look at the queue. */
+  readonly wantsSchedules: () => boolean;
   /** What this process uses is told, and unchanged streams are told again, this often. */
   readonly refreshIntervalMs: number;
 }
 
 export interface FeedPoller {
-  /** Looks, and gives what changed since the last look. The first look only gives the lines of activity that the database still knows. */
-  poll(): Promise<FeedEvent[]>;
+  /**
+   * Looks, and emits what changed since the last look. The first look only emits the lines of activity that the database still
+   * knows. Where a look fails, what it found before is emitted already, and the next one goes on from there.
+   */
+  poll(emit: (event: FeedEvent) => void): Promise<void>;
 }
 
 /** Changes of one kind that one look tells of; the next look goes on. */
 const MAX_CHANGES_PER_POLL = 100;
+/**
+ * Numbers are given before their transactions commit, so a lower one may show up after a higher one: this many numbers back
+ * are looked at again, for this long after the last new one.
+ */
+const LOOK_BACK_NUMBERS = 100n;
+const LOOK_BACK_MS = 10_000;
 /** Changes by people that the feed begins with. */
 const MAX_FIRST_AUDIT_LINES = 20;
 
@@ -31,90 +43,110 @@ export function createFeedPoller(sources: FeedSources): FeedPoller {
   const { db } = sources;
   let looked = false;
   let change = 0n;
+  let changedMs = -Infinity;
+  let firstChange = 0n;
+  const seenRuns = new Map<string, bigint>();
   let audit: bigint | null = null;
+  let firstAudit = 0n;
+  const seenAudit = new Set<bigint>();
   let refreshedMs = -Infinity;
   const streams = new Map<string, { status: StreamStatus; key: string }>();
   const runStates = new Map<string, RunState>();
   const schedules = new Map<string, string>();
 
   return {
-    async poll() {
+    async poll(emit) {
       const em = db.em();
       const nowMs = performance.now();
       const refresh = nowMs - refreshedMs >= sources.refreshIntervalMs;
-      const events = [...(await streamEvents(refresh)), ...(await runEvents(em)), ...(await scheduleEvents(em)), ...(await auditEvents(em))];
+      const tell = (event: FeedEvent): void => {
+        if (looked || event.topic === 'activity') emit(event);
+      };
+      await lookAtStreams(refresh, tell);
+      await lookAtRuns(em, tell);
+      if (sources.wantsSchedules()) await lookAtSchedules(em, tell);
+      await lookAtAudit(em, tell);
       if (refresh) {
         refreshedMs = nowMs;
-        events.push({ at: new Date(), topic: 'usage', runtime: sources.runtime() });
+        tell({ at: new Date(), topic: 'usage', runtime: sources.runtime() });
       }
-      const first = !looked;
       looked = true;
-      return first ? events.filter((event) => event.topic === 'activity') : events;
     },
   };
 
-  async function streamEvents(refresh: boolean): Promise<FeedEvent[]> {
-    const events: FeedEvent[] = [];
+  async function lookAtStreams(refresh: boolean, emit: (event: FeedEvent) => void): Promise<void> {
     for (const status of (await sources.status()).streams) {
       const before = streams.get(status.stream);
       const key = fingerprint(status);
       streams.set(status.stream, { status, key });
-      if (before === undefined || before.key !== key || refresh) events.push({ at: status.updatedAt, topic: 'streams', stream: status });
-      if (before) events.push(...streamActivity(before.status, status));
+      if (before?.key !== key || refresh) emit({ at: status.updatedAt, topic: 'streams', stream: status });
+      if (before) for (const event of streamActivity(before.status, status)) emit(event);
     }
-    return events;
   }
 
-  async function runEvents(em: EntityManager): Promise<FeedEvent[]> {
+  async function lookAtRuns(em: EntityManager, emit: (event: FeedEvent) => void): Promise<void> {
     // Only runs take numbers from this sequence, so most looks end here.
     const newest = await lastChange(em);
-    if (!looked) change = newest;
-    if (newest === change) return [];
-    const changed = await runIdsChangedSince(em, change, MAX_CHANGES_PER_POLL);
-    // A number may have been taken by a transaction that is still open: it is looked for again until something is there.
-    if (changed.length > 0) change = changed.at(-1)!.sequence;
-    const events: FeedEvent[] = [];
-    for (const { id } of changed) {
+    if (!looked) return beginWithRuns(em, newest);
+    if (newest > change) changedMs = performance.now();
+    if (performance.now() - changedMs > LOOK_BACK_MS) return;
+    const since = change - LOOK_BACK_NUMBERS;
+    for (const { id, sequence } of await runIdsChangedSince(em, since, Number(LOOK_BACK_NUMBERS) + MAX_CHANGES_PER_POLL)) {
+      if (sequence <= (seenRuns.get(id) ?? firstChange)) continue;
       const run = await getRun(em, id);
-      if (run === null) continue;
-      const before = runStates.get(id);
-      if (isFinished(run)) runStates.delete(id);
-      else runStates.set(id, run.state);
-      events.push({ at: new Date(), topic: 'reconciliations', run });
-      if (before !== run.state) events.push(activityOf(runActivity(run)));
-      if (isFinished(run)) events.push(...(await driftEvents(em, run)));
+      if (run !== null) await tellRun(em, run, emit);
+      seenRuns.set(id, sequence);
+      if (sequence > change) change = sequence;
     }
-    return events;
+    for (const [id, sequence] of seenRuns) if (sequence <= change - LOOK_BACK_NUMBERS) seenRuns.delete(id);
   }
 
-  async function driftEvents(em: EntityManager, run: Run): Promise<FeedEvent[]> {
-    const events: FeedEvent[] = [];
+  async function beginWithRuns(em: EntityManager, newest: bigint): Promise<void> {
+    [change, firstChange] = [newest, newest];
+    for (const id of await newestRunIds(em, 'any', MAX_CHANGES_PER_POLL)) {
+      const run = await getRun(em, id);
+      if (run !== null && !isFinished(run)) runStates.set(id, run.state);
+    }
+  }
+
+  async function tellRun(em: EntityManager, run: Run, emit: (event: FeedEvent) => void): Promise<void> {
+    const changedState = runStates.get(run.id) !== run.state;
+    emit({ at: new Date(), topic: 'reconciliations', run });
+    if (changedState) emit(activityOf(runActivity(run)));
+    if (!isFinished(run)) {
+      runStates.set(run.id, run.state);
+      return;
+    }
+    runStates.delete(run.id);
     for (const id of await driftIdsChangedSince(em, run.policy, run.startedAt ?? run.createdAt, MAX_CHANGES_PER_POLL)) {
       const drift = await getDrift(em, id);
       if (drift === null) continue;
-      events.push({ at: new Date(), topic: 'drifts', drift });
-      const resolved = drift.state === 'resolved';
-      const event = resolved ? 'drift_resolved' : drift.reopenedCount > 0 && drift.firstRunId !== run.id ? 'drift_reopened' : 'drift_opened';
-      const message = `${drift.kinds.join(', ')} at ${drift.account} in ${drift.asset} ${resolved ? 'is resolved' : 'stands'} (policy ${drift.policy})`;
-      events.push(activityOf({ kind: 'drift', event, stream: drift.stream, ledger: drift.ledgerSide?.ledger ?? null, message, resourceId: drift.id, at: drift.lastSeenAt }));
+      emit({ at: new Date(), topic: 'drifts', drift });
+      emit(activityOf(driftActivity(drift, run)));
     }
-    return events;
   }
 
-  async function scheduleEvents(em: EntityManager): Promise<FeedEvent[]> {
-    const events: FeedEvent[] = [];
+  async function lookAtSchedules(em: EntityManager, emit: (event: FeedEvent) => void): Promise<void> {
     for (const schedule of await sources.schedules(em)) {
       const key = `${schedule.enabled} ${schedule.intervalMs} ${schedule.lastSuccessAt?.getTime()} ${schedule.lastFailureAt?.getTime()}`;
-      if (schedules.get(schedule.name) !== key) events.push({ at: new Date(), topic: 'schedules', schedule });
+      if (schedules.get(schedule.name) !== key) emit({ at: new Date(), topic: 'schedules', schedule });
       schedules.set(schedule.name, key);
     }
-    return events;
   }
 
-  async function auditEvents(em: EntityManager): Promise<FeedEvent[]> {
-    const lines = await auditSince(em, audit, audit === null ? MAX_FIRST_AUDIT_LINES : MAX_CHANGES_PER_POLL);
-    audit = lines.at(-1)?.id ?? audit ?? 0n;
-    return lines.map((line) => activityOf(auditActivity(line)));
+  async function lookAtAudit(em: EntityManager, emit: (event: FeedEvent) => void): Promise<void> {
+    const begin = audit === null;
+    const since = audit === null ? null : audit - LOOK_BACK_NUMBERS;
+    const lines = await auditSince(em, since, begin ? MAX_FIRST_AUDIT_LINES : Number(LOOK_BACK_NUMBERS) + MAX_CHANGES_PER_POLL);
+    for (const line of lines) {
+      if (!begin && (line.id <= firstAudit || seenAudit.has(line.id))) continue;
+      emit(activityOf(auditActivity(line)));
+      seenAudit.add(line.id);
+    }
+    const newest = lines.at(-1)?.id ?? audit ?? 0n;
+    audit = newest;
+    if (begin) firstAudit = newest;
+    for (const id of seenAudit) if (id <= newest - LOOK_BACK_NUMBERS) seenAudit.delete(id);
   }
 }
 
@@ -144,6 +176,20 @@ function streamActivity(before: StreamStatus, now: StreamStatus): FeedEvent[] {
     line('error', 'source_failed', `${now.lastError.reason}: ${now.lastError.message}`, null);
   }
   return events;
+}
+
+function driftActivity(drift: Drift, run: Run): Activity {
+  const resolved = drift.state === 'resolved';
+  const reopened = drift.reopenedCount > 0 && drift.firstRunId !== run.id;
+  return {
+    kind: 'drift',
+    event: resolved ? 'drift_resolved' : reopened ? 'drift_reopened' : 'drift_opened',
+    stream: drift.stream,
+    ledger: drift.ledgerSide?.ledger ?? null,
+    message: `${drift.kinds.join(', ')} at ${drift.account} in ${drift.asset} ${resolved ? 'is resolved' : 'stands'} (policy ${drift.policy})`,
+    resourceId: drift.id,
+    at: resolved ? (drift.transitionAt ?? drift.lastSeenAt) : drift.lastSeenAt,
+  };
 }
 
 function runActivity(run: Run): Activity {

@@ -13,7 +13,8 @@ import { createDiagnostics, schedulesOf, type DiagnosticsService } from './diagn
 import { keptFailure } from './kept-failure.ts';
 import { createRuntimeSampler } from './runtime.ts';
 import { createStatusFeed, type StatusFeedOptions } from './status-feed.ts';
-import { createStreamStatusReader, statusBeforeStream, type SourceInfo } from './stream-status.ts';
+import { statusBeforeStream, type SourceInfo } from './source-status.ts';
+import { createStreamStatusReader } from './stream-status.ts';
 
 export interface HealthOptions {
   readonly db: Database;

@@ -45,7 +45,8 @@ export function createStatusFeed(given: StatusFeedOptions): StatusFeed {
   const options = { ...DEFAULTS, ...given };
   // Microseconds since 1970: above every number that an earlier process has given, and as many digits for years.
   const hub = new FeedHub(options, BigInt(Date.now()) * 1000n);
-  const poller = createFeedPoller(options);
+  const wanted = new Map<WatchTopic, number>();
+  const poller = createFeedPoller({ ...options, wantsSchedules: () => (wanted.get('schedules') ?? 0) > 0 });
   const closing = new AbortController();
   let polling: Promise<void> | null = null;
   let looping: AbortController | null = null;
@@ -53,12 +54,7 @@ export function createStatusFeed(given: StatusFeedOptions): StatusFeed {
 
   /** One look at a time; who comes during one waits for it. */
   function poll(): Promise<void> {
-    polling ??= poller
-      .poll()
-      .then((events) => {
-        for (const event of events) hub.publish(event);
-      })
-      .finally(() => (polling = null));
+    polling ??= poller.poll((event) => hub.publish(event)).finally(() => (polling = null));
     return polling;
   }
 
@@ -69,18 +65,20 @@ export function createStatusFeed(given: StatusFeedOptions): StatusFeed {
     }
   }
 
-  function arrive(): void {
+  function arrive(topics: ReadonlySet<WatchTopic>): void {
     if (open >= options.maxWatchers) {
       throw new TrueUpError('TOO_MANY_STREAMS', `this process has ${options.maxWatchers} watchers already`, { fix: 'share one stream, or ask another replica' });
     }
     open++;
+    for (const topic of topics) wanted.set(topic, (wanted.get(topic) ?? 0) + 1);
     if (looping === null) {
       looping = new AbortController();
       void loop(looping.signal);
     }
   }
 
-  function leave(): void {
+  function leave(topics: ReadonlySet<WatchTopic>): void {
+    for (const topic of topics) wanted.set(topic, (wanted.get(topic) ?? 0) - 1);
     if (--open > 0) return;
     looping?.abort();
     looping = null;
@@ -92,7 +90,7 @@ export function createStatusFeed(given: StatusFeedOptions): StatusFeed {
       signal.throwIfAborted();
       const topics = new Set(watch.topics.length > 0 ? watch.topics : DEFAULT_TOPICS);
       const matches = (event: StatusEvent): boolean => topics.has(event.topic) && isOf(event, watch.stream);
-      arrive();
+      arrive(topics);
       try {
         // What happened while nobody watched gets its numbers now, so that a watcher who comes back misses nothing.
         await poll();
@@ -106,7 +104,7 @@ export function createStatusFeed(given: StatusFeedOptions): StatusFeed {
           subscription.close();
         }
       } finally {
-        leave();
+        leave(topics);
       }
     },
     close() {

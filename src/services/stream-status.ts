@@ -4,7 +4,7 @@ import { rangeLength, subtract } from '../core/coverage.ts';
 import type { Layer } from '../core/entry.ts';
 import { lagLedgers, syncStatus } from '../core/follow.ts';
 import { keepSamples, rateOver, type CounterSample } from '../core/rates.ts';
-import type { Failure, LayerStatus, Rates, SourceStatus, StreamStatus } from '../core/status.ts';
+import type { Failure, LayerStatus, Rates, StreamStatus } from '../core/status.ts';
 import {
   closeTimeOfLedger,
   countEntries,
@@ -20,6 +20,7 @@ import {
 import { readFollower, type FollowerRow, type Stream } from '../store/streams.ts';
 import { unreadableFailure } from './coverage.ts';
 import { keptFailure } from './kept-failure.ts';
+import { sourceStatus, statusBeforeStream, type InProcess, type SourceInfo } from './source-status.ts';
 
 /** Ranges set apart that a status names one by one; the others are counted. */
 const MAX_RANGES_NAMED = 20;
@@ -27,25 +28,6 @@ const SAMPLES_KEPT_MS = 90_000;
 const SAMPLES_GAP_MS = 1_000;
 /** Counting chunks reads all of them, so it is done once in this time, for each stream and layer. */
 const ENTRY_COUNT_MAX_AGE_MS = 5_000;
-
-/** A source as it is configured; nothing in it is a secret. */
-export interface SourceInfo {
-  readonly name: string;
-  readonly kind: string;
-  /** Without credentials, path or query; empty when there is none. */
-  readonly host: string;
-  readonly networkPassphrase: string;
-  /** The layers it shows: those that the follower covers. */
-  readonly layers: readonly Layer[];
-  readonly breaker: () => 'CLOSED' | 'OPEN' | 'HALF_OPEN' | null;
-}
-
-export interface InProcess {
-  /** The source's last failure as this process met it. */
-  readonly failure: Failure | null;
-  /** Since when this process's follower runs; null: it doesn't. */
-  readonly followerSince: Date | null;
-}
 
 export interface StreamStatusOptions {
   readonly source: SourceInfo;
@@ -131,42 +113,6 @@ export function createStreamStatusReader(options: StreamStatusOptions): StreamSt
       overLife: lifeMs <= 0 ? null : Number(row.processedLedgers) / (lifeMs / 1000),
     };
   }
-}
-
-/** What can be said before the source has ever answered: that it hasn't, and with what it failed. */
-export function statusBeforeStream(
-  source: SourceInfo,
-  options: { readonly sandbox: boolean; readonly endLedger: number | null },
-  { failure, followerSince }: InProcess,
-  now: Date,
-): StreamStatus {
-  return {
-    // A stream is named after its network and anchor, which only the source can tell.
-    stream: source.name,
-    networkPassphrase: source.networkPassphrase,
-    epoch: '',
-    sandbox: options.sandbox,
-    state: 'active',
-    syncStatus: failure === null ? 'starting' : 'degraded',
-    degraded: failure === null ? [] : [failure],
-    startLedger: null,
-    endLedger: options.endLedger,
-    layers: [],
-    tip: null,
-    tipClosedAt: null,
-    lag: null,
-    oldest: null,
-    retentionMargin: null,
-    retentionMarginMs: null,
-    processedLedgers: 0n,
-    rates: { over10s: null, over1m: null, overLife: null },
-    lastSuccessAt: null,
-    lastError: failure,
-    followerUptimeMs: followerSince === null ? null : Math.max(0, now.getTime() - followerSince.getTime()),
-    sources: [sourceStatus(source, null, failure)],
-    watchCount: null,
-    updatedAt: now,
-  };
 }
 
 const NOBODY: InProcess = { failure: null, followerSince: null };
@@ -285,19 +231,4 @@ async function marginMs(em: EntityManager, stream: Stream, row: FollowerRow, lay
   const early = await timedLedgerIn(em, stream.id, layer.status.layer, island);
   if (early === null || early.ledger >= row.tipLedger) return null;
   return Math.round((margin * (row.tipClosedAt.getTime() - early.closedAt.getTime())) / (row.tipLedger - early.ledger));
-}
-
-function sourceStatus(source: SourceInfo, row: FollowerRow | null, lastError: Failure | null): SourceStatus {
-  const breaker = source.breaker();
-  return {
-    name: source.name,
-    kind: source.kind,
-    host: source.host,
-    active: true,
-    breaker: breaker === null ? null : (breaker.toLowerCase() as 'closed' | 'open' | 'half_open'),
-    tip: row?.tipLedger ?? null,
-    oldest: row?.oldestLedger ?? null,
-    lastSuccessAt: row?.lastSuccessAt ?? null,
-    lastError,
-  };
 }
