@@ -33,7 +33,9 @@ async function startChain(): Promise<number> {
   const path = join(mkdtempSync(join(tmpdir(), 'trueup-bench-')), 'tokens');
   const others = Array.from({ length: 9 }, (_, index) => tokenLine(`other${index}`, 'read', `other-${index}`));
   writeFileSync(path, [...others, tokenLine('bench', 'read', TOKEN)].join('\n'));
-  const ports = { reconciliations: { listPolicies: async () => ({ items: [POLICY], next: null }) } } as unknown as RpcPorts;
+  const ports = {
+    reconciliations: { listPolicies: async () => ({ items: [POLICY], next: null }) },
+  } as unknown as RpcPorts;
   const authenticator = createTokensFile({ path, onReloadFailed: (error) => console.error(error) });
   const log = createLogger({ level: 'info', name: 'bench', secrets: [TOKEN] });
   const events = createEvents({ log, metrics: createMetrics() });
@@ -48,9 +50,17 @@ function startBare(): Promise<number> {
   const identity = (each: Buffer): Buffer => each;
   const server = new Server();
   const path = `/${ReconciliationService.typeName}/ListPolicies`;
-  server.register(path, (_call: unknown, done: (error: null, value: Buffer) => void) => done(null, bytes), identity, identity, 'unary');
+  server.register(
+    path,
+    (_call: unknown, done: (error: null, value: Buffer) => void) => done(null, bytes),
+    identity,
+    identity,
+    'unary',
+  );
   return new Promise((resolve, reject) => {
-    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) => (error ? reject(error) : resolve(port)));
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) =>
+      error ? reject(error) : resolve(port),
+    );
   });
 }
 

@@ -33,7 +33,15 @@ export async function rpcBench(): Promise<Figure[]> {
   const limit = Math.round(median(rates.bare));
   const ratio = Number((value / limit).toFixed(3));
   return [
-    { name: 'house.rpc_unary_ratio', value, unit: 'calls/s', limit, ratio, target: TARGET_RATIO, holds: ratio >= TARGET_RATIO },
+    {
+      name: 'house.rpc_unary_ratio',
+      value,
+      unit: 'calls/s',
+      limit,
+      ratio,
+      target: TARGET_RATIO,
+      holds: ratio >= TARGET_RATIO,
+    },
   ];
 }
 
@@ -44,9 +52,13 @@ interface Server extends AsyncDisposable {
 }
 
 async function start(name: 'chain' | 'bare'): Promise<Server> {
-  const child: ChildProcess = fork(new URL('./rpc-server.ts', import.meta.url), [name], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+  const child: ChildProcess = fork(new URL('./rpc-server.ts', import.meta.url), [name], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  });
   const [message] = (await once(child, 'message')) as [{ port: number; token: string }];
-  const client = new Client(`127.0.0.1:${message.port}`, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
+  const client = new Client(`127.0.0.1:${message.port}`, credentials.createInsecure(), {
+    'grpc.use_local_subchannel_pool': 1,
+  });
   const metadata = new Metadata();
   metadata.set('authorization', `Bearer ${message.token}`);
   return {

@@ -17,7 +17,11 @@ export function createHostGuard({ boundHost }: HostGuardOptions): HostGuard {
     const problem = problemOf(request.headers.host, request.headers.origin, boundHost);
     if (problem === undefined) return true;
     const fix = 'open the page by its loopback address, or set TRUEUP_TOKENS_FILE to allow other names';
-    response.writeHead(403, { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store', connection: 'close' });
+    response.writeHead(403, {
+      'content-type': 'application/json; charset=utf-8',
+      'cache-control': 'no-store',
+      connection: 'close',
+    });
     response.end(JSON.stringify({ code: 'permission_denied', message: `${problem}. Fix: ${fix}.` }));
     return false;
   };

@@ -1,6 +1,13 @@
 // A bound HTTP/1.1 server with every limit set, and how it stops.
 import { readFileSync } from 'node:fs';
-import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerOptions, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { TrueUpError } from '../core/errors.ts';
@@ -37,7 +44,12 @@ export interface HttpListener {
 }
 
 /** @param variable the name of the setting, for the message when it can't be bound. */
-export async function listenHttp(variable: string, bind: Bind, handler: RequestListener, tls: TlsFiles | null = null): Promise<HttpListener> {
+export async function listenHttp(
+  variable: string,
+  bind: Bind,
+  handler: RequestListener,
+  tls: TlsFiles | null = null,
+): Promise<HttpListener> {
   const server = makeServer(handler, tls);
   server.maxConnections = HTTP_LIMITS.maxConnections;
   server.maxHeadersCount = HTTP_LIMITS.maxHeaders;
@@ -63,9 +75,15 @@ function makeServer(handler: RequestListener, tls: TlsFiles | null): Server {
     connectionsCheckingInterval: 5_000,
   };
   if (tls === null) return createServer(options, handler);
-  const clientCa = tls.clientCaFile === null ? {} : { ca: readFileSync(tls.clientCaFile), requestCert: true, rejectUnauthorized: true };
+  const clientCa =
+    tls.clientCaFile === null
+      ? {}
+      : { ca: readFileSync(tls.clientCaFile), requestCert: true, rejectUnauthorized: true };
   const files = { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile), ...clientCa };
-  return createTlsServer({ ...options, ...files, minVersion: 'TLSv1.2' }, handler as (request: IncomingMessage, response: ServerResponse) => void);
+  return createTlsServer(
+    { ...options, ...files, minVersion: 'TLSv1.2' },
+    handler as (request: IncomingMessage, response: ServerResponse) => void,
+  );
 }
 
 function bound(server: Server, variable: string, { host, port }: Bind): Promise<void> {

@@ -39,10 +39,10 @@ export async function readyz(sources: ProbeSources): Promise<ProbeAnswer> {
 }
 
 export async function health(sources: ProbeSources): Promise<ProbeAnswer> {
-  const wellness = await inTime(
-    sources.wellness(),
-    (message): Wellness => ({ healthy: false, degraded: [{ name: 'health', reason: 'INTERNAL', message }] }),
-  );
+  const wellness = await inTime(sources.wellness(), (message): Wellness => ({
+    healthy: false,
+    degraded: [{ name: 'health', reason: 'INTERNAL', message }],
+  }));
   if (wellness.healthy) return { status: 200, body: { status: 'healthy' } };
   return { status: 503, body: { status: 'degraded', degraded: wellness.degraded } };
 }
@@ -51,7 +51,10 @@ export async function health(sources: ProbeSources): Promise<ProbeAnswer> {
 async function inTime<T>(asked: Promise<T>, otherwise: (message: string) => T): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<T>((resolve) => {
-    timer = setTimeout(() => resolve(otherwise(`no answer within ${PROBE_LIMITS.probeTimeoutMs} ms`)), PROBE_LIMITS.probeTimeoutMs);
+    timer = setTimeout(
+      () => resolve(otherwise(`no answer within ${PROBE_LIMITS.probeTimeoutMs} ms`)),
+      PROBE_LIMITS.probeTimeoutMs,
+    );
   });
   try {
     return await Promise.race([asked.catch(() => otherwise('the check itself failed')), timeout]);

@@ -5,7 +5,11 @@ import { PAGE_LIMITS } from './limits.ts';
 import type { ServiceHandlers } from './methods.ts';
 import { pagerOf } from './page-token.ts';
 import type { RpcPorts } from './ports.ts';
-import { type BackfillService, ListCoverageRequestSchema, ListGapsRequestSchema } from '../../gen/trueup/v1/backfill_service_pb.js';
+import {
+  type BackfillService,
+  ListCoverageRequestSchema,
+  ListGapsRequestSchema,
+} from '../../gen/trueup/v1/backfill_service_pb.js';
 
 export function backfillHandlers({ ledger }: Pick<RpcPorts, 'ledger'>): ServiceHandlers<typeof BackfillService> {
   return {
@@ -36,7 +40,11 @@ export function backfillHandlers({ ledger }: Pick<RpcPorts, 'ledger'>): ServiceH
         }),
       };
       const page = await ledger.listGaps(filter, pager.page);
-      return { gaps: page.items.map(toGap), nextPageToken: pager.nextToken(page), missingLedgerCount: BigInt(page.missingLedgers) };
+      return {
+        gaps: page.items.map(toGap),
+        nextPageToken: pager.nextToken(page),
+        missingLedgerCount: BigInt(page.missingLedgers),
+      };
     },
   };
 }

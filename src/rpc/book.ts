@@ -6,9 +6,16 @@ import { fromTimestamp, orNull } from './convert-common.ts';
 import { fromBookCall, fromImportHeader, toImport, toRecordResults } from './convert-rows.ts';
 import type { ServiceHandlers } from './methods.ts';
 import type { RpcPorts } from './ports.ts';
-import type { ImportEntriesRequest, ReconciliationService, StreamEntriesRequest } from '../../gen/trueup/v1/reconciliation_service_pb.js';
+import type {
+  ImportEntriesRequest,
+  ReconciliationService,
+  StreamEntriesRequest,
+} from '../../gen/trueup/v1/reconciliation_service_pb.js';
 
-type Handlers = Pick<ServiceHandlers<typeof ReconciliationService>, 'recordEntries' | 'streamEntries' | 'importEntries' | 'getImport'>;
+type Handlers = Pick<
+  ServiceHandlers<typeof ReconciliationService>,
+  'recordEntries' | 'streamEntries' | 'importEntries' | 'getImport'
+>;
 
 export function bookHandlers({ books }: Pick<RpcPorts, 'books'>): Handlers {
   return {
@@ -19,7 +26,8 @@ export function bookHandlers({ books }: Pick<RpcPorts, 'books'>): Handlers {
           book: request.book,
           rows,
           balances,
-          completeThrough: request.completeThrough === undefined ? null : fromTimestamp(request.completeThrough, 'complete_through'),
+          completeThrough:
+            request.completeThrough === undefined ? null : fromTimestamp(request.completeThrough, 'complete_through'),
           requestId: orNull(request.requestId),
         },
         askerOf(call),
@@ -28,11 +36,17 @@ export function bookHandlers({ books }: Pick<RpcPorts, 'books'>): Handlers {
     },
 
     async streamEntries(requests, call) {
-      const { header, rest } = await headerFirst(requests, (each: StreamEntriesRequest) => each.message.case === 'header' && each.message.value);
+      const { header, rest } = await headerFirst(
+        requests,
+        (each: StreamEntriesRequest) => each.message.case === 'header' && each.message.value,
+      );
       const answer = await books.stream(
         {
           book: header.book,
-          completeThrough: header.completeThrough === undefined ? null : fromTimestamp(header.completeThrough, 'header.complete_through'),
+          completeThrough:
+            header.completeThrough === undefined
+              ? null
+              : fromTimestamp(header.completeThrough, 'header.complete_through'),
           requestId: orNull(header.requestId),
         },
         batchesOf(rest),
@@ -42,7 +56,10 @@ export function bookHandlers({ books }: Pick<RpcPorts, 'books'>): Handlers {
     },
 
     async importEntries(requests, call) {
-      const { header, rest } = await headerFirst(requests, (each: ImportEntriesRequest) => each.message.case === 'header' && each.message.value);
+      const { header, rest } = await headerFirst(
+        requests,
+        (each: ImportEntriesRequest) => each.message.case === 'header' && each.message.value,
+      );
       const done = await books.import(fromImportHeader(header), chunksOf(rest), askerOf(call), call.signal);
       return { import: toImport(done) };
     },
@@ -53,7 +70,10 @@ export function bookHandlers({ books }: Pick<RpcPorts, 'books'>): Handlers {
   };
 }
 
-async function headerFirst<T, H>(requests: AsyncIterable<T>, headerOf: (request: T) => H | false): Promise<{ header: H; rest: AsyncIterable<T> }> {
+async function headerFirst<T, H>(
+  requests: AsyncIterable<T>,
+  headerOf: (request: T) => H | false,
+): Promise<{ header: H; rest: AsyncIterable<T> }> {
   const iterator = requests[Symbol.asyncIterator]();
   const first = await iterator.next();
   const header = first.done === true ? false : headerOf(first.value);

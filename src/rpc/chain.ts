@@ -31,7 +31,10 @@ export interface ChainOptions {
 
 type UnaryHandler = (request: Message, call: CallContext) => Promise<MessageInitShape<DescMessage>>;
 type ServerStreamHandler = (request: Message, call: CallContext) => AsyncIterable<MessageInitShape<DescMessage>>;
-type ClientStreamHandler = (requests: AsyncIterable<Message>, call: CallContext) => Promise<MessageInitShape<DescMessage>>;
+type ClientStreamHandler = (
+  requests: AsyncIterable<Message>,
+  call: CallContext,
+) => Promise<MessageInitShape<DescMessage>>;
 
 /** Hands over a message, decoding it only once the caller is known. */
 export type ReadMessage = () => Message;
@@ -52,7 +55,11 @@ export class Chain {
   }
 
   /** @throws WireFailure, and nothing else. */
-  async unary(route: Route, read: ReadMessage, incoming: IncomingCall): Promise<{ message: Message; requestId: string }> {
+  async unary(
+    route: Route,
+    read: ReadMessage,
+    incoming: IncomingCall,
+  ): Promise<{ message: Message; requestId: string }> {
     const call = this.#open(route, incoming);
     try {
       const handler = this.#admit(route, call) as UnaryHandler;
@@ -212,9 +219,13 @@ export class Chain {
   #countStream(call: Call): void {
     const open = (this.#streamsOfCaller.get(call.caller.name) ?? 0) + 1;
     if (call.method.role !== 'exempt' && open > RPC_LIMITS.maxOpenStreamsPerCaller) {
-      throw new TrueUpError('TOO_MANY_STREAMS', `${call.caller.name} has ${open - 1} streams open, which is the limit`, {
-        fix: 'close some; one WatchStatus stream can carry every topic',
-      });
+      throw new TrueUpError(
+        'TOO_MANY_STREAMS',
+        `${call.caller.name} has ${open - 1} streams open, which is the limit`,
+        {
+          fix: 'close some; one WatchStatus stream can carry every topic',
+        },
+      );
     }
     this.#streamsOfCaller.set(call.caller.name, open);
     call.countedAsStream = true;

@@ -11,7 +11,11 @@ import {
   type ServiceImpl,
 } from '@connectrpc/connect';
 import type { UniversalHandler } from '@connectrpc/connect/protocol';
-import { compressionGzip, universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
+import {
+  compressionGzip,
+  universalRequestFromNodeRequest,
+  universalResponseToNodeResponse,
+} from '@connectrpc/connect-node';
 import { type Reason, TrueUpError } from '../core/errors.ts';
 import type { IncomingCall, Protocol } from './call.ts';
 import { type Chain, type ReadMessage, WireFailure } from './chain.ts';
@@ -44,7 +48,8 @@ export function createConnectHandler({ services, chain, observer, fallback }: Co
     const implementation = Object.fromEntries(own.map((route) => [route.method.desc.localName, adapt(chain, route)]));
     for (const route of own) routes.set(route.method.path, route);
     // Strangers are turned away by their headers alone; nothing they send is read.
-    const requestGate = (context: HandlerContext): void => refuseStrangers(chain, routes.get(pathOf(context))!, context);
+    const requestGate = (context: HandlerContext): void =>
+      refuseStrangers(chain, routes.get(pathOf(context))!, context);
     router.service(desc, implementation as ServiceImpl<typeof desc>, { requestGate });
   }
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
@@ -54,7 +59,8 @@ export function createConnectHandler({ services, chain, observer, fallback }: Co
     const path = request.url?.split('?', 1)[0] ?? '';
     const handler = handlers.get(path);
     if (handler === undefined) {
-      if (packages.some((prefix) => path.startsWith(prefix))) reportUncalled(observer, UNKNOWN_METHOD, 'UNIMPLEMENTED', 'METHOD_NOT_FOUND');
+      if (packages.some((prefix) => path.startsWith(prefix)))
+        reportUncalled(observer, UNKNOWN_METHOD, 'UNIMPLEMENTED', 'METHOD_NOT_FOUND');
       fallback(request, response);
       return;
     }
@@ -77,7 +83,12 @@ async function answer(
     // What connect-node couldn't take in as a message never came to the chain.
     if (!progress.reported && universal.status !== 200) {
       const tooLarge = universal.status === 429;
-      reportUncalled(observer, method, tooLarge ? 'RESOURCE_EXHAUSTED' : 'INVALID_ARGUMENT', tooLarge ? 'REQUEST_TOO_LARGE' : 'INVALID_REQUEST');
+      reportUncalled(
+        observer,
+        method,
+        tooLarge ? 'RESOURCE_EXHAUSTED' : 'INVALID_ARGUMENT',
+        tooLarge ? 'REQUEST_TOO_LARGE' : 'INVALID_REQUEST',
+      );
     }
     await universalResponseToNodeResponse(universal, response);
   } catch {
@@ -108,12 +119,14 @@ function refuseStrangers(chain: Chain, route: Route, context: HandlerContext): v
 function adapt(chain: Chain, route: Route): unknown {
   switch (route.method.type) {
     case 'unary':
-      return (request: Message, context: HandlerContext) => single(context, (incoming) => chain.unary(route, () => request, incoming));
+      return (request: Message, context: HandlerContext) =>
+        single(context, (incoming) => chain.unary(route, () => request, incoming));
     case 'client_stream':
       return (requests: AsyncIterable<Message>, context: HandlerContext) =>
         single(context, (incoming) => chain.clientStream(route, readersOf(requests), incoming));
     case 'server_stream':
-      return (request: Message, context: HandlerContext) => many(context, (incoming) => chain.serverStream(route, () => request, incoming));
+      return (request: Message, context: HandlerContext) =>
+        many(context, (incoming) => chain.serverStream(route, () => request, incoming));
   }
 }
 
@@ -131,7 +144,10 @@ async function single(
   }
 }
 
-async function* many(context: HandlerContext, run: (incoming: IncomingCall) => AsyncIterable<Message>): AsyncGenerator<Message> {
+async function* many(
+  context: HandlerContext,
+  run: (incoming: IncomingCall) => AsyncIterable<Message>,
+): AsyncGenerator<Message> {
   context.values.get(PROGRESS).reported = true;
   try {
     yield* run(incomingOf(context));
@@ -175,7 +191,8 @@ function readErrorOf(error: unknown): unknown {
   if (error.code === Code.ResourceExhausted) {
     return new TrueUpError('REQUEST_TOO_LARGE', error.rawMessage, { fix: 'send fewer rows or smaller chunks' });
   }
-  if (error.code === Code.InvalidArgument) return new TrueUpError('INVALID_REQUEST', error.rawMessage, { cause: error });
+  if (error.code === Code.InvalidArgument)
+    return new TrueUpError('INVALID_REQUEST', error.rawMessage, { cause: error });
   return error;
 }
 
@@ -188,5 +205,17 @@ function reportUncalled(observer: RpcObserver, labels: MethodLabels, code: Statu
   const { service, method, type } = labels;
   const ids = { requestId: '', traceId: '', actor: '', peer: '' };
   observer.started(labels);
-  observer.handled({ service, method, type, protocol: 'connect', code, reason, durationMs: 0, ...ids, received: 0, sent: 0, error: undefined });
+  observer.handled({
+    service,
+    method,
+    type,
+    protocol: 'connect',
+    code,
+    reason,
+    durationMs: 0,
+    ...ids,
+    received: 0,
+    sent: 0,
+    error: undefined,
+  });
 }

@@ -37,7 +37,9 @@ export function optionalTimestamp(at: Date | null): TimestampInit | undefined {
 export function fromTimestamp(at: Timestamp, field: string): Date {
   const date = new Date(Number(at.seconds) * 1_000 + Math.floor(at.nanos / 1_000_000));
   if (!Number.isNaN(date.getTime())) return date;
-  throw new TrueUpError('INVALID_REQUEST', `${field} is no valid time`, { fields: [{ field, description: 'is no valid time' }] });
+  throw new TrueUpError('INVALID_REQUEST', `${field} is no valid time`, {
+    fields: [{ field, description: 'is no valid time' }],
+  });
 }
 
 export function toDuration(ms: number): DurationInit {
@@ -98,7 +100,10 @@ export function toProvenance(source: Provenance | null): MessageInitShape<typeof
   return { source: source.source, sourceKind: source.kind, readTime: optionalTimestamp(source.readAt) };
 }
 
-export const LEVEL_OUT: Record<Level, LevelMessage> = { entries: LevelMessage.ENTRIES, balances: LevelMessage.BALANCES };
+export const LEVEL_OUT: Record<Level, LevelMessage> = {
+  entries: LevelMessage.ENTRIES,
+  balances: LevelMessage.BALANCES,
+};
 export const LAYER_OUT: Record<Layer, LayerMessage> = {
   operations: LayerMessage.OPERATIONS,
   token_events: LayerMessage.TOKEN_EVENTS,

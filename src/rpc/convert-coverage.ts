@@ -1,7 +1,12 @@
 // Coverage and its gaps to messages.
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { CoverageRange, CoverageState, Gap } from '../core/status.ts';
-import { type CoverageRangeSchema, CoverageState as CoverageStateMessage, CoverageTrust, type GapSchema } from '../../gen/trueup/v1/coverage_pb.js';
+import {
+  type CoverageRangeSchema,
+  CoverageState as CoverageStateMessage,
+  CoverageTrust,
+  type GapSchema,
+} from '../../gen/trueup/v1/coverage_pb.js';
 import { LAYER_OUT, optionalFailure, reader, toProvenance, toRange, toTimestamp } from './convert-common.ts';
 
 const COVERAGE_STATE_OUT: Record<CoverageState, CoverageStateMessage> = {
@@ -37,5 +42,11 @@ export function toCoverageRange(range: CoverageRange): MessageInitShape<typeof C
 }
 
 export function toGap(gap: Gap): MessageInitShape<typeof GapSchema> {
-  return { stream: gap.stream, layer: LAYER_OUT[gap.layer], watch: gap.watch, ...toRange(gap.range), available: gap.available ?? undefined };
+  return {
+    stream: gap.stream,
+    layer: LAYER_OUT[gap.layer],
+    watch: gap.watch,
+    ...toRange(gap.range),
+    available: gap.available ?? undefined,
+  };
 }

@@ -1,6 +1,15 @@
 // Drifts to messages, and their filters back.
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { Drift, DriftFilter, DriftKind, DriftSide, DriftState, DriftTransition, DriftTransitionRecord, ResolutionCause } from '../core/drift.ts';
+import type {
+  Drift,
+  DriftFilter,
+  DriftKind,
+  DriftSide,
+  DriftState,
+  DriftTransition,
+  DriftTransitionRecord,
+  ResolutionCause,
+} from '../core/drift.ts';
 import {
   DriftKind as DriftKindMessage,
   type DriftSchema,
@@ -79,11 +88,16 @@ export function toDrift(drift: Drift, now: Date): MessageInitShape<typeof DriftS
     matchKey: drift.matchKey,
     occurrence: drift.occurrence,
     kinds: drift.kinds.map((kind) => DRIFT_KIND_OUT[kind]),
-    fields: drift.fields.map(({ field, ledger, book }) => ({ field, ledgerValue: ledger ?? undefined, bookValue: book ?? undefined })),
+    fields: drift.fields.map(({ field, ledger, book }) => ({
+      field,
+      ledgerValue: ledger ?? undefined,
+      bookValue: book ?? undefined,
+    })),
     ledgerSide: sideOf(drift.ledgerSide),
     bookSide: sideOf(drift.bookSide),
     state: STATE_OUT[drift.state],
-    resolutionCause: drift.resolutionCause === null ? ResolutionCauseMessage.UNSPECIFIED : CAUSE_OUT[drift.resolutionCause],
+    resolutionCause:
+      drift.resolutionCause === null ? ResolutionCauseMessage.UNSPECIFIED : CAUSE_OUT[drift.resolutionCause],
     assignee: drift.assignee ?? '',
     reason: drift.reason ?? '',
     owner: drift.owner ?? '',
@@ -129,7 +143,9 @@ function statusOf(status: string | null): EntryStatusMessage {
   return status === 'success' || status === 'failed' ? ENTRY_STATUS_OUT[status] : EntryStatusMessage.UNSPECIFIED;
 }
 
-export function toTransitionRecord(record: DriftTransitionRecord): MessageInitShape<typeof DriftTransitionRecordSchema> {
+export function toTransitionRecord(
+  record: DriftTransitionRecord,
+): MessageInitShape<typeof DriftTransitionRecordSchema> {
   return {
     transition: TRANSITION_OUT[record.transition],
     fromState: STATE_OUT[record.from],

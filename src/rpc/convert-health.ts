@@ -22,7 +22,11 @@ import {
   type StreamStatusSchema,
   SyncStatus as SyncStatusMessage,
 } from '../../gen/trueup/v1/health_pb.js';
-import { type GetStatusResponseSchema, type WatchStatusResponseSchema, WatchTopic as WatchTopicMessage } from '../../gen/trueup/v1/health_service_pb.js';
+import {
+  type GetStatusResponseSchema,
+  type WatchStatusResponseSchema,
+  WatchTopic as WatchTopicMessage,
+} from '../../gen/trueup/v1/health_service_pb.js';
 import {
   LAYER_OUT,
   optionalDuration,
@@ -212,7 +216,12 @@ export function toDiagnostics(diagnostics: Diagnostics): MessageInitShape<typeof
     generateTime: toTimestamp(diagnostics.at),
     traceId: diagnostics.traceId,
     runtime: toRuntimeInfo(diagnostics.runtime),
-    config: diagnostics.config.map(({ name, value, redacted, origin }) => ({ name, value: redacted ? '' : (value ?? ''), redacted, origin })),
+    config: diagnostics.config.map(({ name, value, redacted, origin }) => ({
+      name,
+      value: redacted ? '' : (value ?? ''),
+      redacted,
+      origin,
+    })),
     database: {
       reachable: database.reachable,
       embedded: database.embedded,

@@ -38,7 +38,10 @@ import {
  *
  * @throws TrueUpError INVALID_REQUEST naming fields as `entries[3].amount`.
  */
-export function fromBookCall(entries: readonly BookEntryMessage[], balances: readonly BookBalanceMessage[]): StreamMessage {
+export function fromBookCall(
+  entries: readonly BookEntryMessage[],
+  balances: readonly BookBalanceMessage[],
+): StreamMessage {
   return parseBookCall(entries.map(columnsOfEntry), balances.map(columnsOfBalance));
 }
 
@@ -134,10 +137,16 @@ export function toBookRow(row: ListedBookRow): MessageInitShape<typeof BookRowSc
       key: row.key,
       account: row.account,
       asset: row.asset,
-      value: decimal === undefined ? { case: 'amountMinor', value: row.amount.toString() } : { case: 'amount', value: decimal },
+      value:
+        decimal === undefined
+          ? { case: 'amountMinor', value: row.amount.toString() }
+          : { case: 'amount', value: decimal },
       kind: row.kind ?? '',
       counterparty: row.counterparty ?? '',
-      status: row.status === 'success' || row.status === 'failed' ? ENTRY_STATUS_OUT[row.status] : EntryStatusMessage.UNSPECIFIED,
+      status:
+        row.status === 'success' || row.status === 'failed'
+          ? ENTRY_STATUS_OUT[row.status]
+          : EntryStatusMessage.UNSPECIFIED,
       subAccount: row.subAccount ?? '',
       occurredAt: optionalTimestamp(row.occurredAt),
       ledger: row.ledger ?? 0,
@@ -179,7 +188,10 @@ const IMPORT_STATE_OUT: Record<Import['state'], ImportState> = {
   committed: ImportState.COMMITTED,
   failed: ImportState.FAILED,
 };
-const FORMAT_OUT: Record<NonNullable<Import['format']>, ImportFormat> = { csv: ImportFormat.CSV, jsonl: ImportFormat.JSONL };
+const FORMAT_OUT: Record<NonNullable<Import['format']>, ImportFormat> = {
+  csv: ImportFormat.CSV,
+  jsonl: ImportFormat.JSONL,
+};
 const formatIn = reader(FORMAT_OUT);
 
 export function fromImportHeader(header: ImportEntriesHeader): ImportHeader {
@@ -187,7 +199,8 @@ export function fromImportHeader(header: ImportEntriesHeader): ImportHeader {
     book: header.book,
     level: levelIn(header.level) ?? null,
     format: formatIn(header.format) ?? null,
-    completeThrough: header.completeThrough === undefined ? null : fromTimestamp(header.completeThrough, 'header.complete_through'),
+    completeThrough:
+      header.completeThrough === undefined ? null : fromTimestamp(header.completeThrough, 'header.complete_through'),
     fileName: orNull(header.fileName),
     fileSizeBytes: header.fileSizeBytes === undefined ? null : Number(header.fileSizeBytes),
     requestId: orNull(header.requestId),

@@ -105,40 +105,52 @@ export function toReconciliation(run: Run): MessageInitShape<typeof Reconciliati
 function summaryOf(summary: RunSummary, run: Run) {
   const { cut, window, scope, counts, sides } = summary;
   return {
-    cut: cut === null ? undefined : {
-      ledger: cut.ledger ?? undefined,
-      closeTime: optionalTimestamp(cut.closedAt),
-      commitPosition: cut.commitPosition,
-      cutTime: toTimestamp(cut.cutAt),
-    },
-    window: window === null ? undefined : {
-      fromLedger: window.ledgers?.from,
-      toLedger: window.ledgers === null ? undefined : window.ledgers.to - 1,
-      fromTime: optionalTimestamp(window.fromTime),
-      toTime: optionalTimestamp(window.toTime),
-    },
-    scope: scope === null ? undefined : {
-      accounts: [...scope.accounts],
-      assets: [...scope.assets],
-      kinds: [...scope.kinds],
-      accountCount: BigInt(scope.accountCount),
-      assetCount: BigInt(scope.assetCount),
-    },
+    cut:
+      cut === null
+        ? undefined
+        : {
+            ledger: cut.ledger ?? undefined,
+            closeTime: optionalTimestamp(cut.closedAt),
+            commitPosition: cut.commitPosition,
+            cutTime: toTimestamp(cut.cutAt),
+          },
+    window:
+      window === null
+        ? undefined
+        : {
+            fromLedger: window.ledgers?.from,
+            toLedger: window.ledgers === null ? undefined : window.ledgers.to - 1,
+            fromTime: optionalTimestamp(window.fromTime),
+            toTime: optionalTimestamp(window.toTime),
+          },
+    scope:
+      scope === null
+        ? undefined
+        : {
+            accounts: [...scope.accounts],
+            assets: [...scope.assets],
+            kinds: [...scope.kinds],
+            accountCount: BigInt(scope.accountCount),
+            assetCount: BigInt(scope.assetCount),
+          },
     join: JOIN_OUT[summary.join],
     layer: LAYER_OUT[summary.layer],
     sides: sides === null ? [] : [ledgerSideOf(sides.ledger, run.stream ?? ''), bookSideOf(sides.book, run.book)],
-    counts: counts === null ? undefined : {
-      ledgerRecordCount: BigInt(counts.ledgerRecords),
-      bookRecordCount: BigInt(counts.bookRecords),
-      matchedCount: BigInt(counts.matched),
-      driftedCount: BigInt(counts.drifted),
-      pendingCount: BigInt(counts.pending),
-      exemptCount: BigInt(counts.exempt),
-      underivedCount: BigInt(counts.underived),
-      skippedCount: BigInt(counts.skipped),
-      appearedCount: BigInt(counts.appeared),
-      resolvedCount: BigInt(counts.resolved),
-    },
+    counts:
+      counts === null
+        ? undefined
+        : {
+            ledgerRecordCount: BigInt(counts.ledgerRecords),
+            bookRecordCount: BigInt(counts.bookRecords),
+            matchedCount: BigInt(counts.matched),
+            driftedCount: BigInt(counts.drifted),
+            pendingCount: BigInt(counts.pending),
+            exemptCount: BigInt(counts.exempt),
+            underivedCount: BigInt(counts.underived),
+            skippedCount: BigInt(counts.skipped),
+            appearedCount: BigInt(counts.appeared),
+            resolvedCount: BigInt(counts.resolved),
+          },
     inconclusiveReasons: summary.inconclusive.map(inconclusiveOf),
     driftKindCounts: summary.kindCounts.map(({ kind, open, appeared }) => ({
       kind: DRIFT_KIND_OUT[kind],
@@ -150,7 +162,10 @@ function summaryOf(summary: RunSummary, run: Run) {
       total: toMoney(asset, amount),
       feeCount: BigInt(count),
     })),
-    toleranceAbsorbed: summary.toleranceAbsorbed.map((total) => ({ total: totalOf(total), itemCount: BigInt(total.count) })),
+    toleranceAbsorbed: summary.toleranceAbsorbed.map((total) => ({
+      total: totalOf(total),
+      itemCount: BigInt(total.count),
+    })),
     underivedItems: summary.underivedItems.map(({ account, asset, ledgerAmount, bookAmount, reasons }) => ({
       account,
       asset,
@@ -217,7 +232,13 @@ function progressOf(run: Run): MessageInitShape<typeof ReconciliationProgressSch
   };
 }
 
-export function toPolicy({ policy, stream, sandbox, alert, failure }: PolicyView): MessageInitShape<typeof PolicySchema> {
+export function toPolicy({
+  policy,
+  stream,
+  sandbox,
+  alert,
+  failure,
+}: PolicyView): MessageInitShape<typeof PolicySchema> {
   const { scope } = policy;
   return {
     name: policy.name,
@@ -241,12 +262,15 @@ export function toPolicy({ policy, stream, sandbox, alert, failure }: PolicyView
     window: toDuration(policy.windowHours * 3_600_000),
     scheduleInterval: toDuration(policy.schedule.intervalMs),
     scheduleEnabled: policy.schedule.enabled,
-    alertRule: alert === null ? undefined : {
-      driftThreshold: alert.driftThreshold,
-      cooldown: toDuration(alert.cooldownMs),
-      channels: [...alert.channels],
-      alertInconclusive: alert.alertInconclusive,
-    },
+    alertRule:
+      alert === null
+        ? undefined
+        : {
+            driftThreshold: alert.driftThreshold,
+            cooldown: toDuration(alert.cooldownMs),
+            channels: [...alert.channels],
+            alertInconclusive: alert.alertInconclusive,
+          },
     failure: optionalFailure(failure),
     sandbox,
   };

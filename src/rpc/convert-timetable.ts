@@ -1,9 +1,21 @@
 // The timetable, what it gave up, and who changed what, to messages.
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { AuditEntry, DeadLetter, Schedule } from '../core/status.ts';
-import { type AuditEntrySchema, type DeadLetterSchema, JobHealth, type ScheduleSchema } from '../../gen/trueup/v1/health_pb.js';
+import {
+  type AuditEntrySchema,
+  type DeadLetterSchema,
+  JobHealth,
+  type ScheduleSchema,
+} from '../../gen/trueup/v1/health_pb.js';
 import { Role } from '../../gen/trueup/v1/options_pb.js';
-import { optionalDuration, optionalFailure, optionalTimestamp, toDuration, toFailure, toTimestamp } from './convert-common.ts';
+import {
+  optionalDuration,
+  optionalFailure,
+  optionalTimestamp,
+  toDuration,
+  toFailure,
+  toTimestamp,
+} from './convert-common.ts';
 
 const ROLE_OUT: Record<AuditEntry['role'], Role> = { read: Role.READ, operate: Role.OPERATE, admin: Role.ADMIN };
 
@@ -28,7 +40,11 @@ export function toSchedule(schedule: Schedule): MessageInitShape<typeof Schedule
     lastDuration: optionalDuration(schedule.lastDurationMs),
     meanDuration: optionalDuration(schedule.meanDurationMs),
     health:
-      schedule.health === null ? JobHealth.UNSPECIFIED : schedule.health === 'healthy' ? JobHealth.HEALTHY : JobHealth.DEGRADED,
+      schedule.health === null
+        ? JobHealth.UNSPECIFIED
+        : schedule.health === 'healthy'
+          ? JobHealth.HEALTHY
+          : JobHealth.DEGRADED,
   };
 }
 

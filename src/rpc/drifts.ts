@@ -4,7 +4,11 @@ import { PAGE_LIMITS } from './limits.ts';
 import type { ServiceHandlers } from './methods.ts';
 import { pagerOf, resumeTokensOf } from './page-token.ts';
 import type { RpcPorts } from './ports.ts';
-import { ListDriftsRequestSchema, type ReconciliationService, StreamDriftsRequestSchema } from '../../gen/trueup/v1/reconciliation_service_pb.js';
+import {
+  ListDriftsRequestSchema,
+  type ReconciliationService,
+  StreamDriftsRequestSchema,
+} from '../../gen/trueup/v1/reconciliation_service_pb.js';
 
 type Handlers = Pick<ServiceHandlers<typeof ReconciliationService>, 'listDrifts' | 'streamDrifts' | 'getDrift'>;
 

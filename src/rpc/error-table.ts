@@ -177,7 +177,13 @@ export function toWireStatus(thrown: unknown): WireStatus {
   if (retryAfterMs !== undefined) {
     details.push({ desc: RetryInfoSchema, value: { retryDelay: durationOf(retryAfterMs) } });
   }
-  return { name, code: STATUS_CODES[name], reason: error.reason, message: shown(error.message, RPC_LIMITS.maxErrorMessageChars), details };
+  return {
+    name,
+    code: STATUS_CODES[name],
+    reason: error.reason,
+    message: shown(error.message, RPC_LIMITS.maxErrorMessageChars),
+    details,
+  };
 }
 
 /** The bytes of `grpc-status-details-bin`: a google.rpc.Status with every detail packed. */

@@ -87,11 +87,23 @@ function errorOf(status: Given): TrueUpError {
   const message = status.details ?? 'internal error';
   if (reason !== 'REQUEST_TOO_LARGE') return new TrueUpError(reason, message);
   return new TrueUpError(reason, message, {
-    metadata: { max_receive_bytes: String(RPC_LIMITS.maxReceiveBytes), max_send_bytes: String(RPC_LIMITS.maxSendBytes) },
+    metadata: {
+      max_receive_bytes: String(RPC_LIMITS.maxReceiveBytes),
+      max_send_bytes: String(RPC_LIMITS.maxSendBytes),
+    },
     fix: 'send fewer rows or smaller chunks, or ask for a smaller page',
   });
 }
 
 function blank() {
-  return { protocol: 'grpc', durationMs: 0, requestId: '', traceId: '', actor: '', peer: '', received: 0, sent: 0 } as const;
+  return {
+    protocol: 'grpc',
+    durationMs: 0,
+    requestId: '',
+    traceId: '',
+    actor: '',
+    peer: '',
+    received: 0,
+    sent: 0,
+  } as const;
 }

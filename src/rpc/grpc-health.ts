@@ -53,12 +53,17 @@ export function createHealthRegistry(services: readonly string[]): HealthRegistr
       check({ service }) {
         const status = statuses.get(service);
         if (status !== undefined) return { status };
-        throw new TrueUpError('STREAM_NOT_FOUND', `nothing is known of a service ${JSON.stringify(service.slice(0, 100))}`, {
-          fix: 'ask List for the names',
-        });
+        throw new TrueUpError(
+          'STREAM_NOT_FOUND',
+          `nothing is known of a service ${JSON.stringify(service.slice(0, 100))}`,
+          {
+            fix: 'ask List for the names',
+          },
+        );
       },
       list() {
-        if (statuses.size > HEALTH_LIMITS.maxListedServices) throw new TrueUpError('OVERLOADED', 'too many services to list');
+        if (statuses.size > HEALTH_LIMITS.maxListedServices)
+          throw new TrueUpError('OVERLOADED', 'too many services to list');
         return { statuses: Object.fromEntries([...statuses].map(([name, status]) => [name, { status }])) };
       },
       // Only the latest status counts, so a slow watcher misses states and never piles them up.

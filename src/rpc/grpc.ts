@@ -58,7 +58,10 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   for (const { routes } of services) {
     for (const route of routes) register(server, { chain, entered }, route);
   }
-  addReflection(server, services.map(({ desc }) => desc.typeName));
+  addReflection(
+    server,
+    services.map(({ desc }) => desc.typeName),
+  );
   answerUnknownMethods(server, observer);
 
   const port = await listen(server, bind, credentialsOf(options.tls ?? null));
@@ -100,7 +103,12 @@ type UnaryCall = ServerUnaryCall<Buffer, Message>;
 type WritableCall = ServerWritableStream<Buffer, Message>;
 type ReadableCall = ServerReadableStream<Buffer, Message>;
 
-async function answer({ chain, entered }: Door, route: Route, call: UnaryCall, done: sendUnaryData<Message>): Promise<void> {
+async function answer(
+  { chain, entered }: Door,
+  route: Route,
+  call: UnaryCall,
+  done: sendUnaryData<Message>,
+): Promise<void> {
   try {
     const { message, requestId } = await chain.unary(route, readerOf(route, call.request), incomingOf(call, entered));
     done(null, message, trailersOf(requestId));
@@ -123,7 +131,12 @@ async function stream({ chain, entered }: Door, route: Route, call: WritableCall
   }
 }
 
-async function collect({ chain, entered }: Door, route: Route, call: ReadableCall, done: sendUnaryData<Message>): Promise<void> {
+async function collect(
+  { chain, entered }: Door,
+  route: Route,
+  call: ReadableCall,
+  done: sendUnaryData<Message>,
+): Promise<void> {
   queueOneMessage(call);
   try {
     const { message, requestId } = await chain.clientStream(route, readersOf(route, call), incomingOf(call, entered));

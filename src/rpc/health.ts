@@ -1,5 +1,14 @@
 // How the house is, at the door.
-import { fromTimestamp, orAll, orNull, present, readAll, readSequence, toDuration, toTimestamp } from './convert-common.ts';
+import {
+  fromTimestamp,
+  orAll,
+  orNull,
+  present,
+  readAll,
+  readSequence,
+  toDuration,
+  toTimestamp,
+} from './convert-common.ts';
 import { toDiagnostics, toStatus, toStatusEvent, topicIn } from './convert-health.ts';
 import { toAuditEntry, toDeadLetter, toSchedule } from './convert-timetable.ts';
 import { HEARTBEAT_INTERVAL_MS, withHeartbeats } from './heartbeat.ts';

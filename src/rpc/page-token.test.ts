@@ -12,12 +12,17 @@ import { pagerOf, resumeTokensOf } from './page-token.ts';
 
 const POSITION = { at: '2026-01-01T00:00:00.000Z', id: '0199', count: 3, flag: true, none: null };
 const drifts = (fields: object) => create(ListDriftsRequestSchema, fields);
-const tokenFor = (fields: object) => pagerOf(ListDriftsRequestSchema, drifts(fields), 1_000).nextToken({ items: [], next: POSITION });
+const tokenFor = (fields: object) =>
+  pagerOf(ListDriftsRequestSchema, drifts(fields), 1_000).nextToken({ items: [], next: POSITION });
 
 describe('page tokens', () => {
   it('bring the position back, whatever the page size', () => {
     const token = tokenFor({ filter: { policy: 'p' } });
-    const { page } = pagerOf(ListDriftsRequestSchema, drifts({ filter: { policy: 'p' }, pageSize: 7, pageToken: token }), 1_000);
+    const { page } = pagerOf(
+      ListDriftsRequestSchema,
+      drifts({ filter: { policy: 'p' }, pageSize: 7, pageToken: token }),
+      1_000,
+    );
     expect(page).toEqual({ size: 7, after: POSITION });
   });
 
@@ -31,8 +36,13 @@ describe('page tokens', () => {
   });
 
   it('belong to their method, also where the fields are the same', () => {
-    const token = pagerOf(ListPoliciesRequestSchema, create(ListPoliciesRequestSchema), 10).nextToken({ items: [], next: POSITION });
-    expect(() => pagerOf(ListSchedulesRequestSchema, create(ListSchedulesRequestSchema, { pageToken: token }), 10)).toThrow(/another method/);
+    const token = pagerOf(ListPoliciesRequestSchema, create(ListPoliciesRequestSchema), 10).nextToken({
+      items: [],
+      next: POSITION,
+    });
+    expect(() =>
+      pagerOf(ListSchedulesRequestSchema, create(ListSchedulesRequestSchema, { pageToken: token }), 10),
+    ).toThrow(/another method/);
   });
 
   it('are refused with any character changed, added or left out', () => {
@@ -58,7 +68,8 @@ describe('page tokens', () => {
 });
 
 describe('page sizes', () => {
-  const sizeFor = (pageSize: number) => pagerOf(ListReconciliationsRequestSchema, create(ListReconciliationsRequestSchema, { pageSize }), 200).page.size;
+  const sizeFor = (pageSize: number) =>
+    pagerOf(ListReconciliationsRequestSchema, create(ListReconciliationsRequestSchema, { pageSize }), 200).page.size;
 
   it('are the default when left out, and lowered to the cap', () => {
     expect([sizeFor(0), sizeFor(1), sizeFor(200), sizeFor(201), sizeFor(2 ** 31 - 1)]).toEqual([50, 1, 200, 200, 200]);

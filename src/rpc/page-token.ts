@@ -63,7 +63,8 @@ function filterHash(desc: DescMessage, request: Message): Buffer {
 function sealToken(position: PagePosition, filter: Buffer): string {
   const body = Buffer.from(JSON.stringify(position));
   const token = Buffer.concat([Buffer.from([VERSION]), filter, digest(filter, body), body]).toString('base64url');
-  if (token.length > RPC_LIMITS.maxPageTokenChars) throw new Error(`a page token of ${token.length} characters is above the limit`);
+  if (token.length > RPC_LIMITS.maxPageTokenChars)
+    throw new Error(`a page token of ${token.length} characters is above the limit`);
   return token;
 }
 
@@ -77,7 +78,8 @@ function openToken(token: string, filter: Buffer): PagePosition {
     bytes[0] === VERSION &&
     digest(bytes.subarray(1, 1 + HASH_BYTES), body).equals(bytes.subarray(1 + HASH_BYTES, HEADER_BYTES));
   if (!whole) throw invalid('the page token is damaged');
-  if (!bytes.subarray(1, 1 + HASH_BYTES).equals(filter)) throw invalid('the page token belongs to other filters or another method');
+  if (!bytes.subarray(1, 1 + HASH_BYTES).equals(filter))
+    throw invalid('the page token belongs to other filters or another method');
   return JSON.parse(body.toString('utf8')) as PagePosition;
 }
 

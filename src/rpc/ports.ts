@@ -54,7 +54,11 @@ export interface StartRun {
   /** Null: the policy's own window. */
   readonly windowMs: number | null;
   /** Narrows the policy's scope; null: as it is. */
-  readonly scope: { readonly accounts: readonly string[]; readonly assets: readonly string[]; readonly kinds: readonly string[] } | null;
+  readonly scope: {
+    readonly accounts: readonly string[];
+    readonly assets: readonly string[];
+    readonly kinds: readonly string[];
+  } | null;
   /** Null: every call counts as new. */
   readonly requestId: string | null;
 }
@@ -73,7 +77,10 @@ export interface ReconciliationPort {
    * left out. Throws `signal.reason` when aborted.
    */
   watch(id: string, since: bigint | null, signal: AbortSignal): AsyncIterable<RunEvent>;
-  cancel(cancel: { readonly id: string; readonly reason: string; readonly requestId: string | null }, asker: Asker): Promise<Run>;
+  cancel(
+    cancel: { readonly id: string; readonly reason: string; readonly requestId: string | null },
+    asker: Asker,
+  ): Promise<Run>;
 }
 
 export interface DriftBatch {

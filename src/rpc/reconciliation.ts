@@ -1,6 +1,17 @@
 // Runs and policies at the door.
 import { askerOf } from './asker.ts';
-import { fromDuration, fromRange, fromTimestamp, levelIn, orAll, orNull, present, readAll, readSequence, toTimestamp } from './convert-common.ts';
+import {
+  fromDuration,
+  fromRange,
+  fromTimestamp,
+  levelIn,
+  orAll,
+  orNull,
+  present,
+  readAll,
+  readSequence,
+  toTimestamp,
+} from './convert-common.ts';
 import { runStateIn, toPolicy, toReconciliation, triggerIn, verdictIn } from './convert-run.ts';
 import { withHeartbeats } from './heartbeat.ts';
 import { PAGE_LIMITS } from './limits.ts';
@@ -53,7 +64,10 @@ export function reconciliationHandlers({ reconciliations }: Pick<RpcPorts, 'reco
     },
 
     async getLatestReconciliation(request) {
-      const run = await reconciliations.latest({ policy: orNull(request.policy), level: levelIn(request.level) ?? null });
+      const run = await reconciliations.latest({
+        policy: orNull(request.policy),
+        level: levelIn(request.level) ?? null,
+      });
       return { reconciliation: toReconciliation(run) };
     },
 
@@ -86,7 +100,11 @@ export function reconciliationHandlers({ reconciliations }: Pick<RpcPorts, 'reco
           continue;
         }
         sequence = event.sequence;
-        yield { sequence: sequence.toString(), eventTime: toTimestamp(new Date()), reconciliation: toReconciliation(event.run) };
+        yield {
+          sequence: sequence.toString(),
+          eventTime: toTimestamp(new Date()),
+          reconciliation: toReconciliation(event.run),
+        };
       }
     },
 

@@ -58,7 +58,9 @@ export function createRpc({ ports, authenticator, observer }: RpcOptions): Rpc {
   return {
     health,
     services,
-    methods: all.flatMap(({ routes }) => routes.map(({ method: { service, method, type } }) => ({ service, method, type }))),
+    methods: all.flatMap(({ routes }) =>
+      routes.map(({ method: { service, method, type } }) => ({ service, method, type })),
+    ),
     startGrpc: ({ bind, tls }) => startGrpcServer({ bind, tls: tls ?? null, services: all, chain, observer }),
     connectHandler: (fallback) => createConnectHandler({ services, chain, observer, fallback }),
     get inFlight() {

@@ -13,9 +13,12 @@ import type { RpcPorts } from './ports.ts';
 import { reconciliationHandlers } from './reconciliation.ts';
 import { rowHandlers } from './rows.ts';
 
-export const SERVICE_NAMES: readonly string[] = [ReconciliationService, BackfillService, ManifestService, HealthService].map(
-  ({ typeName }) => typeName,
-);
+export const SERVICE_NAMES: readonly string[] = [
+  ReconciliationService,
+  BackfillService,
+  ManifestService,
+  HealthService,
+].map(({ typeName }) => typeName);
 
 export function createServices(ports: RpcPorts): readonly ServiceRoutes[] {
   const reconciliation = {

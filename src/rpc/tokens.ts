@@ -85,7 +85,8 @@ export function parseTokens(text: string, path: string): TokenRecord[] {
     if (line === '') continue;
     const parsed = parseLine(line);
     if (typeof parsed === 'string') problems.push(`line ${index + 1}: ${parsed}`);
-    else if (seen.has(parsed.hash.toString('hex'))) problems.push(`line ${index + 1}: the same token stands on a line above`);
+    else if (seen.has(parsed.hash.toString('hex')))
+      problems.push(`line ${index + 1}: the same token stands on a line above`);
     else {
       seen.add(parsed.hash.toString('hex'));
       tokens.push(parsed);
@@ -104,7 +105,8 @@ export function parseTokens(text: string, path: string): TokenRecord[] {
 function parseLine(line: string): TokenRecord | string {
   const [name, role, digest, ...rest] = line.split(/\s+/);
   if (!name || !role || !digest || rest.length > 0) return 'expected `name role sha256:HEX`';
-  if (!/^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/.test(name)) return 'the name may hold letters, digits and . _ @ -, at most 64';
+  if (!/^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/.test(name))
+    return 'the name may hold letters, digits and . _ @ -, at most 64';
   if (name === 'anonymous' || name === 'trueup') return `the name ${name} is taken by the service itself`;
   if (!(ACCESS_ROLES as readonly string[]).includes(role)) return `the role is none of ${ACCESS_ROLES.join(', ')}`;
   const hex = /^sha256:([0-9a-fA-F]{64})$/.exec(digest)?.[1];
@@ -116,7 +118,8 @@ function readTokens(path: string): TokenRecord[] {
   let text: string;
   try {
     const bytes = readFileSync(path);
-    if (bytes.length > TOKEN_LIMITS.maxFileBytes) throw new Error(`it is larger than ${TOKEN_LIMITS.maxFileBytes} bytes`);
+    if (bytes.length > TOKEN_LIMITS.maxFileBytes)
+      throw new Error(`it is larger than ${TOKEN_LIMITS.maxFileBytes} bytes`);
     text = bytes.toString('utf8');
   } catch (error) {
     throw new TrueUpError('INVALID_CONFIGURATION', `tokens file ${path} can't be read: ${messageOf(error)}`, {
@@ -136,7 +139,9 @@ function stampOf(path: string): string {
 function bearerToken(authorization: string | undefined): string {
   const token = /^Bearer +([^\s]+) *$/i.exec(authorization ?? '')?.[1];
   if (!token || token.length > TOKEN_LIMITS.maxPresentedChars) {
-    throw new TrueUpError('UNAUTHENTICATED', 'the call carries no token', { fix: 'send `authorization: Bearer TOKEN`' });
+    throw new TrueUpError('UNAUTHENTICATED', 'the call carries no token', {
+      fix: 'send `authorization: Bearer TOKEN`',
+    });
   }
   return token;
 }

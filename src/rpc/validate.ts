@@ -16,14 +16,20 @@ export function createRequestValidator(): RequestValidator {
   return {
     prepare(desc) {
       const result = validator.validate(desc, create(desc));
-      if (result.kind === 'error') throw new Error(`the rules of ${desc.typeName} don't compile: ${result.error.message}`);
+      if (result.kind === 'error')
+        throw new Error(`the rules of ${desc.typeName} don't compile: ${result.error.message}`);
     },
     check(desc, message) {
       const result = validator.validate(desc, message);
       if (result.kind === 'valid') return;
       if (result.kind === 'error') throw result.error;
-      const fields = result.violations.map((violation) => ({ field: fieldOf(violation), description: violation.message }));
-      const words = fields.slice(0, 5).map(({ field, description }) => (field ? `${field}: ${description}` : description));
+      const fields = result.violations.map((violation) => ({
+        field: fieldOf(violation),
+        description: violation.message,
+      }));
+      const words = fields
+        .slice(0, 5)
+        .map(({ field, description }) => (field ? `${field}: ${description}` : description));
       throw new TrueUpError('INVALID_REQUEST', words.join('; '), { fields, fix: 'change the fields named' });
     },
   };

@@ -1,5 +1,14 @@
 // Real clients for both ports, able to call any method of a descriptor.
-import { create, type DescMessage, type DescMethod, type DescService, fromBinary, type Message, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import {
+  create,
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  fromBinary,
+  type Message,
+  type MessageInitShape,
+  toBinary,
+} from '@bufbuild/protobuf';
 import { anyUnpack } from '@bufbuild/protobuf/wkt';
 import { Code, ConnectError, createClient, type Transport } from '@connectrpc/connect';
 import { createConnectTransport, createGrpcWebTransport } from '@connectrpc/connect-node';
@@ -20,13 +29,21 @@ export interface Outcome {
 }
 
 export interface AnyClient {
-  call(method: DescMethod, request: MessageInitShape<DescMessage> | MessageInitShape<DescMessage>[], token?: string): Promise<Outcome>;
+  call(
+    method: DescMethod,
+    request: MessageInitShape<DescMessage> | MessageInitShape<DescMessage>[],
+    token?: string,
+  ): Promise<Outcome>;
   close(): void;
 }
 
 export function grpcClient(port: number, options: grpc.ClientOptions = {}): AnyClient & { readonly raw: grpc.Client } {
   const raw = new grpc.Client(`127.0.0.1:${port}`, grpc.credentials.createInsecure(), options);
-  return { raw, close: () => raw.close(), call: (method, request, token) => callGrpc(raw, method, [request].flat(), token) };
+  return {
+    raw,
+    close: () => raw.close(),
+    call: (method, request, token) => callGrpc(raw, method, [request].flat(), token),
+  };
 }
 
 export function metadataOf(token?: string): grpc.Metadata {
@@ -47,13 +64,21 @@ export function decode(method: DescMethod): (bytes: Buffer) => Message {
   return (bytes) => fromBinary(method.output, bytes);
 }
 
-function callGrpc(client: grpc.Client, method: DescMethod, requests: MessageInitShape<DescMessage>[], token?: string): Promise<Outcome> {
+function callGrpc(
+  client: grpc.Client,
+  method: DescMethod,
+  requests: MessageInitShape<DescMessage>[],
+  token?: string,
+): Promise<Outcome> {
   return new Promise((resolve) => {
     const messages: Message[] = [];
     const path = pathOf(method);
     const metadata = metadataOf(token);
     const [first = {}] = requests;
-    let call: grpc.ClientUnaryCall | grpc.ClientReadableStream<Message> | grpc.ClientWritableStream<MessageInitShape<DescMessage>>;
+    let call:
+      | grpc.ClientUnaryCall
+      | grpc.ClientReadableStream<Message>
+      | grpc.ClientWritableStream<MessageInitShape<DescMessage>>;
     const onValue = (_error: unknown, value?: Message): void => {
       if (value) messages.push(value);
     };
@@ -82,7 +107,8 @@ function callGrpc(client: grpc.Client, method: DescMethod, requests: MessageInit
 export function outcomeOfGrpc(status: grpc.StatusObject, messages: readonly Message[] = []): Outcome {
   const [binary] = status.metadata.get('grpc-status-details-bin');
   const details = binary === undefined ? [] : fromBinary(StatusSchema, binary as Buffer).details;
-  const find = <D extends DescMessage>(desc: D) => details.map((any) => anyUnpack(any, desc)).find((each) => each !== undefined);
+  const find = <D extends DescMessage>(desc: D) =>
+    details.map((any) => anyUnpack(any, desc)).find((each) => each !== undefined);
   const info = find(ErrorInfoSchema);
   const delay = find(RetryInfoSchema)?.retryDelay;
   return {
@@ -114,10 +140,17 @@ function bearer(token: string): NonNullable<Parameters<typeof createConnectTrans
 }
 
 export function connectClient(url: string, protocol: 'connect' | 'grpc-web' = 'connect'): AnyClient {
-  return { close: () => {}, call: (method, request, token) => callConnect(connectTransport(url, protocol, token), method, [request].flat()) };
+  return {
+    close: () => {},
+    call: (method, request, token) => callConnect(connectTransport(url, protocol, token), method, [request].flat()),
+  };
 }
 
-async function callConnect(transport: Transport, method: DescMethod, requests: MessageInitShape<DescMessage>[]): Promise<Outcome> {
+async function callConnect(
+  transport: Transport,
+  method: DescMethod,
+  requests: MessageInitShape<DescMessage>[],
+): Promise<Outcome> {
   const client = createClient(method.parent as DescService, transport) as Record<string, (input: unknown) => unknown>;
   const messages: Message[] = [];
   const [first = {}] = requests;
@@ -129,7 +162,16 @@ async function callConnect(transport: Transport, method: DescMethod, requests: M
       const input = method.methodKind === 'unary' ? first : streamOf(requests);
       messages.push((await invoke(input)) as Message);
     }
-    return { code: 0, message: '', reason: undefined, metadata: {}, fields: [], retryDelayMs: undefined, messages, requestId: undefined };
+    return {
+      code: 0,
+      message: '',
+      reason: undefined,
+      metadata: {},
+      fields: [],
+      retryDelayMs: undefined,
+      messages,
+      requestId: undefined,
+    };
   } catch (thrown) {
     const error = ConnectError.from(thrown, Code.Unknown);
     const info = error.findDetails(ErrorInfoSchema)[0];

@@ -11,7 +11,11 @@ import type { Authenticator } from '../../src/rpc/roles.ts';
 import { createRpc, type Rpc } from '../../src/rpc/rpc.ts';
 import { anonymousOnLoopback, createTokensFile } from '../../src/rpc/tokens.ts';
 
-export const TOKENS = { read: 'token-of-the-reader', operate: 'token-of-the-operator', admin: 'token-of-the-admin' } as const;
+export const TOKENS = {
+  read: 'token-of-the-reader',
+  operate: 'token-of-the-operator',
+  admin: 'token-of-the-admin',
+} as const;
 
 export interface Serving extends AsyncDisposable {
   readonly rpc: Rpc;
@@ -87,7 +91,12 @@ function nothingThere(name: string): () => never {
 function roleTokens(): Authenticator {
   const dir = mkdtempSync(join(tmpdir(), 'trueup-tokens-'));
   const path = join(dir, 'tokens');
-  writeFileSync(path, Object.entries(TOKENS).map(([role, token]) => tokenLine(`${role}-name`, role, token)).join('\n'));
+  writeFileSync(
+    path,
+    Object.entries(TOKENS)
+      .map(([role, token]) => tokenLine(`${role}-name`, role, token))
+      .join('\n'),
+  );
   const authenticator = createTokensFile({ path, onReloadFailed: () => {}, now: () => 0 });
   rmSync(dir, { recursive: true });
   return authenticator;

@@ -24,10 +24,17 @@ describe('the HTTP port without tokens', () => {
   });
   afterAll(() => serving.close(100));
 
-  const asOther = (headers: Record<string, string>, path = PATH) => send(serving.httpPort, 'POST', path, { 'content-type': 'application/json', ...headers }, '{}');
+  const asOther = (headers: Record<string, string>, path = PATH) =>
+    send(serving.httpPort, 'POST', path, { 'content-type': 'application/json', ...headers }, '{}');
 
   it('answers calls and the page by every name of this machine', async () => {
-    for (const host of [`127.0.0.1:${serving.httpPort}`, `localhost:${serving.httpPort}`, 'LOCALHOST', '[::1]:1', '127.0.0.2']) {
+    for (const host of [
+      `127.0.0.1:${serving.httpPort}`,
+      `localhost:${serving.httpPort}`,
+      'LOCALHOST',
+      '[::1]:1',
+      '127.0.0.2',
+    ]) {
       expect((await asOther({ host })).status).toBe(404); // the stub's answer: the call came through
     }
     expect(await send(serving.httpPort, 'GET', '/', {})).toMatchObject({ status: 200, body: 'the page' });
@@ -43,7 +50,13 @@ describe('the HTTP port without tokens', () => {
 
   it("turns another page's posts away, and takes its own", async () => {
     const host = `127.0.0.1:${serving.httpPort}`;
-    for (const origin of ['http://evil.example', 'null', `https://evil.example:${serving.httpPort}`, `http://127.0.0.1:${serving.httpPort + 1}`, 'file://']) {
+    for (const origin of [
+      'http://evil.example',
+      'null',
+      `https://evil.example:${serving.httpPort}`,
+      `http://127.0.0.1:${serving.httpPort + 1}`,
+      'file://',
+    ]) {
       const { status, body } = await asOther({ host, origin });
       expect([origin, status]).toEqual([origin, 403]);
       expect(JSON.parse(body)).toMatchObject({ code: 'permission_denied', message: expect.stringContaining('Fix: ') });
@@ -72,7 +85,9 @@ describe('the HTTP port with tokens', () => {
     await using serving = await startServing();
     const headers = { 'content-type': 'application/json', host: 'trueup.example', origin: 'https://trueup.example' };
     expect((await send(serving.httpPort, 'POST', PATH, headers, '{}')).status).toBe(401);
-    expect((await send(serving.httpPort, 'POST', PATH, { ...headers, authorization: `Bearer ${TOKENS.read}` }, '{}')).status).toBe(404);
+    expect(
+      (await send(serving.httpPort, 'POST', PATH, { ...headers, authorization: `Bearer ${TOKENS.read}` }, '{}')).status,
+    ).toBe(404);
   });
 
   it('reads nothing of what strangers send', async () => {
@@ -85,8 +100,17 @@ describe('the HTTP port with tokens', () => {
 
   it('bears paths and heads that make no sense', async () => {
     await using serving = await startServing();
-    expect((await sendRaw(serving.httpPort, 'GET //[ HTTP/1.1\r\nhost: x\r\n\r\n')).split('\r\n')[0]).toMatch(/ 40[04] /);
-    expect((await sendRaw(serving.httpPort, `GET / HTTP/1.1\r\nhost: x\r\nlong: ${'x'.repeat(HTTP_LIMITS.maxHeaderBytes)}\r\n\r\n`)).split('\r\n')[0]).toContain('431');
+    expect((await sendRaw(serving.httpPort, 'GET //[ HTTP/1.1\r\nhost: x\r\n\r\n')).split('\r\n')[0]).toMatch(
+      / 40[04] /,
+    );
+    expect(
+      (
+        await sendRaw(
+          serving.httpPort,
+          `GET / HTTP/1.1\r\nhost: x\r\nlong: ${'x'.repeat(HTTP_LIMITS.maxHeaderBytes)}\r\n\r\n`,
+        )
+      ).split('\r\n')[0],
+    ).toContain('431');
   });
 });
 
@@ -118,19 +142,32 @@ describe('the metrics port', () => {
 
   it('is ready while a stream is ill, and says which one', async () => {
     readiness = async () => ({ ready: true, problems: [] });
-    wellness = async () => ({ healthy: false, degraded: [{ name: 'testnet', reason: 'SOURCE_UNAVAILABLE', message: 'no answer' }] });
+    wellness = async () => ({
+      healthy: false,
+      degraded: [{ name: 'testnet', reason: 'SOURCE_UNAVAILABLE', message: 'no answer' }],
+    });
     expect((await get('/readyz')).status).toBe(200);
     const { status, body } = await get('/health');
-    expect([status, JSON.parse(body)]).toEqual([503, { status: 'degraded', degraded: [{ name: 'testnet', reason: 'SOURCE_UNAVAILABLE', message: 'no answer' }] }]);
+    expect([status, JSON.parse(body)]).toEqual([
+      503,
+      { status: 'degraded', degraded: [{ name: 'testnet', reason: 'SOURCE_UNAVAILABLE', message: 'no answer' }] },
+    ]);
     wellness = async () => ({ healthy: true, degraded: [] });
     expect((await get('/health')).status).toBe(200);
     readiness = async () => ({ ready: false, problems: ['the database does not answer'] });
-    expect(JSON.parse((await get('/ready')).body)).toEqual({ status: 'not ready', problems: ['the database does not answer'] });
+    expect(JSON.parse((await get('/ready')).body)).toEqual({
+      status: 'not ready',
+      problems: ['the database does not answer'],
+    });
   });
 
   it('gives the whole exposition or an error', async () => {
     metrics = async () => ({ contentType: 'text/plain; version=0.0.4', body: 'up 1\n' });
-    expect(await get('/metrics?x=1')).toMatchObject({ status: 200, body: 'up 1\n', headers: { 'content-type': 'text/plain; version=0.0.4' } });
+    expect(await get('/metrics?x=1')).toMatchObject({
+      status: 200,
+      body: 'up 1\n',
+      headers: { 'content-type': 'text/plain; version=0.0.4' },
+    });
     expect(await get('/metrics', 'HEAD')).toMatchObject({ status: 200, body: '', headers: { 'content-length': '5' } });
     metrics = () => Promise.reject(new Error('a collector failed'));
     expect(await get('/metrics')).toMatchObject({ status: 500, body: 'the metrics could not be collected\n' });
@@ -150,7 +187,13 @@ interface Answer {
   readonly body: string;
 }
 
-function send(port: number, method: string, path: string, headers: Record<string, string>, body?: string): Promise<Answer> {
+function send(
+  port: number,
+  method: string,
+  path: string,
+  headers: Record<string, string>,
+  body?: string,
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const request = httpRequest({ host: '127.0.0.1', port, method, path, headers }, (response) => {
       let text = '';

@@ -14,7 +14,9 @@ import { describeMethod } from '../../src/rpc/methods.ts';
 import { type AnyClient, connectClient, grpcClient } from '../_util/clients.ts';
 import { type Serving, startServing, TOKENS } from '../_util/serving.ts';
 
-const METHODS = [ReconciliationService, BackfillService, ManifestService, HealthService].flatMap(({ methods }) => methods as DescMethod[]);
+const METHODS = [ReconciliationService, BackfillService, ManifestService, HealthService].flatMap(
+  ({ methods }) => methods as DescMethod[],
+);
 const RANK = { read: 1, operate: 2, admin: 3 } as const;
 const REFUSALS: number[] = [STATUS_CODES.UNAUTHENTICATED, STATUS_CODES.PERMISSION_DENIED];
 
@@ -33,24 +35,29 @@ afterAll(async () => {
 });
 
 describe.each(['grpc', 'connect', 'grpc-web'])('over %s', (protocol) => {
-  it.each(METHODS.map((method) => [`${method.parent.name}/${method.name}`, method] as const))('%s is open to its role and those above it only', async (_name, method) => {
-    const needed = getOption(method, role) as number;
-    expect(needed).toBeGreaterThan(Role.UNSPECIFIED);
-    for (const [have, token] of Object.entries(TOKENS)) {
-      const { code, reason } = await clients[protocol]!.call(method, {}, token);
-      if (RANK[have as keyof typeof RANK] >= needed) {
-        expect([have, REFUSALS.includes(code)]).toEqual([have, false]);
-        expect([0, STATUS_CODES.NOT_FOUND, STATUS_CODES.INVALID_ARGUMENT, STATUS_CODES.UNIMPLEMENTED]).toContain(code);
-        if (code !== 0) expect(['RECONCILIATION_NOT_FOUND', 'INVALID_REQUEST', 'NOT_IMPLEMENTED']).toContain(reason);
-      } else {
-        expect([have, code, reason]).toEqual([have, STATUS_CODES.PERMISSION_DENIED, 'PERMISSION_DENIED']);
+  it.each(METHODS.map((method) => [`${method.parent.name}/${method.name}`, method] as const))(
+    '%s is open to its role and those above it only',
+    async (_name, method) => {
+      const needed = getOption(method, role) as number;
+      expect(needed).toBeGreaterThan(Role.UNSPECIFIED);
+      for (const [have, token] of Object.entries(TOKENS)) {
+        const { code, reason } = await clients[protocol]!.call(method, {}, token);
+        if (RANK[have as keyof typeof RANK] >= needed) {
+          expect([have, REFUSALS.includes(code)]).toEqual([have, false]);
+          expect([0, STATUS_CODES.NOT_FOUND, STATUS_CODES.INVALID_ARGUMENT, STATUS_CODES.UNIMPLEMENTED]).toContain(
+            code,
+          );
+          if (code !== 0) expect(['RECONCILIATION_NOT_FOUND', 'INVALID_REQUEST', 'NOT_IMPLEMENTED']).toContain(reason);
+        } else {
+          expect([have, code, reason]).toEqual([have, STATUS_CODES.PERMISSION_DENIED, 'PERMISSION_DENIED']);
+        }
       }
-    }
-    for (const token of [undefined, 'some-other-token', '']) {
-      const { code, reason } = await clients[protocol]!.call(method, {}, token);
-      expect([code, reason]).toEqual([STATUS_CODES.UNAUTHENTICATED, 'UNAUTHENTICATED']);
-    }
-  });
+      for (const token of [undefined, 'some-other-token', '']) {
+        const { code, reason } = await clients[protocol]!.call(method, {}, token);
+        expect([code, reason]).toEqual([STATUS_CODES.UNAUTHENTICATED, 'UNAUTHENTICATED']);
+      }
+    },
+  );
 });
 
 describe('roles', () => {

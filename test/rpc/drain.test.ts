@@ -5,7 +5,11 @@ import type { Message } from '@bufbuild/protobuf';
 import { Agent, get, request as httpRequest } from 'node:http';
 import { connect as http2Connect } from 'node:http2';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Health, HealthCheckResponse_ServingStatus as ServingStatus, type HealthCheckResponse } from '../../gen/grpc/health/v1/health_pb.js';
+import {
+  Health,
+  HealthCheckResponse_ServingStatus as ServingStatus,
+  type HealthCheckResponse,
+} from '../../gen/grpc/health/v1/health_pb.js';
 import { HealthService } from '../../gen/trueup/v1/health_service_pb.js';
 import { ReconciliationService } from '../../gen/trueup/v1/reconciliation_service_pb.js';
 import { STATUS_CODES } from '../../src/rpc/error-table.ts';
@@ -32,7 +36,13 @@ describe('a drain', () => {
     serving = await startServing();
     const client = grpcClient(serving.grpcPort);
     const seen: ServingStatus[] = [];
-    const stream = client.raw.makeServerStreamRequest(pathOf(Health.method.watch), encode(Health.method.watch), decode(Health.method.watch), { service: '' }, metadataOf());
+    const stream = client.raw.makeServerStreamRequest(
+      pathOf(Health.method.watch),
+      encode(Health.method.watch),
+      decode(Health.method.watch),
+      { service: '' },
+      metadataOf(),
+    );
     stream.on('data', (message: Message) => seen.push((message as HealthCheckResponse).status));
     const ended = endOf(stream);
     await eventually(() => expect(seen).toEqual([ServingStatus.SERVING]));
@@ -65,12 +75,19 @@ describe('a drain', () => {
       return { drift: sampleDrift(1), transitions: [] };
     };
     serving = await startServing({ ports: { drifts: { get } } });
-    const [grpc, late] = [grpcClient(serving.grpcPort), grpcClient(serving.grpcPort, { 'grpc.use_local_subchannel_pool': 1 })];
-    const outcomes = [grpc, connectClient(serving.httpUrl)].map((client) => client.call(getDrift, { driftId: 'x' }, TOKENS.read));
+    const [grpc, late] = [
+      grpcClient(serving.grpcPort),
+      grpcClient(serving.grpcPort, { 'grpc.use_local_subchannel_pool': 1 }),
+    ];
+    const outcomes = [grpc, connectClient(serving.httpUrl)].map((client) =>
+      client.call(getDrift, { driftId: 'x' }, TOKENS.read),
+    );
     await eventually(() => expect(serving!.rpc.inFlight).toBe(2));
     const closed = serving.close(30_000);
     expect(await late.call(getDrift, { driftId: 'x' }, TOKENS.read)).toMatchObject({ code: STATUS_CODES.UNAVAILABLE });
-    expect(await connectClient(serving.httpUrl).call(getDrift, { driftId: 'x' }, TOKENS.read)).toMatchObject({ code: STATUS_CODES.UNAVAILABLE });
+    expect(await connectClient(serving.httpUrl).call(getDrift, { driftId: 'x' }, TOKENS.read)).toMatchObject({
+      code: STATUS_CODES.UNAVAILABLE,
+    });
     gate.resolve();
     expect((await Promise.all(outcomes)).map(({ code }) => code)).toEqual([0, 0]);
     await closed;
@@ -80,7 +97,9 @@ describe('a drain', () => {
   it('ends what hangs at the deadline, and says why', async () => {
     serving = await startServing({ ports: { drifts: { get: () => new Promise(() => {}) } } });
     const grpc = grpcClient(serving.grpcPort);
-    const outcomes = [grpc, connectClient(serving.httpUrl)].map((client) => client.call(getDrift, { driftId: 'x' }, TOKENS.read));
+    const outcomes = [grpc, connectClient(serving.httpUrl)].map((client) =>
+      client.call(getDrift, { driftId: 'x' }, TOKENS.read),
+    );
     await eventually(() => expect(serving!.rpc.inFlight).toBe(2));
     const startedAt = performance.now();
     await serving.close(300);
@@ -98,7 +117,9 @@ describe('a drain', () => {
     await client.call(HealthService.method.getStatus, {}, TOKENS.read);
     expect(client.raw.getChannel().getConnectivityState(false)).toBe(connectivityState.READY);
     const agent = new Agent({ keepAlive: true });
-    await new Promise<void>((resolve) => get(`${serving!.httpUrl}/nothing`, { agent }, (response) => response.resume().on('end', resolve)));
+    await new Promise<void>((resolve) =>
+      get(`${serving!.httpUrl}/nothing`, { agent }, (response) => response.resume().on('end', resolve)),
+    );
     const startedAt = performance.now();
     await serving.close(30_000);
     expect(performance.now() - startedAt).toBeLessThan(5_000);
@@ -116,10 +137,19 @@ describe('a drain', () => {
     session.on('error', () => {});
     const path = pathOf(ReconciliationService.method.streamDrifts);
     const authorization = `Bearer ${TOKENS.read}`;
-    const stalled = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers', authorization });
+    const stalled = session.request({
+      ':method': 'POST',
+      ':path': path,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      authorization,
+    });
     stalled.on('error', () => {});
     stalled.end(Buffer.alloc(5));
-    const overHttp = httpRequest(`${serving.httpUrl}${path}`, { method: 'POST', headers: { authorization, 'content-type': 'application/connect+json' } });
+    const overHttp = httpRequest(`${serving.httpUrl}${path}`, {
+      method: 'POST',
+      headers: { authorization, 'content-type': 'application/connect+json' },
+    });
     overHttp.on('response', (response) => response.on('error', () => {}).pause()).on('error', () => {});
     overHttp.end(Buffer.concat([Buffer.from([0, 0, 0, 0, 2]), Buffer.from('{}')]));
     await eventually(() => expect(serving!.rpc.inFlight).toBe(2));
@@ -141,7 +171,11 @@ describe('health', () => {
       return code === 0 ? (messages[0] as HealthCheckResponse).status : code;
     };
     const name = streamHealthName('testnet-1');
-    expect([await check(''), await check('trueup.v1.HealthService'), await check(name)]).toEqual([1, 1, STATUS_CODES.NOT_FOUND]);
+    expect([await check(''), await check('trueup.v1.HealthService'), await check(name)]).toEqual([
+      1,
+      1,
+      STATUS_CODES.NOT_FOUND,
+    ]);
     rpc.health.set(name, false);
     expect([await check(''), await check(name)]).toEqual([1, ServingStatus.NOT_SERVING]);
     rpc.health.set('', false);
@@ -163,14 +197,22 @@ describe('health', () => {
     serving = await startServing();
     const client = grpcClient(serving.grpcPort);
     const seen: ServingStatus[] = [];
-    const stream = client.raw.makeServerStreamRequest(pathOf(Health.method.watch), encode(Health.method.watch), decode(Health.method.watch), { service: 'x' }, metadataOf());
+    const stream = client.raw.makeServerStreamRequest(
+      pathOf(Health.method.watch),
+      encode(Health.method.watch),
+      decode(Health.method.watch),
+      { service: 'x' },
+      metadataOf(),
+    );
     stream.on('data', (message: Message) => seen.push((message as HealthCheckResponse).status)).on('error', () => {});
     await eventually(() => expect(seen).toEqual([ServingStatus.SERVICE_UNKNOWN]));
     serving.rpc.health.set('x', true);
     await eventually(() => expect(seen.at(-1)).toBe(ServingStatus.SERVING));
     serving.rpc.health.set('x', true);
     serving.rpc.health.set('x', false);
-    await eventually(() => expect(seen).toEqual([ServingStatus.SERVICE_UNKNOWN, ServingStatus.SERVING, ServingStatus.NOT_SERVING]));
+    await eventually(() =>
+      expect(seen).toEqual([ServingStatus.SERVICE_UNKNOWN, ServingStatus.SERVING, ServingStatus.NOT_SERVING]),
+    );
     stream.cancel();
     client.close();
   });

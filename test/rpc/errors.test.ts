@@ -15,7 +15,9 @@ const reasons = Object.keys(REASONS) as Reason[];
 
 describe('the list of reasons', () => {
   it("is the contract's enum, name for name", () => {
-    const inContract = ErrorReasonSchema.values.map(({ name }) => name.replace('ERROR_REASON_', '')).filter((name) => name !== 'UNSPECIFIED');
+    const inContract = ErrorReasonSchema.values
+      .map(({ name }) => name.replace('ERROR_REASON_', ''))
+      .filter((name) => name !== 'UNSPECIFIED');
     expect([...inContract].sort()).toEqual([...reasons].sort());
   });
 
@@ -25,13 +27,20 @@ describe('the list of reasons', () => {
 
   it('is the page of errors, with the same status and the same word on trying again', () => {
     const page = readFileSync(new URL('../../docs/errors.md', import.meta.url), 'utf8');
-    const sections = [...page.matchAll(/^### ([A-Z_0-9]+)\n([\s\S]*?)(?=^##|(?![\s\S]))/gm)].map(([, name = '', text = '']) => ({
+    const sections = [...page.matchAll(/^### ([A-Z_0-9]+)\n([\s\S]*?)(?=^##|(?![\s\S]))/gm)].map(
+      ([, name = '', text = '']) => ({
+        name,
+        status: /- Status: `([A-Z_]+)`/.exec(text)?.[1],
+        retryable: /- Try again as it is: yes/.test(text),
+        hasFix: /- Fix: \S/.test(text),
+      }),
+    );
+    const expected = reasons.map((name) => ({
       name,
-      status: /- Status: `([A-Z_]+)`/.exec(text)?.[1],
-      retryable: /- Try again as it is: yes/.test(text),
-      hasFix: /- Fix: \S/.test(text),
+      status: ERROR_TABLE[name],
+      retryable: REASONS[name].retryable,
+      hasFix: true,
     }));
-    const expected = reasons.map((name) => ({ name, status: ERROR_TABLE[name], retryable: REASONS[name].retryable, hasFix: true }));
     expect(sections.sort(byName)).toEqual(expected.sort(byName));
   });
 
@@ -69,33 +78,47 @@ describe('an error on the wire', () => {
     await serving.close(100);
   });
 
-  const unary = (protocol: string) => clients[protocol]!.call(ReconciliationService.method.getReconciliation, { reconciliationId: 'x' }, TOKENS.read);
+  const unary = (protocol: string) =>
+    clients[protocol]!.call(ReconciliationService.method.getReconciliation, { reconciliationId: 'x' }, TOKENS.read);
   const stream = (protocol: string) => clients[protocol]!.call(HealthService.method.watchStatus, {}, TOKENS.read);
 
-  it.each(['grpc', 'connect', 'grpc-web'])('carries code, reason, fix, fields, range and delay over %s', async (protocol) => {
-    for (const reason of reasons) {
-      thrown = new TrueUpError(reason, `it is ${reason} — «ü»`, {
-        fix: 'do this',
-        fields: [{ field: 'a.b[0]', description: 'is wrong' }],
-        range: { from: 64, to: 128 },
-        retryAfterMs: 1_500,
-        metadata: { of: 'metadata' },
-      });
-      const outcome = await unary(protocol);
-      expect(outcome).toMatchObject({
-        code: STATUS_CODES[ERROR_TABLE[reason]],
-        message: `it is ${reason} — «ü»`,
-        reason,
-        fields: ['a.b[0]'],
-        retryDelayMs: 1_500,
-        metadata: { fix: 'do this', of: 'metadata', from_ledger: '64', to_ledger: '127', retryable: String(REASONS[reason].retryable) },
-      });
-    }
-  });
+  it.each(['grpc', 'connect', 'grpc-web'])(
+    'carries code, reason, fix, fields, range and delay over %s',
+    async (protocol) => {
+      for (const reason of reasons) {
+        thrown = new TrueUpError(reason, `it is ${reason} — «ü»`, {
+          fix: 'do this',
+          fields: [{ field: 'a.b[0]', description: 'is wrong' }],
+          range: { from: 64, to: 128 },
+          retryAfterMs: 1_500,
+          metadata: { of: 'metadata' },
+        });
+        const outcome = await unary(protocol);
+        expect(outcome).toMatchObject({
+          code: STATUS_CODES[ERROR_TABLE[reason]],
+          message: `it is ${reason} — «ü»`,
+          reason,
+          fields: ['a.b[0]'],
+          retryDelayMs: 1_500,
+          metadata: {
+            fix: 'do this',
+            of: 'metadata',
+            from_ledger: '64',
+            to_ledger: '127',
+            retryable: String(REASONS[reason].retryable),
+          },
+        });
+      }
+    },
+  );
 
   it.each(['grpc', 'connect', 'grpc-web'])('ends a stream in the same way over %s', async (protocol) => {
     thrown = new TrueUpError('SEQUENCE_EXPIRED', 'too long ago');
-    expect(await stream(protocol)).toMatchObject({ code: STATUS_CODES.OUT_OF_RANGE, reason: 'SEQUENCE_EXPIRED', messages: [] });
+    expect(await stream(protocol)).toMatchObject({
+      code: STATUS_CODES.OUT_OF_RANGE,
+      reason: 'SEQUENCE_EXPIRED',
+      messages: [],
+    });
   });
 
   it.each(['grpc', 'connect', 'grpc-web'])('keeps what nobody foresaw to the log over %s', async (protocol) => {

@@ -12,12 +12,14 @@ import { STATUS_CODES } from '../../src/rpc/error-table.ts';
 import { RPC_LIMITS } from '../../src/rpc/limits.ts';
 import type { PageRequest } from '../../src/core/page.ts';
 import { type AnyClient, connectClient, grpcClient } from '../_util/clients.ts';
+import { framed } from '../_util/frames.ts';
 import { type Serving, startServing, TOKENS } from '../_util/serving.ts';
 
 let serving: Serving;
 let pages: PageRequest[] = [];
 const clients: Record<string, AnyClient> = {};
-const { listDrifts, startReconciliation, recordEntries, getDrift, importEntries, watchReconciliation } = ReconciliationService.method;
+const { listDrifts, startReconciliation, recordEntries, getDrift, importEntries, watchReconciliation } =
+  ReconciliationService.method;
 
 beforeAll(async () => {
   serving = await startServing({
@@ -54,12 +56,37 @@ describe.each(['grpc', 'connect', 'grpc-web'])('over %s', (protocol) => {
     ['a negative page size', listDrifts, { pageSize: -1 }, ['page_size']],
     ['an enum value that does not exist', startReconciliation, { level: 99 }, ['level']],
     ['a request id that is no UUID', startReconciliation, { requestId: 'mine' }, ['request_id']],
-    ['a field of an element of a list', recordEntries, { entries: [{ key: 'k', account: 'a', asset: 'native', value: { case: 'amount', value: '1e7' } }] }, ['entries[0].amount']],
-    ['a range turned round, nested in a filter', listDrifts, { filter: { range: { fromLedger: 9, toLedger: 3 } } }, ['filter.range']],
-    ['a sequence that is no number, on a stream', watchReconciliation, { reconciliationId: 'x', sinceSequence: '-1' }, ['since_sequence']],
+    [
+      'a field of an element of a list',
+      recordEntries,
+      { entries: [{ key: 'k', account: 'a', asset: 'native', value: { case: 'amount', value: '1e7' } }] },
+      ['entries[0].amount'],
+    ],
+    [
+      'a range turned round, nested in a filter',
+      listDrifts,
+      { filter: { range: { fromLedger: 9, toLedger: 3 } } },
+      ['filter.range'],
+    ],
+    [
+      'a sequence that is no number, on a stream',
+      watchReconciliation,
+      { reconciliationId: 'x', sinceSequence: '-1' },
+      ['since_sequence'],
+    ],
     ['an empty message of a client stream', importEntries, [{}], ['message']],
-    ['a client stream without its header', importEntries, [{ message: { case: 'chunk', value: new Uint8Array(3) } }], ['header']],
-    ['a chunk above 1 MiB', importEntries, [{ message: { case: 'header', value: {} } }, { message: { case: 'chunk', value: new Uint8Array(2 ** 20 + 1) } }], ['chunk']],
+    [
+      'a client stream without its header',
+      importEntries,
+      [{ message: { case: 'chunk', value: new Uint8Array(3) } }],
+      ['header'],
+    ],
+    [
+      'a chunk above 1 MiB',
+      importEntries,
+      [{ message: { case: 'header', value: {} } }, { message: { case: 'chunk', value: new Uint8Array(2 ** 20 + 1) } }],
+      ['chunk'],
+    ],
     ['a page token that nobody gave', listDrifts, { pageToken: 'bm8' }, ['page_token']],
   ] as const)('names %s', async (_title, method, request, fields) => {
     const outcome = await call(method, request as Record<string, unknown>);
@@ -89,9 +116,17 @@ describe.each(['grpc', 'connect', 'grpc-web'])('over %s', (protocol) => {
 
 describe('what grpc-js answers by itself', () => {
   it('carries the reason too, and is counted', async () => {
-    const outcome = await clients['grpc']!.call(listDrifts, { filter: { policy: 'x'.repeat(RPC_LIMITS.maxReceiveBytes) } }, TOKENS.admin);
+    const outcome = await clients['grpc']!.call(
+      listDrifts,
+      { filter: { policy: 'x'.repeat(RPC_LIMITS.maxReceiveBytes) } },
+      TOKENS.admin,
+    );
     expect(outcome).toMatchObject({ reason: 'REQUEST_TOO_LARGE', metadata: { max_receive_bytes: '4194304' } });
-    expect(serving.handled.at(-1)).toMatchObject({ method: 'ListDrifts', code: 'RESOURCE_EXHAUSTED', reason: 'REQUEST_TOO_LARGE' });
+    expect(serving.handled.at(-1)).toMatchObject({
+      method: 'ListDrifts',
+      code: 'RESOURCE_EXHAUSTED',
+      reason: 'REQUEST_TOO_LARGE',
+    });
   });
 
   it('says of a method that there is none, under one label for all of them', async () => {
@@ -112,7 +147,9 @@ describe('bombs', () => {
     expect(bomb.length).toBeLessThan(256 * 1024);
     const before = process.memoryUsage().rss;
     for (let round = 0; round < 8; round++) {
-      const trailers = await rawGrpc(serving.grpcPort, '/trueup.v1.ReconciliationService/ListDrifts', Buffer.concat([frame(bomb, 1)]), { 'grpc-encoding': 'gzip' });
+      const trailers = await rawGrpc(serving.grpcPort, '/trueup.v1.ReconciliationService/ListDrifts', framed(bomb, 1), {
+        'grpc-encoding': 'gzip',
+      });
       expect(Number(trailers['grpc-status'])).toBe(STATUS_CODES.RESOURCE_EXHAUSTED);
     }
     expect(process.memoryUsage().rss - before).toBeLessThan(128 * 1024 * 1024);
@@ -121,7 +158,10 @@ describe('bombs', () => {
   it('do not inflate beyond the limit over Connect', async () => {
     const before = process.memoryUsage().rss;
     for (let round = 0; round < 8; round++) {
-      const { status, body } = await post('/trueup.v1.ReconciliationService/ListDrifts', bomb, { 'content-type': 'application/json', 'content-encoding': 'gzip' });
+      const { status, body } = await post('/trueup.v1.ReconciliationService/ListDrifts', bomb, {
+        'content-type': 'application/json',
+        'content-encoding': 'gzip',
+      });
       expect([status, (JSON.parse(body) as { code: string }).code]).toEqual([429, 'resource_exhausted']);
     }
     expect(process.memoryUsage().rss - before).toBeLessThan(128 * 1024 * 1024);
@@ -129,42 +169,53 @@ describe('bombs', () => {
 
   it('are still refused where the bytes are no gzip at all', async () => {
     const path = '/trueup.v1.ReconciliationService/ListDrifts';
-    const trailers = await rawGrpc(serving.grpcPort, path, frame(Buffer.from('no gzip'), 1), { 'grpc-encoding': 'gzip' });
+    const trailers = await rawGrpc(serving.grpcPort, path, framed(Buffer.from('no gzip'), 1), {
+      'grpc-encoding': 'gzip',
+    });
     expect(Number(trailers['grpc-status'])).toBe(STATUS_CODES.INVALID_ARGUMENT);
-    const garbage = await rawGrpc(serving.grpcPort, path, frame(Buffer.from([0xff, 0xff, 0xff]), 0), {});
+    const garbage = await rawGrpc(serving.grpcPort, path, framed(Buffer.from([0xff, 0xff, 0xff]), 0), {});
     expect(Number(garbage['grpc-status'])).toBe(STATUS_CODES.INVALID_ARGUMENT);
   });
 });
 
 describe('unknown fields', () => {
   it('are dropped from JSON and from binary messages', async () => {
-    const json = await post('/trueup.v1.ReconciliationService/ListDrifts', Buffer.from('{"noSuchField": 1}'), { 'content-type': 'application/json' });
+    const json = await post('/trueup.v1.ReconciliationService/ListDrifts', Buffer.from('{"noSuchField": 1}'), {
+      'content-type': 'application/json',
+    });
     expect(json.status).toBe(200);
     const unknown = Buffer.from([0xf8, 0x7f, 0x01]); // field 2047, varint
-    const trailers = await rawGrpc(serving.grpcPort, '/trueup.v1.ReconciliationService/ListDrifts', frame(unknown, 0), {});
+    const trailers = await rawGrpc(
+      serving.grpcPort,
+      '/trueup.v1.ReconciliationService/ListDrifts',
+      framed(unknown, 0),
+      {},
+    );
     expect(trailers['grpc-status']).toBe('0');
   });
 });
 
 describe('plain HTTP', () => {
   it('answers a JSON call with curl-like means, and a stream of JSON', async () => {
-    const { status, body } = await post('/trueup.v1.ReconciliationService/ListDrifts', Buffer.from('{"pageSize": 2}'), { 'content-type': 'application/json' });
+    const { status, body } = await post('/trueup.v1.ReconciliationService/ListDrifts', Buffer.from('{"pageSize": 2}'), {
+      'content-type': 'application/json',
+    });
     expect([status, JSON.parse(body)]).toEqual([200, expect.objectContaining({ drifts: [], totalSize: '3' })]);
-    const envelope = frame(Buffer.from('{}'), 0);
-    const stream = await post(`/${HealthService.typeName}/WatchStatus`, envelope, { 'content-type': 'application/connect+json' });
+    const envelope = framed(Buffer.from('{}'), 0);
+    const stream = await post(`/${HealthService.typeName}/WatchStatus`, envelope, {
+      'content-type': 'application/connect+json',
+    });
     expect(stream.status).toBe(200);
     expect(stream.body).toContain('"code":"not_found"');
   });
 });
 
-function frame(message: Buffer, compressed: 0 | 1): Buffer {
-  const head = Buffer.alloc(5);
-  head.writeUInt8(compressed, 0);
-  head.writeUInt32BE(message.length, 1);
-  return Buffer.concat([head, message]);
-}
-
-async function rawGrpc(port: number, path: string, body: Buffer, headers: Record<string, string>): Promise<Record<string, string>> {
+async function rawGrpc(
+  port: number,
+  path: string,
+  body: Buffer,
+  headers: Record<string, string>,
+): Promise<Record<string, string>> {
   const session = http2Connect(`http://127.0.0.1:${port}`);
   try {
     return await new Promise((resolve, reject) => {
@@ -192,11 +243,19 @@ async function rawGrpc(port: number, path: string, body: Buffer, headers: Record
 function post(path: string, body: Buffer, headers: Record<string, string>): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
     const request = httpRequest(
-      { host: '127.0.0.1', port: serving.httpPort, path, method: 'POST', headers: { authorization: `Bearer ${TOKENS.admin}`, ...headers } },
+      {
+        host: '127.0.0.1',
+        port: serving.httpPort,
+        path,
+        method: 'POST',
+        headers: { authorization: `Bearer ${TOKENS.admin}`, ...headers },
+      },
       (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('end', () => resolve({ status: response.statusCode!, body: Buffer.concat(chunks).toString('utf8') }));
+        response.on('end', () =>
+          resolve({ status: response.statusCode!, body: Buffer.concat(chunks).toString('utf8') }),
+        );
       },
     );
     request.on('error', reject);

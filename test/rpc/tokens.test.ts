@@ -25,7 +25,8 @@ describe('the tokens file', () => {
     const authenticator = createTokensFile({ path, now: () => now, onReloadFailed: () => failures++ });
     await using serving = await startServing({ auth: authenticator });
     const client = grpcClient(serving.grpcPort);
-    const knows = async (token: string) => (await client.call(HealthService.method.getDiagnostics, {}, token)).reason !== 'UNAUTHENTICATED';
+    const knows = async (token: string) =>
+      (await client.call(HealthService.method.getDiagnostics, {}, token)).reason !== 'UNAUTHENTICATED';
     expect([await knows('first'), await knows('second')]).toEqual([true, false]);
 
     writeFileSync(`${path}.new`, `# turned over\n\n${tokenLine('b', 'admin', 'second')}  # until spring\r\n`);
@@ -53,10 +54,22 @@ describe('the tokens file', () => {
 
   it('names every bad line at once, and never a hash of what was meant', () => {
     const good = tokenLine('ok', 'read', 'x');
-    const text = [good, 'a read', 'b king sha256:' + 'a'.repeat(64), 'c read md5:abc', 'anonymous read sha256:' + 'b'.repeat(64), good, 'd read sha256:zz extra'].join('\n');
-    expect(() => parseTokens(text, 'F')).toThrow(/line 2.*line 3.*role.*line 4.*sha256.*line 5.*taken.*line 6.*same token.*line 7/s);
+    const text = [
+      good,
+      'a read',
+      'b king sha256:' + 'a'.repeat(64),
+      'c read md5:abc',
+      'anonymous read sha256:' + 'b'.repeat(64),
+      good,
+      'd read sha256:zz extra',
+    ].join('\n');
+    expect(() => parseTokens(text, 'F')).toThrow(
+      /line 2.*line 3.*role.*line 4.*sha256.*line 5.*taken.*line 6.*same token.*line 7/s,
+    );
     expect(() => parseTokens('# nobody\n', 'F')).toThrow(/nobody could call/);
-    expect(() => createTokensFile({ path: join(dir, 'absent'), onReloadFailed: () => {} })).toThrow(expect.objectContaining({ reason: 'INVALID_CONFIGURATION' }));
+    expect(() => createTokensFile({ path: join(dir, 'absent'), onReloadFailed: () => {} })).toThrow(
+      expect.objectContaining({ reason: 'INVALID_CONFIGURATION' }),
+    );
   });
 
   it('takes the token by its whole text and in the header alone', () => {
@@ -64,8 +77,20 @@ describe('the tokens file', () => {
     const { authenticate } = createTokensFile({ path, onReloadFailed: () => {} });
     expect(authenticate('Bearer secret', '')).toEqual({ name: 'a', role: 'operate' });
     expect(authenticate('bearer   secret ', '')).toEqual({ name: 'a', role: 'operate' });
-    for (const header of [undefined, '', 'secret', 'Basic secret', 'Bearer', 'Bearer secre', 'Bearer secret2', 'Bearer secret secret', `Bearer ${'x'.repeat(5_000)}`]) {
-      expect(() => authenticate(header, '127.0.0.1:1'), header).toThrow(expect.objectContaining({ reason: 'UNAUTHENTICATED' }));
+    for (const header of [
+      undefined,
+      '',
+      'secret',
+      'Basic secret',
+      'Bearer',
+      'Bearer secre',
+      'Bearer secret2',
+      'Bearer secret secret',
+      `Bearer ${'x'.repeat(5_000)}`,
+    ]) {
+      expect(() => authenticate(header, '127.0.0.1:1'), header).toThrow(
+        expect.objectContaining({ reason: 'UNAUTHENTICATED' }),
+      );
     }
   });
 });
@@ -75,8 +100,19 @@ describe('without tokens', () => {
     for (const peer of ['127.0.0.1:5', '127.9.9.9:5', '::1:5', '::ffff:127.0.0.1:5', '[::1]:5', '::1']) {
       expect(anonymousOnLoopback.authenticate(undefined, peer)).toEqual({ name: 'anonymous', role: 'admin' });
     }
-    for (const peer of ['10.0.0.1:5', '128.0.0.1:5', '::ffff:10.0.0.1:5', 'fe80::1:5', 'unknown', '', '127.0.0.1.evil:5', '2001:db8::1:5']) {
-      expect(() => anonymousOnLoopback.authenticate(undefined, peer), peer).toThrow(expect.objectContaining({ reason: 'UNAUTHENTICATED' }));
+    for (const peer of [
+      '10.0.0.1:5',
+      '128.0.0.1:5',
+      '::ffff:10.0.0.1:5',
+      'fe80::1:5',
+      'unknown',
+      '',
+      '127.0.0.1.evil:5',
+      '2001:db8::1:5',
+    ]) {
+      expect(() => anonymousOnLoopback.authenticate(undefined, peer), peer).toThrow(
+        expect.objectContaining({ reason: 'UNAUTHENTICATED' }),
+      );
     }
   });
 });
