@@ -2,7 +2,8 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { type Entry, type Layer } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
-import { sql } from './database.ts';
+import { arrayLiteral } from './array-literal.ts';
+import { sql, sqlCount } from './database.ts';
 
 /**
  * One array a column, 5,000 rows a statement: 125 k rows/s against 33 k through the unit of work and 74 k by a
@@ -27,54 +28,48 @@ export async function insertEntries(
   rows: readonly EntryToStore[],
 ): Promise<number> {
   let inserted = 0;
+  let underWay: Promise<number> | undefined;
   for (let from = 0; from < rows.length; from += INSERT_ROWS) {
-    inserted += await insertSlice(em, streamId, sourceId, rows.slice(from, from + INSERT_ROWS));
+    // The next statement is put together while the server works on this one.
+    const columns = columnsOf(rows.slice(from, from + INSERT_ROWS));
+    inserted += (await underWay) ?? 0;
+    underWay = sqlCount(em, INSERT_SQL, [streamId, sourceId, ...columns]);
   }
-  return inserted;
+  return inserted + ((await underWay) ?? 0);
 }
 
-async function insertSlice(
-  em: EntityManager,
-  streamId: number,
-  sourceId: number,
-  rows: readonly EntryToStore[],
-): Promise<number> {
-  const columns: unknown[][] = Array.from({ length: 16 }, () => new Array<unknown>(rows.length));
-  rows.forEach(({ entry, closeTime }, i) => {
-    columns[0]![i] = LAYER_CODES[entry.layer];
-    columns[1]![i] = entry.ledger;
-    columns[2]![i] = entry.txIndex;
-    columns[3]![i] = entry.opIndex;
-    columns[4]![i] = entry.leg;
-    columns[5]![i] = entry.txHash;
-    columns[6]![i] = entry.account;
-    columns[7]![i] = entry.asset;
-    columns[8]![i] = entry.amount.toString();
-    columns[9]![i] = entry.kind;
-    columns[10]![i] = entry.counterparty;
-    columns[11]![i] = entry.status === 'failed';
-    columns[12]![i] = entry.resultCode;
-    columns[13]![i] = entry.subAccount;
-    columns[14]![i] = entry.subAccountType;
-    columns[15]![i] = closeTime;
-  });
-  const result = await sql<{ inserted: string }>(em, INSERT_SQL, [streamId, sourceId, ...columns]);
-  return Number(result[0]!.inserted);
+function columnsOf(rows: readonly EntryToStore[]): string[] {
+  return [
+    arrayLiteral(rows.map(({ entry }) => LAYER_CODES[entry.layer])),
+    arrayLiteral(rows.map(({ entry }) => entry.ledger)),
+    arrayLiteral(rows.map(({ entry }) => entry.txIndex)),
+    arrayLiteral(rows.map(({ entry }) => entry.opIndex)),
+    arrayLiteral(rows.map(({ entry }) => entry.leg)),
+    arrayLiteral(rows.map(({ entry }) => entry.txHash && `\\x${entry.txHash}`)),
+    arrayLiteral(rows.map(({ entry }) => entry.account)),
+    arrayLiteral(rows.map(({ entry }) => entry.asset)),
+    arrayLiteral(rows.map(({ entry }) => entry.amount)),
+    arrayLiteral(rows.map(({ entry }) => entry.kind)),
+    arrayLiteral(rows.map(({ entry }) => entry.counterparty)),
+    arrayLiteral(rows.map(({ entry }) => entry.status === 'failed')),
+    arrayLiteral(rows.map(({ entry }) => entry.resultCode)),
+    arrayLiteral(rows.map(({ entry }) => entry.subAccount)),
+    arrayLiteral(rows.map(({ entry }) => entry.subAccountType)),
+    arrayLiteral(rows.map(({ closeTime }) => closeTime)),
+  ];
 }
 
+// Counted by the server's own answer: collecting the new rows to count them cost a tenth of the time.
 const INSERT_SQL = `
-  with added as (
-    insert into trueup.entries (stream_id, source_id, layer, ledger, tx_index, op_index, leg, tx_hash, account, asset,
-      amount, kind, counterparty, failed, result_code, sub_account, sub_account_type, closed_at)
-    select $1, $2, layer, ledger, tx_index, op_index, leg, decode(tx_hash, 'hex'), account, asset,
-      amount, kind, counterparty, failed, result_code, sub_account, sub_account_type, to_timestamp(close_time)
-    from unnest($3::smallint[], $4::int[], $5::int[], $6::int[], $7::int[], $8::text[], $9::text[], $10::text[],
-      $11::numeric[], $12::text[], $13::text[], $14::boolean[], $15::text[], $16::text[], $17::text[], $18::bigint[])
-      as row (layer, ledger, tx_index, op_index, leg, tx_hash, account, asset,
-        amount, kind, counterparty, failed, result_code, sub_account, sub_account_type, close_time)
-    on conflict do nothing
-    returning 1)
-  select count(*) as inserted from added`;
+  insert into trueup.entries (stream_id, source_id, layer, ledger, tx_index, op_index, leg, tx_hash, account, asset,
+    amount, kind, counterparty, failed, result_code, sub_account, sub_account_type, closed_at)
+  select $1, $2, layer, ledger, tx_index, op_index, leg, tx_hash, account, asset,
+    amount, kind, counterparty, failed, result_code, sub_account, sub_account_type, to_timestamp(close_time)
+  from unnest($3::smallint[], $4::int[], $5::int[], $6::int[], $7::int[], $8::bytea[], $9::text[], $10::text[],
+    $11::numeric[], $12::text[], $13::text[], $14::boolean[], $15::text[], $16::text[], $17::text[], $18::bigint[])
+    as row (layer, ledger, tx_index, op_index, leg, tx_hash, account, asset,
+      amount, kind, counterparty, failed, result_code, sub_account, sub_account_type, close_time)
+  on conflict do nothing`;
 
 export interface StoredEntry extends Entry {
   readonly closedAt: Date;
