@@ -36,11 +36,6 @@ export function driftLines(drift: contract.Drift, paint: Paint, short: (id: stri
 /** The fields that differ; where one side is missing, what the other says. */
 function fieldRows(drift: contract.Drift, short: (id: string) => string): string[][] {
   const { ledgerSide, bookSide, fields } = drift;
-  const rows = fields.map(({ field, ledgerValue, bookValue }) => [
-    field,
-    short(ledgerValue ?? NOTHING),
-    short(bookValue ?? NOTHING),
-  ]);
   const says = (side: contract.DriftSide | undefined, value: (side: contract.DriftSide) => string): string =>
     side === undefined ? NOTHING : value(side) || NOTHING;
   const both = (name: string, value: (side: contract.DriftSide) => string): string[] => [
@@ -48,11 +43,19 @@ function fieldRows(drift: contract.Drift, short: (id: string) => string): string
     says(ledgerSide, value),
     says(bookSide, value),
   ];
-  if (!rows.some(([field]) => field === 'amount' || field === 'balance')) rows.unshift(both('amount', amountWords));
+  // The sides have the amount in whole units; the field has it as it was compared.
+  const rows = fields.map(({ field, ledgerValue, bookValue }) =>
+    isAmount(field) ? both(field, amountWords) : [field, short(ledgerValue ?? NOTHING), short(bookValue ?? NOTHING)],
+  );
+  if (!fields.some(({ field }) => isAmount(field))) rows.unshift(both('amount', amountWords));
   if (ledgerSide === undefined || bookSide === undefined)
     rows.push(
       both('kind', ({ kind }) => kind),
       both('time', ({ itemTime }) => timeWords(itemTime)),
     );
   return rows;
+}
+
+function isAmount(field: string): boolean {
+  return field === 'amount' || field === 'balance';
 }

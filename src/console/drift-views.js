@@ -77,14 +77,14 @@ export function resolvedLine(drift) {
 function sides(drift) {
   const { ledgerSide, bookSide } = drift;
   const fields = drift.fields ?? [];
-  const rows = fields.map(({ field, ledgerValue, bookValue }) => [
-    sentence(field.replaceAll('_', ' ')),
-    ledgerValue,
-    bookValue,
-    true,
-  ]);
+  const rows = fields.map(({ field, ledgerValue, bookValue }) => {
+    const name = sentence(field.replaceAll('_', ' '));
+    // The sides have the amount in whole units; the field has it as it was compared.
+    if (isAmount(field)) return [name, ledgerSide && amount(ledgerSide), bookSide && amount(bookSide), true];
+    return [name, ledgerValue, bookValue, true];
+  });
   const both = (name, value) => [name, ledgerSide && value(ledgerSide), bookSide && value(bookSide), false];
-  if (!fields.some(({ field }) => field === 'amount' || field === 'balance')) rows.unshift(both('Amount', amount));
+  if (!fields.some(({ field }) => isAmount(field))) rows.unshift(both('Amount', amount));
   if (!ledgerSide || !bookSide) {
     rows.push(both('Kind', ({ kind }) => (kind ? sentence(kind.replaceAll('_', ' ')) : UNKNOWN)));
     rows.push(both('Time, UTC', ({ itemTime }) => itemTime?.replace('T', ' ').replace(/(\.\d+)?Z$/, '') ?? UNKNOWN));
@@ -106,6 +106,10 @@ function sides(drift) {
     el('tr', {}, el('th', { scope: 'row' }, name), cell(ledger, differs), cell(book, differs)),
   );
   return el('table', {}, el('thead', {}, head), el('tbody', {}, ...body));
+}
+
+function isAmount(field) {
+  return field === 'amount' || field === 'balance';
 }
 
 function kindWords(kind) {

@@ -52,7 +52,7 @@ export function policyCard({ policy, runs }) {
           ['On the ledger', count(counts.ledgerRecordCount)],
           ['In the book', count(counts.bookRecordCount)],
         ]),
-    run?.valueAtRisk === undefined
+    (run?.valueAtRisk ?? []).length === 0
       ? null
       : el(
           'p',

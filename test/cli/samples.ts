@@ -76,7 +76,7 @@ export function sampleDrift(change: object = {}, nowMs = NOW_MS): contract.Drift
     stream: 'sandbox-5f1a2b3c',
     matchKey: `${HASH}:1`,
     kinds: [contract.DriftKind.AMOUNT_MISMATCH],
-    fields: [{ field: 'amount', ledgerValue: '-12.5000000', bookValue: '-13.5000000' }],
+    fields: [{ field: 'amount', ledgerValue: '-125000000', bookValue: '-135000000' }],
     ledgerSide: side('-12.5000000', '-125000000'),
     bookSide: side('-13.5000000', '-135000000'),
     state: contract.DriftState.OPEN,

@@ -149,7 +149,7 @@ describe.skipIf(chromiumPath === null)('in a browser', () => {
     told.drifts = [
       sampleDrift({
         kinds: [],
-        fields: [{ field: 'amount', ledgerValue: '<b>1</b>' }],
+        fields: [{ field: 'counterparty', ledgerValue: '<b>1</b>' }],
         itemTime: undefined,
         firstSeenTime: undefined,
       }),
