@@ -10,12 +10,12 @@ import { runFollower } from './services/follower.ts';
 import { startEmbedded, type EmbeddedServer } from './store/embedded.ts';
 import { openDatabase, type Database } from './store/database.ts';
 import { migrate } from './store/migrate.ts';
+import { runLoop } from './scheduler/loop.ts';
 import { createScheduler, type Scheduler } from './scheduler/scheduler.ts';
 import { createTimetable } from './store/timetable.ts';
 import { createEvents, type Events } from './telemetry/events.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics } from './telemetry/metrics.ts';
-import { runLoop } from './loop.ts';
 import { VERSION } from './version.ts';
 
 /** Between two looks of the loops that belong to this process alone. */

@@ -5,6 +5,7 @@ import { isTrueUpError, messageOf, TrueUpError } from './core/errors.ts';
 import type { Import } from './core/listing.ts';
 import type { Policy } from './core/policy.ts';
 import type { RpcPorts } from './rpc/ports.ts';
+import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
 import type { Job } from './scheduler/scheduler.ts';
 import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
@@ -13,8 +14,11 @@ import { createCoverageLists } from './services/coverage.ts';
 import type { FollowerOptions } from './services/follower.ts';
 import { createGauges } from './services/gauges.ts';
 import { createHealthService, type HealthService } from './services/health.ts';
+import { keepHouse } from './services/housekeeping.ts';
 import { getImport, importBook, type Import as StoredImport } from './services/imports.ts';
 import { createEntryLists } from './services/ledger-entries.ts';
+import { takeOpenings } from './services/openings.ts';
+import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
@@ -30,7 +34,6 @@ import { createQueue, type Queue } from './store/queue.ts';
 import type { Events } from './telemetry/events.ts';
 import type { Logger } from './telemetry/logger.ts';
 import type { Metrics } from './telemetry/metrics.ts';
-import { createJobs, JOB_DEFINITIONS } from './timetable.ts';
 import { VERSION } from './version.ts';
 
 /** What tests put in place of the outside world. */
@@ -88,7 +91,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
   const books = bookOpener(config, db);
   const queue = createQueue({
     db,
-    jobs: JOB_DEFINITIONS.map((job) => ({ ...job, maxAttempts: config.jobs.maxAttempts, retryBaseMs: config.jobs.baseDelayMs })),
+    jobs: JOB_NAMES.map((name) => ({ name, maxAttempts: config.jobs.maxAttempts, retryBaseMs: config.jobs.baseDelayMs })),
     log: base.log,
     onDeadLetter: async (job) => {
       events.jobDeadLettered({ job: job.healthName, jobId: job.id, attempt: job.attempts, reason: job.failure.reason });
@@ -118,7 +121,18 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     queue,
     health,
     ports: createPorts({ db, networkPassphrase: network, source, config, reconciliation, health, events }),
-    jobs: createJobs({ config, db, policies, reconciliation, runDeps, source, books, events }),
+    jobs: createJobs({
+      policies: policies.values(),
+      reconciliationEnabled: config.reconciliation.enabled,
+      sandbox: isSandbox,
+      hasOpenings: source.openingBalances !== undefined,
+      reconcile: createReconcileJob({ ...runDeps, reconciliation }),
+      takeOpenings: async (_payload, { signal }) => {
+        await takeOpenings({ db, source, watch: config.source.watch, policies, bookOf: books }, signal);
+      },
+      keepHouse: () => keepHouse({ db }),
+      events,
+    }),
     follower: {
       db,
       source,

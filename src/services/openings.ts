@@ -1,5 +1,7 @@
 // Opening balances: what the network itself states of an account whose history before our first ledger we never read.
-import type { BookPair } from '../core/book.ts';
+import type { Book, BookPair } from '../core/book.ts';
+import { isTrueUpError } from '../core/errors.ts';
+import type { Policy } from '../core/policy.ts';
 import type { Watch } from '../core/watch.ts';
 import type { Source } from '../sources/source.ts';
 import type { Database } from '../store/database.ts';
@@ -13,8 +15,8 @@ export interface OpeningsDeps {
   readonly db: Database;
   readonly source: Source;
   readonly watch: Watch;
-  /** Pairs that a balance policy compares; empty where no book states balances. */
-  readonly bookPairs: (signal: AbortSignal) => Promise<readonly BookPair[]>;
+  readonly policies: ReadonlyMap<string, Policy>;
+  readonly bookOf: (policy: Policy) => Book;
 }
 
 /**
@@ -30,7 +32,7 @@ export async function takeOpenings(deps: OpeningsDeps, signal: AbortSignal): Pro
   const follower = stream && (await readFollower(db.em(), stream.id));
   // From ledger 1 on everything is derived from the genesis leg.
   if (!stream || !follower || follower.startLedger <= 1) return 0;
-  const pairs = await deps.bookPairs(signal);
+  const pairs = await bookPairs(deps, signal);
   const accounts = [...new Set([...watch.accounts, ...pairs.map((pair) => pair.account)])].filter((id) => id.startsWith('G'));
   const wanted = await accountsWithoutOpening(db.em(), stream.id, accounts, MAX_ACCOUNTS_PER_PASS);
   if (wanted.length === 0) return 0;
@@ -44,4 +46,19 @@ export async function takeOpenings(deps: OpeningsDeps, signal: AbortSignal): Pro
   const openings = [...stated, ...zeros];
   await db.em().transactional(async (em) => insertOpenings(em, stream.id, await ensureSource(em, source.id), openings));
   return openings.length;
+}
+
+/** Pairs of the books that balance policies compare; a book that can't be read now is asked again at the next tick. */
+async function bookPairs({ policies, bookOf }: OpeningsDeps, signal: AbortSignal): Promise<BookPair[]> {
+  const pairs: BookPair[] = [];
+  for (const policy of policies.values()) {
+    if (policy.level !== 'balances') continue;
+    try {
+      await using book = await bookOf(policy).open('balances', signal);
+      pairs.push(...(await book.pairs(signal)));
+    } catch (error) {
+      if (!isTrueUpError(error)) throw error;
+    }
+  }
+  return pairs;
 }

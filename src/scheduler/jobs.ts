@@ -1,0 +1,98 @@
+// The timetable on one screen: what runs by the clock, how often, and which service it calls.
+import type { Policy } from '../core/policy.ts';
+import { RECONCILE_JOB } from '../services/reconciliation.ts';
+import type { Job, JobContext, JobPayload, JobSchedule } from './scheduler.ts';
+
+const OPENINGS_JOB = 'openings';
+const HOUSEKEEPING_JOB = 'housekeeping';
+/** Every job that may be sent; the same on all replicas. */
+export const JOB_NAMES = [RECONCILE_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB] as const;
+
+/** Runs at once in one process: a slow policy doesn't hold up the others. */
+const RECONCILE_CONCURRENCY = 2;
+/** A first tick waits for the follower to have something to compare. */
+const FIRST_RUN_DELAY_MS = 10_000;
+/** The sandbox shows in a minute what a business sees in hours. */
+const SANDBOX_INTERVAL_MS = 15_000;
+const OPENINGS_INTERVAL_MS = 20_000;
+const HOUSEKEEPING_INTERVAL_MS = 3_600_000;
+
+type Work = (payload: JobPayload, context: JobContext) => Promise<void>;
+
+export interface JobsOptions {
+  readonly policies: Iterable<Policy>;
+  /** False: no policy runs by the clock, whatever its own schedule says. */
+  readonly reconciliationEnabled: boolean;
+  readonly sandbox: boolean;
+  /** Whether the source can be asked for balances. */
+  readonly hasOpenings: boolean;
+  readonly reconcile: Work;
+  readonly takeOpenings: Work;
+  readonly keepHouse: Work;
+  readonly events: JobEvents;
+}
+
+export interface JobEvents {
+  jobsKnown(names: readonly string[]): void;
+  jobStarted(event: JobEvent): void;
+  jobSucceeded(event: JobEvent & { durationMs: number }): void;
+  jobFailed(event: JobEvent & { durationMs: number; error: unknown; willRetry: boolean }): void;
+}
+
+interface JobEvent {
+  readonly job: string;
+  readonly jobId: string;
+  readonly attempt: number;
+}
+
+export function createJobs(options: JobsOptions): Job[] {
+  const jobs: Job[] = [
+    {
+      name: RECONCILE_JOB,
+      schedules: Array.from(options.policies, (policy) => scheduleOf(policy, options)),
+      concurrency: RECONCILE_CONCURRENCY,
+      run: options.reconcile,
+    },
+    {
+      name: OPENINGS_JOB,
+      schedules: [{ name: OPENINGS_JOB, intervalMs: OPENINGS_INTERVAL_MS, enabled: options.hasOpenings }],
+      run: options.takeOpenings,
+    },
+    {
+      name: HOUSEKEEPING_JOB,
+      schedules: [{ name: HOUSEKEEPING_JOB, intervalMs: HOUSEKEEPING_INTERVAL_MS, enabled: true }],
+      run: options.keepHouse,
+    },
+  ];
+  options.events.jobsKnown(jobs.flatMap((job) => [job.name, ...(job.schedules ?? []).map((schedule) => schedule.name)]));
+  return jobs.map((job) => ({ ...job, run: observed(job, options.events) }));
+}
+
+function scheduleOf(policy: Policy, { sandbox, reconciliationEnabled }: JobsOptions): JobSchedule {
+  // The sandbox's book states balances too, so both of its policies have something to show.
+  const wanted = policy.schedule.enabled || (sandbox && policy.book.kind === 'recorded');
+  return {
+    name: `${RECONCILE_JOB}:${policy.name}`,
+    policy: policy.name,
+    intervalMs: sandbox ? Math.min(SANDBOX_INTERVAL_MS, policy.schedule.intervalMs) : policy.schedule.intervalMs,
+    enabled: reconciliationEnabled && wanted,
+    firstDelayMs: FIRST_RUN_DELAY_MS,
+  };
+}
+
+function observed(job: Job, events: JobEvents): Work {
+  return async (payload, context) => {
+    const name = typeof payload.schedule === 'string' ? payload.schedule : job.name;
+    const event = { job: name, jobId: String(payload.run_id ?? payload.due_at ?? ''), attempt: context.attempt };
+    const startedMs = performance.now();
+    events.jobStarted(event);
+    try {
+      await job.run(payload, context);
+    } catch (error) {
+      const willRetry = context.attempt < context.maxAttempts;
+      events.jobFailed({ ...event, durationMs: performance.now() - startedMs, error, willRetry });
+      throw error;
+    }
+    events.jobSucceeded({ ...event, durationMs: performance.now() - startedMs });
+  };
+}
