@@ -1,6 +1,7 @@
 // Reconciliations as a resource: started in one transaction with its job, watched by polling its row, cancelled by asking.
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { TrueUpError } from '../core/errors.ts';
 import type { Drift, DriftFilter, DriftTransitionRecord } from '../core/drift.ts';
@@ -13,7 +14,7 @@ import { isFinished, type Run, type RunEvent, type RunFilter, type RunTrigger } 
 import { writeAudit, type Caller } from '../store/audit.ts';
 import type { Database } from '../store/database.ts';
 import { getDrift, listDrifts } from '../store/drifts.ts';
-import { toJson } from '../store/json.ts';
+import { deleteFindings } from '../store/findings.ts';
 import type { Queue } from '../store/queue.ts';
 import {
   activeRun,
@@ -30,6 +31,11 @@ import {
 import { currentStream } from '../store/streams.ts';
 
 export const RECONCILE_JOB = 'reconcile';
+
+/** Identifies a tick over all its attempts and replicas. */
+export function tickOf(payload: Readonly<Record<string, unknown>>): string {
+  return `${String(payload.schedule)}@${String(payload.due_at)}`;
+}
 
 export interface StartCall {
   /** Null: the only policy of the level asked for. */
@@ -129,15 +135,17 @@ export function createReconciliationService(deps: ReconciliationDeps) {
     },
 
     /** Ends the run of a job that was given up without its worker having said so, for the policy to be free again. */
-    async abandon(payload: { readonly run_id?: unknown; readonly tick?: unknown }): Promise<void> {
+    async abandon(payload: Readonly<Record<string, unknown>>): Promise<void> {
       const em = db.em();
       const run =
         typeof payload.run_id === 'string'
           ? await getRun(em, payload.run_id)
-          : typeof payload.tick === 'string'
-            ? await getRunByRequest(em, payload.tick)
+          : typeof payload.schedule === 'string'
+            ? await getRunByRequest(em, tickOf(payload))
             : null;
-      if (run !== null) await endRun(em, run.id, 'failed', { reason: 'INTERNAL', message: 'given up after its last attempt' });
+      if (run === null) return;
+      await endRun(em, run, 'failed', { reason: 'INTERNAL', message: 'given up after its last attempt' });
+      await deleteFindings(em, run, run.attempt);
     },
 
     get: async (id: string): Promise<Run> => mustGet(id),
@@ -175,7 +183,7 @@ export function createReconciliationService(deps: ReconciliationDeps) {
       await db.em().transactional(async (em) => {
         await requestCancel(em, call.id);
         // A run that nobody has begun ends here; one that is under way sees the request at its next step.
-        if (run.state === 'queued') await endRun(em, call.id, 'cancelled', null);
+        if (run.state === 'queued') await endRun(em, { id: call.id, attempt: run.attempt }, 'cancelled', null);
         await writeAudit(em, caller, { resourceType: 'reconciliation', resourceId: call.id, reason: call.reason, before: { state: run.state } });
       });
       return mustGet(call.id);
@@ -230,7 +238,7 @@ function choosePolicy(policies: ReadonlyMap<string, Policy>, name: string | null
 async function earlierRun(em: EntityManager, policy: string, request: RunRequest, requestId: string | null): Promise<Run> {
   const earlier = requestId === null ? null : await getRunByRequest(em, requestId);
   if (earlier !== null) {
-    if (earlier.policy === policy && toJson(earlier.request) === toJson(request)) return earlier;
+    if (earlier.policy === policy && isDeepStrictEqual(earlier.request, request)) return earlier;
     throw new TrueUpError('REQUEST_ID_REUSED', `request id ${requestId} was used for another reconciliation`, {
       fix: 'take a new UUID for a new request',
     });
