@@ -216,6 +216,7 @@ const STATEMENTS = [
      completed_at timestamptz,
      check ((state = 'succeeded') = (verdict is not null)))`,
   `create index reconciliations_newest on trueup.reconciliations (policy, created_at desc, id)`,
+  `create index reconciliations_changed on trueup.reconciliations (sequence)`,
   // One run of a policy at a time, whoever asks: the overlap guard is the database's.
   `create unique index reconciliations_one_active on trueup.reconciliations (policy) where state in ('queued', 'running')`,
   `create table trueup.drifts (
@@ -267,6 +268,7 @@ const STATEMENTS = [
      item_at timestamptz,
      primary key (run_id, match_key, occurrence))`,
   `create index drifts_open on trueup.drifts (policy, first_seen_at desc, id) where state in ('open', 'acknowledged')`,
+  `create index drifts_changed on trueup.drifts (policy, transition_at)`,
   `create index drifts_newest on trueup.drifts (first_seen_at desc, id)`,
   `create table trueup.schedules (
      name text primary key,

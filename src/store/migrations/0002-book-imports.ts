@@ -18,7 +18,7 @@ const STATEMENTS = [
   `alter table trueup.book_entries add column import_id uuid`,
   `alter table trueup.book_entry_revisions add column import_id uuid`,
   // The pairs that a book has are the default scope of a run: found by skipping through this index, not by reading all rows.
-  `create index book_entries_by_pair on trueup.book_entries (book_id, account, asset) where not retracted`,
+  `create index book_entries_by_pair on trueup.book_entries (book_id, account, asset)`,
   // Unlogged: staged rows mean nothing before their commit, and a crash of the server may take them. The commit
   // counts them again.
   `create unlogged table trueup.book_import_rows (
