@@ -36,6 +36,11 @@ export function countWords(value: number | bigint | undefined): string {
   return value === undefined ? UNKNOWN : value.toString().replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
+/** 1 ledger, 2 ledgers. */
+export function ledgerWords(value: number | bigint): string {
+  return `${countWords(value)} ${String(value) === '1' ? 'ledger' : 'ledgers'}`;
+}
+
 /** Long ids in the middle cut away on a terminal, whole elsewhere, since a program may read them. */
 export function shortener(isTerminal: boolean): (id: string) => string {
   return (id) => {

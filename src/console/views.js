@@ -1,6 +1,18 @@
 // What the page shows of a policy and of a stream.
 import { age, el } from './dom.js';
-import { amount, assetName, count, durationMs, enumWords, sentence, short, span, timeMs, UNKNOWN } from './words.js';
+import {
+  amount,
+  assetName,
+  count,
+  durationMs,
+  enumWords,
+  ledgers,
+  sentence,
+  short,
+  span,
+  timeMs,
+  UNKNOWN,
+} from './words.js';
 
 const VERDICTS = {
   VERDICT_CLEAN: { tone: 'good', words: 'Clean' },
@@ -96,7 +108,7 @@ export function streamCard(stream) {
       ['Tip', stream.tipLedger === undefined ? UNKNOWN : count(stream.tipLedger)],
       [
         'Lag',
-        stream.lagLedgers === undefined ? UNKNOWN : `${count(stream.lagLedgers)} ledgers`,
+        stream.lagLedgers === undefined ? UNKNOWN : ledgers(stream.lagLedgers),
         Number(stream.lagLedgers ?? 0) > 30 ? 'strong' : null,
       ],
       ['Tip closed', tipMs === null ? UNKNOWN : age(tipMs, '', ' ago')],
@@ -137,7 +149,7 @@ function layerRows(layer, stream) {
       'p',
       { class: 'quiet number' },
       `${count(layer.entryCount)} entries`,
-      missing === undefined ? '' : ` · ${count(missing)} ledgers missing`,
+      missing === undefined ? '' : ` · ${ledgers(missing)} missing`,
     ),
   );
 }

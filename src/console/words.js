@@ -31,6 +31,11 @@ export function count(value, absent = '0') {
   return /^-?\d+$/.test(text) ? text.replace(/\B(?=(\d{3})+$)/g, ',') : text;
 }
 
+/** 1 ledger, 2 ledgers. */
+export function ledgers(value) {
+  return `${count(value)} ${String(value) === '1' ? 'ledger' : 'ledgers'}`;
+}
+
 /** The name of an enum's value without its prefix, in lower case: SYNC_STATUS_CATCHING_UP is "catching up". */
 export function enumWords(value, prefix) {
   const name = value === undefined ? 'UNSPECIFIED' : String(value).replace(prefix, '');

@@ -113,7 +113,7 @@ test('balances, gaps and policies print what there is, and gaps says when there 
   expect(balances.out).toMatch(/GA +native +0\.0000005 +7 +derived\n/);
   const gap = { stream: 's', layer: contract.Layer.OPERATIONS, watch: '*', fromLedger: 100, toLedger: 109 };
   const gaps = await ask({ backfill: { listGaps: () => ({ gaps: [gap], missingLedgerCount: 10n }) } }, ['gaps']);
-  expect(gaps.out).toMatch(/s +operations +\* +100 +109 +10 +unknown +–\n10 ledgers are missing\n/);
+  expect(gaps.out).toMatch(/s +operations +\* +100 +109 +10 +unknown +–\n10 ledgers missing\n/);
   expect((await ask({ backfill: { listGaps: () => ({}) } }, ['gaps'])).out).toBe('no gaps\n');
   const policies = await ask({ reconciliation: { listPolicies: () => ({ policies: [samplePolicy()] }) } }, [
     'policies',

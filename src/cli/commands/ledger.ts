@@ -12,7 +12,7 @@ import {
   withClient,
 } from '../remote.ts';
 import { tableLines } from '../table.ts';
-import { amountWords, countWords, NOTHING, shortener, timeWords, UNKNOWN } from '../words.ts';
+import { amountWords, countWords, ledgerWords, NOTHING, shortener, timeWords, UNKNOWN } from '../words.ts';
 import { CommandError, EXIT, printLine, type Run, type World } from '../world.ts';
 
 const PAGE_SIZE = 200;
@@ -206,7 +206,7 @@ async function printGaps(world: World, options: ListOptions): Promise<number> {
         rows,
       );
     }
-    if (!options.json) await printLine(world, printed ? `${countWords(missing)} ledgers are missing` : 'no gaps');
+    if (!options.json) await printLine(world, printed ? `${ledgerWords(missing)} missing` : 'no gaps');
     return EXIT.ok;
   });
 }

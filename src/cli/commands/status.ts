@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { contract } from '../../client/index.ts';
 import { pagesOf, printMessage, remoteOptions, type RemoteOptions, withClient } from '../remote.ts';
 import { factLines, type Paint, painter, tableLines } from '../table.ts';
-import { agoWords, countWords, durationWords, NOTHING, protoDurationMs, UNKNOWN } from '../words.ts';
+import { agoWords, countWords, durationWords, ledgerWords, NOTHING, protoDurationMs, UNKNOWN } from '../words.ts';
 import { EXIT, printLine, type Run, type World } from '../world.ts';
 
 const PAGE_SIZE = 200;
@@ -81,7 +81,7 @@ function streamLines(stream: contract.StreamStatus, nowMs: number, paint: Paint)
     ...factLines([
       ...layers,
       ['tip', `${countWords(stream.tipLedger)}, closed ${agoWords(stream.tipCloseTime, nowMs)} ago`],
-      ['lag', stream.lagLedgers === undefined ? UNKNOWN : `${countWords(stream.lagLedgers)} ledgers`],
+      ['lag', stream.lagLedgers === undefined ? UNKNOWN : ledgerWords(stream.lagLedgers)],
       ['source', `${stream.source} (${stream.sourceKind})`],
       [
         'last success',
