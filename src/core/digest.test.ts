@@ -1,7 +1,8 @@
 // Goal: a digest that changes whenever the set of entries does. Method: mutate, swap, split, duplicate.
+import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { addDigests, digestEntries, equalDigests } from './digest.ts';
+import { addDigests, canonicalEntry, digestEntries, equalDigests } from './digest.ts';
 import type { Entry } from './entry.ts';
 
 const entry = fc.record<Entry>({
@@ -37,10 +38,26 @@ describe('digest of entries', () => {
     fc.assert(
       fc.property(entry, entry, (a, b) => {
         fc.pre(a.amount !== b.amount && JSON.stringify({ ...a, amount: 0 }) !== JSON.stringify({ ...b, amount: 0 }));
-        const swapped = [{ ...a, amount: b.amount }, { ...b, amount: a.amount }];
+        const swapped = [
+          { ...a, amount: b.amount },
+          { ...b, amount: a.amount },
+        ];
         expect(equalDigests(digestEntries([a, b]), digestEntries(swapped))).toBe(false);
       }),
       { numRuns: 1000 },
+    );
+  });
+
+  it('adds the first two words of 64 bits of each SHA-256, as PostgreSQL would', () => {
+    fc.assert(
+      fc.property(entry, (a) => {
+        const bytes = createHash('sha256').update(canonicalEntry(a)).digest();
+        expect(digestEntries([a])).toEqual({
+          count: 1,
+          sum1: bytes.readBigUInt64BE(0),
+          sum2: bytes.readBigUInt64BE(8),
+        });
+      }),
     );
   });
 

@@ -29,11 +29,12 @@ export function digestEntries(entries: Iterable<Entry>): Digest {
     [rows, hi1, lo1, hi2, lo2] = [0, 0, 0, 0, 0];
   };
   for (const entry of entries) {
-    const bytes = entryHash(entry);
-    hi1 += bytes.readUInt32BE(0);
-    lo1 += bytes.readUInt32BE(4);
-    hi2 += bytes.readUInt32BE(8);
-    lo2 += bytes.readUInt32BE(12);
+    // A byte a character: half the time of a buffer, which is made and freed for each row.
+    const bytes = hash('sha256', canonicalEntry(entry), 'binary');
+    hi1 += wordAt(bytes, 0);
+    lo1 += wordAt(bytes, 4);
+    hi2 += wordAt(bytes, 8);
+    lo2 += wordAt(bytes, 12);
     if (++rows === FOLD_ROWS) fold();
   }
   fold();
@@ -55,11 +56,6 @@ export function equalDigests(a: Digest, b: Digest): boolean {
 /** For people and evidence: count, then both sums as 16 hex digits each. */
 export function formatDigest(digest: Digest): string {
   return `${digest.count}:${hex64(digest.sum1)}${hex64(digest.sum2)}`;
-}
-
-/** SHA-256 of an entry's canonical text (32 bytes). */
-export function entryHash(entry: Entry): Buffer {
-  return hash('sha256', canonicalEntry(entry), 'buffer');
 }
 
 /**
@@ -88,6 +84,12 @@ function field(value: string | null): string {
 function isAscii(value: string): boolean {
   for (let i = 0; i < value.length; i++) if (value.charCodeAt(i) > 127) return false;
   return true;
+}
+
+/** Four bytes, big-endian, without a sign. */
+function wordAt(bytes: string, at: number): number {
+  const low = (bytes.charCodeAt(at + 1) << 16) | (bytes.charCodeAt(at + 2) << 8) | bytes.charCodeAt(at + 3);
+  return bytes.charCodeAt(at) * 0x1000000 + low;
 }
 
 function wide(hi: number, lo: number): bigint {
