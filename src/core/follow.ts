@@ -56,6 +56,7 @@ export function checkBatch(batch: LedgerBatch, asked: LedgerRange, lastHash: str
   if (range.from !== asked.from || range.to !== asked.to) {
     throw new TrueUpError('SOURCE_CORRUPT', `asked for ledgers ${text(asked)} and got ${text(range)}`, { range: asked });
   }
+  checkRecords(batch);
   if (batch.proof === 'chained') checkChain(batch);
   const first = batch.records[0];
   if (lastHash !== null && first?.sequence === range.from && first.prevHash !== lastHash) {
@@ -67,6 +68,27 @@ export function checkBatch(batch: LedgerBatch, asked: LedgerRange, lastHash: str
         fix: 'check that the source serves the same network; after a network reset open a new epoch',
       },
     );
+  }
+}
+
+/** What any source promises: records of the range, each once and in order, with legs of their own ledger, and the last header. */
+function checkRecords({ range, records, last }: LedgerBatch): void {
+  let next = range.from;
+  for (const { sequence, entries } of records) {
+    if (sequence < next || sequence >= range.to) {
+      const at = sequence < range.from || sequence >= range.to ? range : { from: sequence, to: sequence + 1 };
+      throw new TrueUpError('SOURCE_CORRUPT', `ledger ${sequence} is out of place in ${text(range)}`, { range: at });
+    }
+    const stray = entries.find((entry) => entry.ledger !== sequence);
+    if (stray !== undefined) {
+      const at = { from: sequence, to: sequence + 1 };
+      throw new TrueUpError('SOURCE_CORRUPT', `ledger ${sequence} came with an entry of ledger ${stray.ledger}`, { range: at });
+    }
+    next = sequence + 1;
+  }
+  const end = records.at(-1);
+  if (last.sequence !== range.to - 1 || (end?.sequence === last.sequence && end.hash !== last.hash)) {
+    throw new TrueUpError('SOURCE_CORRUPT', `${text(range)} came with the header of ledger ${last.sequence} as its last`, { range });
   }
 }
 

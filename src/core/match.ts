@@ -28,6 +28,11 @@ export interface MatchRules {
   readonly sumLegs: boolean;
   readonly statusMap: Readonly<Record<string, LedgerStatus>>;
   readonly timeToleranceMs: number | null;
+  /**
+   * What the comparison is about. An item outside of it may be the other half of one inside, but is never accused by itself.
+   * Absent: everything.
+   */
+  readonly inScope?: (item: Item, side: 'ledger' | 'book') => boolean;
 }
 
 /** What became of one item or pair; `kinds` is empty where both sides agree. */
@@ -37,19 +42,28 @@ export interface Finding {
   readonly fields: readonly DriftField[];
   readonly ledger: Item | null;
   readonly book: Item | null;
+  /** The book has the movement as pending, and nothing else differs: it may only be late in saying that it happened. */
+  readonly bookPending: boolean;
 }
 
 /**
  * Pairs the ledger's and the book's rows of one key and says of each pair, and of each row left over, what differs.
- * A row is paired once. Occurrences number the findings in an order that depends only on the rows themselves, so that a drift
- * keeps its identity from run to run.
+ * A row is paired once. Occurrences number the pairs in an order that depends only on the rows themselves, not on what is in scope,
+ * so that a drift keeps its identity from run to run; the ledger's come first, as they never change.
  */
 export function compareKey(ledger: readonly Item[], book: readonly Item[], rules: MatchRules): Finding[] {
-  const pairs = rules.sumLegs ? pairSums(ledger, book) : pairItems(ledger, book);
-  return pairs.map(({ ledger: entry, book: row, duplicate }, occurrence) => {
-    if (entry && row) return { occurrence, ledger: entry, book: row, ...differences(entry, row, rules) };
-    return { occurrence, ledger: entry, book: row, kinds: lonelyKinds(entry, row, duplicate, rules), fields: [] };
-  });
+  const sides: Sides = { ledger: asked(ledger, 'ledger', rules), book: asked(book, 'book', rules) };
+  const pairs = rules.sumLegs ? pairSums(sides) : pairItems(sides);
+  return pairs
+    .sort(inNumberOrder)
+    .map((pair, occurrence) => ({ pair, occurrence }))
+    .filter(({ pair }) => pair.ledger?.inScope || pair.book?.inScope)
+    .map(({ pair, occurrence }) => {
+      const [entry, row] = [pair.ledger?.item ?? null, pair.book?.item ?? null];
+      if (entry && row) return { occurrence, ledger: entry, book: row, ...differences(entry, row, rules) };
+      const kinds = lonelyKinds(entry, row, pair.duplicate, rules);
+      return { occurrence, ledger: entry, book: row, kinds, fields: [], bookPending: false };
+    });
 }
 
 /** What is at stake in a finding: the larger side where one is missing or doubled, the difference where both are there. */
@@ -60,11 +74,36 @@ export function valueAtRisk(finding: Finding): bigint {
   return absolute(book.amount === 0n ? ledger.amount : book.amount);
 }
 
+/** An item and whether the comparison is about it. */
+interface Asked {
+  readonly item: Item;
+  readonly inScope: boolean;
+}
+
+interface Sides {
+  readonly ledger: readonly Asked[];
+  readonly book: readonly Asked[];
+}
+
 interface Pair {
-  readonly ledger: Item | null;
-  readonly book: Item | null;
+  readonly ledger: Asked | null;
+  readonly book: Asked | null;
   /** The row repeats one that is paired. */
   readonly duplicate: boolean;
+}
+
+/** In an order of their own, whatever order they came in; those that the comparison is about choose their partner first. */
+function asked(items: readonly Item[], side: 'ledger' | 'book', rules: MatchRules): Asked[] {
+  const inScope = rules.inScope ?? (() => true);
+  return items.map((item) => ({ item, inScope: inScope(item, side) })).sort(inOrder);
+}
+
+function inOrder(a: Asked, b: Asked): number {
+  return Number(b.inScope) - Number(a.inScope) || byContent(a.item, b.item);
+}
+
+function inNumberOrder(a: Pair, b: Pair): number {
+  return Number(b.ledger !== null) - Number(a.ledger !== null) || byContent((a.ledger ?? a.book)!.item, (b.ledger ?? b.book)!.item);
 }
 
 /** From the strictest likeness to the loosest. Rows that share a key and nothing else aren't called the same movement. */
@@ -78,17 +117,16 @@ const LIKENESSES: readonly ((item: Item) => string)[] = [
   (item) => item.account,
 ];
 
-function pairItems(ledgerItems: readonly Item[], bookItems: readonly Item[]): Pair[] {
-  const entries = [...ledgerItems].sort(byContent);
-  const rows = new Set([...bookItems].sort(byContent));
-  const partner = new Map<Item, Item>();
+function pairItems({ ledger: entries, book }: Sides): Pair[] {
+  const rows = new Set(book);
+  const partner = new Map<Asked, Asked>();
   for (const likeness of LIKENESSES) {
     if (rows.size === 0 || partner.size === entries.length) break;
-    const waiting = new Map<string, Item[]>();
-    for (const row of rows) push(waiting, likeness(row), row);
+    const waiting = groupBy(rows, (row) => likeness(row.item));
+    for (const list of waiting.values()) list.reverse();
     for (const entry of entries) {
       if (partner.has(entry)) continue;
-      const row = waiting.get(likeness(entry))?.shift();
+      const row = waiting.get(likeness(entry.item))?.pop();
       if (!row) continue;
       partner.set(entry, row);
       rows.delete(row);
@@ -98,8 +136,8 @@ function pairItems(ledgerItems: readonly Item[], bookItems: readonly Item[]): Pa
   const pairedRows = new Set([...partner.values()].map(duplicateKey));
   return [
     ...entries.map((entry): Pair => {
-      const book = partner.get(entry) ?? null;
-      return { ledger: entry, book, duplicate: !book && pairedEntries.has(duplicateKey(entry)) };
+      const row = partner.get(entry) ?? null;
+      return { ledger: entry, book: row, duplicate: !row && pairedEntries.has(duplicateKey(entry)) };
     }),
     ...[...rows].map((row): Pair => ({ ledger: null, book: row, duplicate: pairedRows.has(duplicateKey(row)) })),
   ];
@@ -109,40 +147,38 @@ function pairItems(ledgerItems: readonly Item[], bookItems: readonly Item[]): Pa
  * Legs of one account and asset are added up. A book may hold one row for the sum, or a row for each leg; where the rows'
  * sum is off but some of the rows alone make the ledger's, the others are duplicates and are kept apart from it.
  */
-function pairSums(ledgerItems: readonly Item[], bookItems: readonly Item[]): Pair[] {
-  const rowsBySlot = groupBy(bookItems, slotOf);
-  const legsBySlot = groupBy(ledgerItems, slotOf);
-  const [sums, bookSums, doubled]: [Item[], Item[], Item[]] = [[], [], []];
-  for (const legs of legsBySlot.values()) sums.push(sumOf(legs));
-  for (const [slot, rows] of rowsBySlot) {
-    const legs = legsBySlot.get(slot);
-    const { kept, extra } = setDuplicatesApart(rows, legs);
-    if (kept.length > 0) bookSums.push(sumOf(kept));
+function pairSums({ ledger, book }: Sides): Pair[] {
+  const legsBySlot = groupBy(ledger, slotOf);
+  const sums = [...legsBySlot.values()].map(sumAsked);
+  const bookSums: Asked[] = [];
+  const doubled: Asked[] = [];
+  for (const [slot, rows] of groupBy(book, slotOf)) {
+    const { kept, extra } = setDuplicatesApart(rows, legsBySlot.get(slot));
+    bookSums.push(sumAsked(kept));
     doubled.push(...extra);
   }
-  return [...pairItems(sums, bookSums), ...doubled.sort(byContent).map((book): Pair => ({ ledger: null, book, duplicate: true }))];
+  const pairs = pairItems({ ledger: sums.sort(inOrder), book: bookSums.sort(inOrder) });
+  return [...pairs, ...doubled.map((row): Pair => ({ ledger: null, book: row, duplicate: true }))];
 }
 
-function setDuplicatesApart(rows: readonly Item[], legs: readonly Item[] | undefined): { kept: Item[]; extra: Item[] } {
-  if (!legs || rows.length === 1 || total(rows) === total(legs)) return { kept: [...rows], extra: [] };
-  const whole = total(legs);
-  const single = rows.find((row) => row.amount === whole);
-  if (single) return splitRepeats(rows, [single]);
-  const left = [...legs];
-  const kept = rows.filter((row) => {
-    const i = left.findIndex((leg) => leg.amount === row.amount);
-    if (i < 0) return false;
-    left.splice(i, 1);
-    return true;
-  });
-  return left.length === 0 ? splitRepeats(rows, kept) : { kept: [...rows], extra: [] };
+/** Only repeats of a row that is part of the sum are duplicates; a row with an amount of its own is a difference and stays in it. */
+function setDuplicatesApart(rows: readonly Asked[], legs: readonly Asked[] | undefined): { kept: readonly Asked[]; extra: Asked[] } {
+  const whole = total(legs ?? []);
+  if (!legs || rows.length === 1 || total(rows) === whole) return { kept: rows, extra: [] };
+  const single = rows.some((row) => row.item.amount === whole);
+  const wanted = new Map<bigint, number>();
+  for (const amount of single ? [whole] : legs.map((leg) => leg.item.amount)) wanted.set(amount, (wanted.get(amount) ?? 0) + 1);
+  const [kept, extra]: [Asked[], Asked[]] = [[], []];
+  for (const row of rows) {
+    const left = wanted.get(row.item.amount);
+    if (left !== undefined && left > 0) wanted.set(row.item.amount, left - 1);
+    (left === 0 ? extra : kept).push(row);
+  }
+  return [...wanted.values()].every((left) => left === 0) ? { kept, extra } : { kept: rows, extra: [] };
 }
 
-/** Only repeats of a kept row are duplicates; a row with an amount of its own is a difference and stays in the sum. */
-function splitRepeats(rows: readonly Item[], matched: readonly Item[]): { kept: Item[]; extra: Item[] } {
-  const amounts = new Set(matched.map((row) => row.amount));
-  const extra = rows.filter((row) => !matched.includes(row) && amounts.has(row.amount));
-  return { kept: rows.filter((row) => !extra.includes(row)), extra };
+function sumAsked(group: readonly Asked[]): Asked {
+  return { item: sumOf(group.map((each) => each.item)), inScope: group[0]!.inScope };
 }
 
 function sumOf(items: readonly Item[]): Item {
@@ -156,7 +192,7 @@ function sumOf(items: readonly Item[]): Item {
   return {
     account: first!.account,
     asset: first!.asset,
-    amount: total(items),
+    amount: items.reduce((sum, item) => sum + item.amount, 0n),
     kind: common((item) => item.kind),
     // One operation that moved makes the sum a movement: a failed transaction has none.
     status: moved.length === 0 ? first!.status : (moved[0]?.status ?? null),
@@ -169,7 +205,7 @@ function sumOf(items: readonly Item[]): Item {
   };
 }
 
-function differences(entry: Item, row: Item, rules: MatchRules): Pick<Finding, 'kinds' | 'fields'> {
+function differences(entry: Item, row: Item, rules: MatchRules): Pick<Finding, 'kinds' | 'fields' | 'bookPending'> {
   const kinds = new Set<DriftKind>();
   const fields: DriftField[] = [];
   const differ = (kind: DriftKind, field: DriftField['field'], ledger: string | null, book: string | null): void => {
@@ -197,7 +233,8 @@ function differences(entry: Item, row: Item, rules: MatchRules): Pick<Finding, '
       differ('TIME_MISMATCH', 'time', new Date(entry.atMs).toISOString(), new Date(row.atMs).toISOString());
     }
   }
-  return { kinds: [...kinds], fields };
+  const bookPending = kinds.size === 1 && kinds.has('STATUS_MISMATCH') && bookStatus(row, rules) === 'pending';
+  return { kinds: [...kinds], fields, bookPending };
 }
 
 function lonelyKinds(entry: Item | null, row: Item | null, duplicate: boolean, rules: MatchRules): DriftKind[] {
@@ -217,15 +254,15 @@ function bookStatus(row: Item, rules: MatchRules): EntryStatus | 'pending' | 'un
 }
 
 /** A business's own words for kinds ("deposit", "payout") aren't compared with the ledger's. */
-function isLedgerWord(kind: string): boolean {
+export function isLedgerWord(kind: string): boolean {
   return (ENTRY_KINDS as readonly string[]).includes(kind);
 }
 
-function slotOf(item: Item): string {
-  return `${item.account} ${item.asset}`;
+function slotOf({ item, inScope }: Asked): string {
+  return `${item.account} ${item.asset} ${inScope}`;
 }
 
-function duplicateKey(item: Item): string {
+function duplicateKey({ item }: Asked): string {
   return `${item.account} ${item.asset} ${item.amount}`;
 }
 
@@ -233,8 +270,8 @@ function signOf(item: Item): string {
   return item.amount < 0n ? '-' : '+';
 }
 
-function total(items: readonly Item[]): bigint {
-  return items.reduce((sum, item) => sum + item.amount, 0n);
+function total(group: readonly Asked[]): bigint {
+  return group.reduce((sum, { item }) => sum + item.amount, 0n);
 }
 
 function byContent(a: Item, b: Item): number {
@@ -250,14 +287,12 @@ function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-function groupBy(items: readonly Item[], key: (item: Item) => string): Map<string, Item[]> {
-  const groups = new Map<string, Item[]>();
-  for (const item of items) push(groups, key(item), item);
+function groupBy(items: Iterable<Asked>, key: (item: Asked) => string): Map<string, Asked[]> {
+  const groups = new Map<string, Asked[]>();
+  for (const item of items) {
+    const group = groups.get(key(item));
+    if (group) group.push(item);
+    else groups.set(key(item), [item]);
+  }
   return groups;
-}
-
-function push<T>(map: Map<string, T[]>, key: string, value: T): void {
-  const list = map.get(key);
-  if (list) list.push(value);
-  else map.set(key, [value]);
 }

@@ -1,4 +1,8 @@
 // Byte order: how PostgreSQL's collation "C" sorts text, and so how both sides of a merge are ordered.
+import { TrueUpError } from './errors.ts';
+
+/** More of one key is no movement of money; they would all be held at once. */
+export const MAX_ITEMS_PER_KEY = 10_000;
 
 /** Negative, zero or positive, by the bytes of the UTF-8 text. */
 export function compareBytes(a: string, b: string): number {
@@ -18,7 +22,8 @@ export interface Group<T> {
 /**
  * Items of one key together, from batches that are in byte order of the key.
  *
- * @throws RangeError where they are not in that order: a merge over them would miss matches.
+ * @throws TrueUpError BOOK_UNREADABLE where they are not in that order (a merge over them would miss matches; our own side always
+ *   is), TOO_MANY_ROWS for more than MAX_ITEMS_PER_KEY of one key.
  */
 export async function* groupsInOrder<T>(
   batches: AsyncIterable<readonly T[]>,
@@ -30,11 +35,12 @@ export async function* groupsInOrder<T>(
     for (const item of batch) {
       const next = keyOf(item);
       if (next === key) {
+        if (items.length === MAX_ITEMS_PER_KEY) throw tooMany(key);
         items.push(item);
         continue;
       }
       if (key !== null) {
-        if (compareBytes(key, next) > 0) throw new RangeError(`keys out of byte order: ${key} before ${next}`);
+        if (compareBytes(key, next) > 0) throw outOfOrder(key, next);
         yield { key, items };
       }
       key = next;
@@ -42,6 +48,19 @@ export async function* groupsInOrder<T>(
     }
   }
   if (key !== null) yield { key, items };
+}
+
+function tooMany(key: string): TrueUpError {
+  const named = key === '' ? 'no key' : `the key ${key.slice(0, 80)}`;
+  return new TrueUpError('TOO_MANY_ROWS', `more than ${MAX_ITEMS_PER_KEY} rows have ${named}`, {
+    fix: 'give every row the key of its own movement: the transaction hash, hash:operation or the Horizon operation id',
+  });
+}
+
+function outOfOrder(key: string, next: string): TrueUpError {
+  return new TrueUpError('BOOK_UNREADABLE', `keys out of byte order: ${key.slice(0, 80)} before ${next.slice(0, 80)}`, {
+    fix: 'order the book by key collate "C"',
+  });
 }
 
 /** Walks two ordered sides side by side: each key once, with what either side has of it. */

@@ -12,9 +12,12 @@ export interface AccusationFacts {
   readonly cutClosedMs: number;
   /** Up to when the book says that it is complete, Unix ms; null: it never did. */
   readonly bookCompleteThroughMs: number | null;
-  /** Times in which ledgers of the window are missing, widened by the lookaround, Unix ms inclusive. */
+  /** Ledgers that were read for every account in scope. */
+  readonly covered: readonly LedgerRange[];
+  /** The newest ledger that was looked at. */
+  readonly headLedger: number;
+  /** Times in which ledgers were not read, before history began too, widened by the lookaround; Unix ms inclusive. */
   readonly missingTimes: readonly { readonly fromMs: number; readonly toMs: number }[];
-  readonly missingLedgers: readonly LedgerRange[];
   /** The ledger side is covered from the network's beginning, so that even a row without a time can be missed. */
   readonly wholeHistory: boolean;
 }
@@ -26,10 +29,17 @@ export interface AccusationFacts {
 export type FindingClass = 'matched' | 'drift' | 'pending' | 'skipped' | 'nothing';
 
 export function classify(finding: Finding, facts: AccusationFacts): FindingClass {
-  if (finding.ledger && finding.book) return finding.kinds.length === 0 ? 'matched' : 'drift';
+  if (finding.ledger && finding.book) return classifyPair(finding, facts);
   // A failed attempt that one side never wrote down: nothing moved.
   if (finding.kinds.length === 0) return 'nothing';
   return finding.ledger ? classifyMissingInBook(finding.ledger.atMs ?? 0, facts) : classifyMissingOnLedger(finding, facts);
+}
+
+function classifyPair(finding: Finding, facts: AccusationFacts): FindingClass {
+  if (finding.kinds.length === 0) return 'matched';
+  // A row that was written when the payment was sent has as long to be confirmed as a missing one has to be written.
+  const isFresh = facts.cutAtMs - (finding.ledger!.atMs ?? 0) < facts.grace.missingInDbMs;
+  return finding.bookPending && isFresh ? 'pending' : 'drift';
 }
 
 function classifyMissingInBook(closedMs: number, facts: AccusationFacts): FindingClass {
@@ -39,13 +49,17 @@ function classifyMissingInBook(closedMs: number, facts: AccusationFacts): Findin
 }
 
 function classifyMissingOnLedger(finding: Finding, facts: AccusationFacts): FindingClass {
-  const row = finding.book!;
-  const isDuplicate = finding.kinds.includes('DUPLICATE_IN_DB');
-  if (isDuplicate) return 'drift';
-  if (row.ledger !== null && inRanges(row.ledger, facts.missingLedgers)) return 'skipped';
-  if (row.atMs === null) return facts.wholeHistory ? 'drift' : 'skipped';
-  const atMs = row.atMs;
+  const { atMs, ledger } = finding.book!;
+  if (finding.kinds.includes('DUPLICATE_IN_DB')) return 'drift';
+  // A ledger that the book names is the one to have been read; its number says more than any time.
+  const named = ledger !== null && ledger <= facts.headLedger;
+  if (named && !inRanges(ledger, facts.covered)) return 'skipped';
+  if (atMs === null) {
+    if (ledger !== null) return named ? 'drift' : 'pending';
+    return facts.wholeHistory ? 'drift' : 'skipped';
+  }
   if (facts.cutClosedMs - atMs < facts.grace.missingOnLedgerMs) return 'pending';
+  if (named) return 'drift';
   return facts.missingTimes.some((gap) => gap.fromMs <= atMs && atMs <= gap.toMs) ? 'skipped' : 'drift';
 }
 

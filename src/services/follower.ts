@@ -10,6 +10,7 @@ import type { Database } from '../store/database.ts';
 import { assertLease, claimLease, releaseLease, renewLease } from '../store/leases.ts';
 import {
   advanceFollower,
+  currentStream,
   ensureSource,
   ensureWatchSet,
   readFollower,
@@ -20,6 +21,7 @@ import {
   type Stream,
 } from '../store/streams.ts';
 import type { Events } from '../telemetry/events.ts';
+import { ReadPipeline } from './follower-reads.ts';
 import { findOrOpenStream, type StreamStart } from './stream-start.ts';
 
 export interface FollowerOptions {
@@ -40,8 +42,8 @@ export interface FollowerOptions {
 
 /** Tries at one poison range before it is set apart. */
 const POISON_ATTEMPTS = 3;
-/** Reads under way while another batch is being written: one keeps the writer fed, more only cost memory. */
-const READS_AHEAD = 2;
+/** While there is more to read than one can, the tip is asked for this often, as lag and verdicts depend on it. */
+const TIP_MAX_AGE_MS = 30_000;
 const RETRY_BASE_MS = 500;
 const RETRY_MAX_MS = 30_000;
 
@@ -85,30 +87,33 @@ interface Lease {
 
 async function follow(options: FollowerOptions, lease: Lease, signal: AbortSignal, progressed: () => void): Promise<void> {
   const { db, source, events } = options;
-  let tip = await source.tip(signal);
-  const stream = await findOrOpenStream(db, source, options.watch, options.start, tip, signal);
   try {
+    let tip = await source.tip(signal);
+    let tipAtMs = performance.now();
+    const stream = await findOrOpenStream(db, source, options.watch, options.start, tip, signal);
     const target = await prepareTarget(options, stream);
     let row = await mustReadFollower(options, stream);
     await noteTip(options, stream, row, tip);
     const pipeline = new ReadPipeline(options, signal);
     for (;;) {
       const range = nextRead(row.nextLedger, tip.sequence, options.endLedger, source.maxSpanLedgers);
-      if (range === null) {
-        await pause(options.pollIntervalMs, signal);
+      if (range === null || performance.now() - tipAtMs > TIP_MAX_AGE_MS) {
+        if (range === null) await pause(options.pollIntervalMs, signal);
+        signal.throwIfAborted();
         tip = await source.tip(signal);
+        tipAtMs = performance.now();
         await noteTip(options, stream, row, tip);
         continue;
       }
       const askedMs = performance.now();
-      const batch = await readOrSetApart(options, lease, target, stream, range, tip, pipeline);
-      if (batch !== null) await store(options, lease, target, stream, row, batch, performance.now() - askedMs);
+      const batch = await readOrSetApart(options, lease, target, stream, row, range, tip, pipeline);
+      if (batch !== null) await store(options, lease, target, stream, batch, performance.now() - askedMs);
       row = await mustReadFollower(options, stream);
       progressed();
       events.tipSeen({ stream: stream.name, tip: Math.max(tip.sequence, row.tipLedger ?? 0), checkpoint: row.nextLedger - 1 });
     }
   } catch (error) {
-    if (!signal.aborted && !isTrueUpError(error, 'LEASE_LOST')) await noteFailure(options, stream, error);
+    if (!signal.aborted && !isTrueUpError(error, 'LEASE_LOST')) await noteFailure(options, error);
     throw error;
   }
 }
@@ -128,11 +133,9 @@ async function store(
   lease: Lease,
   target: CoverageTarget,
   stream: Stream,
-  row: FollowerRow,
   batch: LedgerBatch,
   readMs: number,
 ): Promise<void> {
-  checkBatch(batch, batch.range, row.lastHash);
   const startedMs = performance.now();
   const committed = await options.db.em().transactional(async (em) => {
     const result = await commitBatch(em, target, batch);
@@ -168,6 +171,7 @@ async function readOrSetApart(
   lease: Lease,
   target: CoverageTarget,
   stream: Stream,
+  row: FollowerRow,
   range: LedgerRange,
   tip: SourceTip,
   pipeline: ReadPipeline,
@@ -175,7 +179,9 @@ async function readOrSetApart(
   let wanted = range;
   for (let attempt = 1; ; ) {
     try {
-      return await pipeline.read(wanted, (after) => nextRead(after, tip.sequence, options.endLedger, options.source.maxSpanLedgers));
+      const batch = await pipeline.read(wanted, (after) => nextRead(after, tip.sequence, options.endLedger, options.source.maxSpanLedgers));
+      checkBatch(batch, wanted, row.lastHash);
+      return batch;
     } catch (error) {
       if (!isTrueUpError(error, 'SOURCE_CORRUPT', 'LEDGER_UNAVAILABLE')) throw error;
       const bad = badPart(error, wanted);
@@ -227,43 +233,6 @@ async function setApart(
   }
 }
 
-/** Reads ahead of the writer, so that reading, decoding and writing overlap. Ranges are asked for in order. */
-class ReadPipeline {
-  readonly #options: FollowerOptions;
-  readonly #signal: AbortSignal;
-  readonly #ahead = new Map<number, { range: LedgerRange; batch: Promise<LedgerBatch> }>();
-
-  constructor(options: FollowerOptions, signal: AbortSignal) {
-    this.#options = options;
-    this.#signal = signal;
-  }
-
-  async read(range: LedgerRange, next: (after: number) => LedgerRange | null): Promise<LedgerBatch> {
-    const waiting = this.#ahead.get(range.from);
-    this.#ahead.delete(range.from);
-    const current = waiting && waiting.range.to === range.to ? waiting.batch : this.#start(range);
-    let upcoming = next(range.to);
-    while (upcoming !== null && this.#ahead.size < READS_AHEAD) {
-      if (!this.#ahead.has(upcoming.from)) this.#ahead.set(upcoming.from, { range: upcoming, batch: this.#start(upcoming) });
-      upcoming = next(upcoming.to);
-    }
-    try {
-      return await current;
-    } catch (error) {
-      this.#ahead.clear();
-      throw error;
-    }
-  }
-
-  #start(range: LedgerRange): Promise<LedgerBatch> {
-    const { source, watch } = this.#options;
-    const batch = source.read({ range, layers: source.layers, watch }, this.#signal);
-    // A read that fails before it is awaited is reported when its turn comes, not as an unhandled rejection.
-    batch.catch(() => undefined);
-    return batch;
-  }
-}
-
 async function noteTip(options: FollowerOptions, stream: Stream, row: FollowerRow, tip: SourceTip): Promise<void> {
   options.events.tipSeen({ stream: stream.name, tip: tip.sequence, checkpoint: row.nextLedger - 1 });
   if (tip.sequence < row.nextLedger - 1) {
@@ -274,13 +243,16 @@ async function noteTip(options: FollowerOptions, stream: Stream, row: FollowerRo
     );
   }
   await saveTip(options.db.em(), stream.id, tip);
+  // The source was compared with the anchor and the last ledger stored before it came to this.
   if (stream.state === 'diverged') await setStreamState(options.db.em(), stream.id, 'active');
 }
 
-async function noteFailure(options: FollowerOptions, stream: Stream, error: unknown): Promise<void> {
-  const known = isTrueUpError(error);
+/** Best effort: when the database itself is the failure, the next successful pass tells. */
+async function noteFailure(options: FollowerOptions, error: unknown): Promise<void> {
   const em = options.db.em();
-  // Best effort: when the database itself is the failure, the next successful pass tells.
+  const stream = await currentStream(em, options.source.networkPassphrase).catch(() => null);
+  if (stream === null) return;
+  const known = isTrueUpError(error);
   await saveFollowerError(em, stream.id, {
     reason: known ? error.reason : 'INTERNAL',
     message: known ? messageOf(error) : 'internal error',
@@ -314,7 +286,7 @@ function retryDelayMs(error: unknown, failures: number): number {
   return Math.max(asked, backoff * (0.5 + Math.random() / 2));
 }
 
+/** Ends early when the signal does; the loops above ask the signal themselves. */
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await sleep(ms, undefined, { signal }).catch(() => undefined);
-  if (signal.aborted && signal.reason instanceof TrueUpError) throw signal.reason;
 }

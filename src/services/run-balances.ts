@@ -74,7 +74,7 @@ export async function compareBalances(run: BalanceRun, inconclusive: Inconclusiv
  * zero. Both sides are read again before one is closed.
  */
 export async function recheckOpenBalances(run: BalanceRun): Promise<void> {
-  for (let after = ''; ; ) {
+  for (let after: string | null = null; ; ) {
     const keys = await run.sink.openKeys(after, MAX_BALANCE_PAIRS);
     if (keys.length === 0) break;
     const drifts = await run.sink.openDrifts(keys);

@@ -2,8 +2,8 @@
 import { TrueUpError } from '../core/errors.ts';
 import type { RunProgress } from '../core/run.ts';
 import type { Database } from '../store/database.ts';
-import { insertFindings, openKeysNotFound, openOccurrences, type FindingRow } from '../store/drifts.ts';
-import { noteProgress } from '../store/runs.ts';
+import { insertFindings, openKeysNotFound, openOccurrences, type FindingRow } from '../store/findings.ts';
+import { noteProgress, type HeldRun } from '../store/runs.ts';
 
 const FLUSH_ROWS = 1000;
 /** A watcher sees at most this many states of one run. */
@@ -19,15 +19,15 @@ export interface OpenDrift {
 export interface FindingSink {
   add(finding: FindingRow): Promise<void>;
   flush(): Promise<void>;
-  /** @throws TrueUpError RUN_ALREADY_FINISHED where the run was cancelled meanwhile. */
+  /** @throws TrueUpError RUN_ALREADY_FINISHED where the run was cancelled, or taken over by another worker. */
   progress(phase: RunProgress['phase'], itemsDone: number): Promise<void>;
   /** Keys of unresolved drifts of the policy that no finding of this run is about, in order. */
-  openKeys(after: string, limit: number): Promise<string[]>;
+  openKeys(after: string | null, limit: number): Promise<string[]>;
   openDrifts(keys: readonly string[]): Promise<OpenDrift[]>;
 }
 
 /** A sink on connections of its own: the run's snapshot can't see, and must not write, what it finds. */
-export function createFindingSink(db: Database, runId: string, policy: string): FindingSink {
+export function createFindingSink(db: Database, run: HeldRun, policy: string): FindingSink {
   let waiting: FindingRow[] = [];
   let lastProgressMs = 0;
   return {
@@ -38,16 +38,16 @@ export function createFindingSink(db: Database, runId: string, policy: string): 
     async flush() {
       const rows = waiting;
       waiting = [];
-      await insertFindings(db.em(), runId, rows);
+      await insertFindings(db.em(), run, rows);
     },
     async progress(phase, itemsDone) {
       const nowMs = performance.now();
       if (nowMs - lastProgressMs < PROGRESS_INTERVAL_MS) return;
       lastProgressMs = nowMs;
-      const cancelled = await noteProgress(db.em(), runId, { phase, itemsDone, itemsTotal: null, updatedAt: new Date() });
-      if (cancelled) throw new TrueUpError('RUN_ALREADY_FINISHED', `reconciliation ${runId} was cancelled`);
+      const goOn = await noteProgress(db.em(), run, { phase, itemsDone, itemsTotal: null, updatedAt: new Date() });
+      if (!goOn) throw new TrueUpError('RUN_ALREADY_FINISHED', `reconciliation ${run.id} was cancelled, or another worker has it now`);
     },
-    openKeys: (after, limit) => openKeysNotFound(db.em(), policy, runId, after, limit),
+    openKeys: (after, limit) => openKeysNotFound(db.em(), policy, run, after, limit),
     openDrifts: (keys) => openOccurrences(db.em(), policy, keys),
   };
 }
@@ -67,4 +67,3 @@ export function agreement(key: string, drift: Omit<OpenDrift, 'matchKey'>): Find
     itemAt: null,
   };
 }
-

@@ -1,39 +1,29 @@
 // One run, from its cut to its verdict: read both sides, compare, then drifts + run in one transaction.
-import { createHash } from 'node:crypto';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { Book, BookSide } from '../core/book.ts';
-import { intersect, rangeLength } from '../core/coverage.ts';
-import { isTrueUpError, messageOf } from '../core/errors.ts';
+import { isTrueUpError, messageOf, TrueUpError } from '../core/errors.ts';
 import { DRIFT_KINDS } from '../core/drift.ts';
 import type { Policy } from '../core/policy.ts';
-import type { Inconclusive, RunCounts, RunSummary, UnderivedItem, Verdict } from '../core/run.ts';
+import type { Inconclusive, RunSummary, Verdict } from '../core/run.ts';
 import { decideVerdict } from '../core/verdict.ts';
 import type { Database } from '../store/database.ts';
-import { deleteFindings, findingsInOrder, mergeFindings, policyTotals, type MergeResult } from '../store/drifts.ts';
+import { deleteFindings, mergeFindings, policyTotals, type MergeResult } from '../store/findings.ts';
 import { feeTotals, withLedgerSnapshot } from '../store/ledger-side.ts';
 import { beginRun, endRun, finishRun, type StoredRun } from '../store/runs.ts';
 import type { Events } from '../telemetry/events.ts';
 import { compareBalances, recheckOpenBalances } from './run-balances.ts';
 import { compareWindow, recheckOpenDrifts } from './run-entries.ts';
 import { createFindingSink, type FindingSink } from './run-findings.ts';
-import {
-  addBookReasons,
-  frameBook,
-  frameRun,
-  kindsOf,
-  MAX_LISTED,
-  reason,
-  resolveJoin,
-  type BookFrame,
-  type ResolvedJoin,
-  type RunFrame,
-} from './run-scope.ts';
+import { addBookReasons, frameBook, frameRun, kindsOf, reason, resolveJoin, type BookFrame, type RunFrame } from './run-scope.ts';
+import { resultDigest, summarize, type Outcome } from './run-summary.ts';
 
 export interface RunDeps {
   readonly db: Database;
   readonly policies: ReadonlyMap<string, Policy>;
   readonly bookOf: (policy: Policy) => Book;
   readonly networkPassphrase: string;
+  /** Inclusive; where following ends, so that the network's going on is no lag. Absent: never. */
+  readonly endLedger?: number | null;
   readonly events: Events;
 }
 
@@ -53,26 +43,20 @@ export async function runReconciliation(deps: RunDeps, runId: string, attempt: A
   const startedMs = performance.now();
   const policy = narrow(deps.policies.get(run.policy), run);
   if (policy === null) {
-    await endRun(deps.db.em(), run.id, 'failed', { reason: 'POLICY_NOT_FOUND', message: `policy ${run.policy} is no longer configured` });
+    await endRun(deps.db.em(), run, 'failed', { reason: 'POLICY_NOT_FOUND', message: `policy ${run.policy} is no longer configured` });
     return;
   }
   try {
-    await deleteFindings(deps.db.em(), run.id);
+    // What an attempt before this one had found when its worker died.
+    await deleteFindings(deps.db.em(), run, run.attempt);
     const outcome = await compare(deps, policy, run, attempt.signal);
     await conclude(deps, policy, run, outcome, startedMs);
   } catch (error) {
     await unfinished(deps, policy, run, error, attempt, startedMs);
+  } finally {
+    // Best effort: the next attempt deletes what this one couldn't.
+    await deleteFindings(deps.db.em(), run, run.attempt).catch(() => undefined);
   }
-}
-
-interface Outcome {
-  readonly frame: RunFrame | null;
-  readonly bookFrame: BookFrame | null;
-  readonly join: ResolvedJoin | null;
-  readonly counts: Pick<RunCounts, 'ledgerRecords' | 'bookRecords' | 'matched' | 'pending' | 'underived' | 'skipped'>;
-  readonly inconclusive: readonly Inconclusive[];
-  readonly underivedItems: readonly UnderivedItem[];
-  readonly fees: RunSummary['feeTotals'];
 }
 
 const NOTHING_COUNTED: Outcome['counts'] = { ledgerRecords: 0, bookRecords: 0, matched: 0, pending: 0, underived: 0, skipped: 0 };
@@ -82,11 +66,11 @@ async function compare(deps: RunDeps, policy: Policy, run: StoredRun, signal: Ab
   return await withLedgerSnapshot(deps.db, async (em) => {
     const inconclusive: Inconclusive[] = [];
     const bookFrame = await frameBook(book, policy, inconclusive, signal);
-    const frame = await frameRun(em, deps.networkPassphrase, policy, run, bookFrame.accounts, inconclusive);
+    const frame = await frameRun(em, deps.networkPassphrase, policy, run, bookFrame.accounts, deps.endLedger ?? null, inconclusive);
     const nothing = { frame, bookFrame, join: null, counts: NOTHING_COUNTED, underivedItems: [], fees: [] };
     if (frame === null) return { ...nothing, inconclusive };
     addBookReasons(bookFrame, book.describe(), policy, frame.cutClosedMs, inconclusive);
-    const sink = createFindingSink(deps.db, run.id, policy.name);
+    const sink = createFindingSink(deps.db, run, policy.name);
     const side = { em, policy, frame, book, sink, signal };
     if (policy.level === 'balances') {
       const { counts, underivedItems } = await compareBalances(side, inconclusive);
@@ -122,21 +106,20 @@ async function compareEntries(
     kinds: kindsOf(policy),
     accounts: bookFrame.accounts,
   };
-  const entryRun = { ...side, join, scope };
+  const entryRun = { ...side, policyScope: deps.policies.get(policy.name)!.scope, join, scope };
   const counts = await compareWindow(entryRun);
   if (counts.keysMet === 0 && counts.ledgerRecords > 0 && counts.bookRecords > 0) {
     // Not thousands of drifts: two sides that never meet were joined on the wrong thing.
-    await deleteFindings(deps.db.em(), run.id);
+    await deleteFindings(deps.db.em(), run, run.attempt);
     inconclusive.push(
       reason('KEYS_DISJOINT', null, `none of the book's keys is a key of the ledger, joined as ${join.form}`, 'see `trueup doctor book` for the keys of both sides'),
     );
     return { ...nothing, join, counts: { ...NOTHING_COUNTED, ledgerRecords: counts.ledgerRecords, bookRecords: counts.bookRecords }, inconclusive };
   }
   await recheckOpenDrifts(entryRun);
-  if (counts.skipped > 0 && inconclusive.length === 0) {
-    inconclusive.push(
-      reason('COVERAGE_GAP', 'ledger', `${counts.skipped} book rows without a time can't be looked for in a history that isn't whole`, 'give the rows occurred_at or ledger'),
-    );
+  if (counts.skipped > 0 && !inconclusive.some((each) => each.side === 'ledger')) {
+    const words = `${counts.skipped} rows of the book may lie in ledgers that were never read: before history begins, or without a time`;
+    inconclusive.push(reason('COVERAGE_GAP', 'ledger', words, 'backfill the ledgers before the first one, or give the rows `ledger` and occurred_at'));
   }
   const { drifts: _, keysMet: __, ...recorded } = counts;
   return { ...nothing, join, counts: { ...NOTHING_COUNTED, ...recorded }, inconclusive, fees: await feeTotals(em, scope, frame.window) };
@@ -147,7 +130,7 @@ async function conclude(deps: RunDeps, policy: Policy, run: StoredRun, outcome: 
   const digest = await resultDigest(deps.db.em(), policy, run, outcome);
   const done = await deps.db.em().transactional(async (em) => {
     const merged = await mergeFindings(em, {
-      runId: run.id,
+      run,
       policy: policy.name,
       level: policy.level,
       stream: outcome.frame?.stream.name ?? null,
@@ -156,11 +139,13 @@ async function conclude(deps: RunDeps, policy: Policy, run: StoredRun, outcome: 
     const totals = await policyTotals(em, policy.name);
     const verdict = decideVerdict(outcome.inconclusive, totals.open);
     const summary = summarize(policy, outcome, merged, totals, digest);
-    const finished = await finishRun(em, run.id, { verdict, stream: outcome.frame?.stream.name ?? null, summary });
-    await deleteFindings(em, run.id);
-    return finished ? { verdict, summary, merged } : null;
+    // Whoever cancelled it, or took it over, must find nothing of it: the transaction is undone.
+    if (!(await finishRun(em, run, { verdict, stream: outcome.frame?.stream.name ?? null, summary }))) {
+      throw new TrueUpError('RUN_ALREADY_FINISHED', `reconciliation ${run.id} was cancelled, or another worker has it now`);
+    }
+    return { verdict, summary, merged };
   });
-  if (done !== null) report(deps, policy, run, done, startedMs);
+  report(deps, policy, run, done, startedMs);
 }
 
 async function unfinished(
@@ -172,7 +157,8 @@ async function unfinished(
   startedMs: number,
 ): Promise<void> {
   if (isTrueUpError(error, 'RUN_ALREADY_FINISHED')) {
-    await endRun(deps.db.em(), run.id, 'cancelled', null);
+    // Only while it is still this worker's; its successor goes on undisturbed.
+    await endRun(deps.db.em(), run, 'cancelled', null);
     return;
   }
   if (attempt.signal.aborted) throw error;
@@ -181,10 +167,12 @@ async function unfinished(
   if (!last) throw error;
   if (!isTrueUpError(error, 'BOOK_UNREADABLE', 'KEY_CONFLICT', 'TOO_MANY_ROWS')) {
     const known = isTrueUpError(error);
-    await endRun(deps.db.em(), run.id, 'failed', { reason: known ? error.reason : 'INTERNAL', message: known ? messageOf(error) : 'internal error' });
+    await endRun(deps.db.em(), run, 'failed', { reason: known ? error.reason : 'INTERNAL', message: known ? messageOf(error) : 'internal error' });
     deps.events.runFailed({ runId: run.id, policy: policy.name, error });
     throw error;
   }
+  // What was found before the book broke off may be half of a comparison.
+  await deleteFindings(deps.db.em(), run, run.attempt);
   const unreadable = reason('BOOK_UNREADABLE', 'book', messageOf(error), error.details.fix ?? 'see `trueup doctor book`');
   await conclude(
     deps,
@@ -194,80 +182,6 @@ async function unfinished(
     startedMs,
   );
   if (run.trigger === 'scheduled') throw error;
-}
-
-/** The same sides, cut and policy give the same digest, byte for byte. */
-async function resultDigest(em: EntityManager, policy: Policy, run: StoredRun, outcome: Outcome): Promise<string> {
-  const hash = createHash('sha256');
-  const head = {
-    policy: policy.name,
-    level: policy.level,
-    cut: outcome.frame?.cutLedger ?? null,
-    window: outcome.frame?.window ?? null,
-    counts: outcome.counts,
-    inconclusive: outcome.inconclusive.map((each) => each.reason),
-  };
-  hash.update(JSON.stringify(head));
-  for await (const lines of findingsInOrder(em, run.id)) for (const line of lines) hash.update(`\n${line}`);
-  return hash.digest('hex');
-}
-
-function summarize(
-  policy: Policy,
-  outcome: Outcome,
-  merged: MergeResult,
-  totals: Awaited<ReturnType<typeof policyTotals>>,
-  digest: string,
-): RunSummary {
-  const { frame, bookFrame, counts } = outcome;
-  const missingLedgers = frame === null ? 0 : rangeLength(frame.missing);
-  const unreadable = outcome.inconclusive.find((each) => each.side === 'book');
-  const assets = [...new Set(policy.scope.assets ?? bookFrame?.pairs.map((pair) => pair.asset) ?? [])];
-  return {
-    scope: {
-      accounts: (bookFrame?.accounts ?? []).slice(0, MAX_LISTED),
-      assets: assets.slice(0, MAX_LISTED),
-      kinds: policy.level === 'balances' ? [] : kindsOf(policy),
-      accountCount: bookFrame?.accounts.length ?? 0,
-      assetCount: assets.length,
-    },
-    join: outcome.join?.join ?? policy.join,
-    layer: policy.layer,
-    cut: frame && {
-      ledger: frame.cutLedger,
-      closedAt: new Date(frame.cutClosedMs),
-      commitPosition: frame.commitPosition,
-      cutAt: new Date(frame.cutAtMs),
-    },
-    window: frame && { ledgers: frame.window, fromTime: new Date(frame.windowFromMs), toTime: new Date(frame.cutClosedMs) },
-    sides: {
-      ledger: {
-        records: frame === null ? null : counts.ledgerRecords,
-        complete: frame !== null && missingLedgers === 0,
-        completeThrough: frame && new Date(frame.cutClosedMs),
-        covered: frame === null ? [] : intersect([frame.window], frame.done).slice(0, MAX_LISTED),
-        missing: (frame?.missing ?? []).slice(0, MAX_LISTED),
-        missingLedgers,
-        missingText: missingLedgers === 0 ? null : `${missingLedgers} ledgers of the window`,
-        digest: null,
-      },
-      book: {
-        records: bookFrame === null ? null : counts.bookRecords,
-        complete: bookFrame !== null && unreadable === undefined,
-        completeThrough: bookFrame?.completeThrough ?? null,
-        missingText: unreadable?.message ?? null,
-        digest: null,
-      },
-    },
-    counts: { ...counts, drifted: totals.open, exempt: totals.exempt, appeared: merged.appeared, resolved: merged.resolved },
-    inconclusive: outcome.inconclusive,
-    kindCounts: totals.kinds.map((each) => ({ ...each, appeared: merged.appearedKinds.get(each.kind) ?? 0 })),
-    feeTotals: outcome.fees,
-    toleranceAbsorbed: [],
-    underivedItems: outcome.underivedItems,
-    valueAtRisk: totals.valueAtRisk,
-    resultDigest: digest,
-  };
 }
 
 function report(
@@ -295,13 +209,19 @@ function report(
   });
 }
 
-/** The policy as the caller narrowed it for this run; null where it is no longer configured. */
+/** The policy as the caller narrowed it for this run, never widened; null where it is no longer configured. */
 function narrow(policy: Policy | undefined, run: StoredRun): Policy | null {
   if (policy === undefined) return null;
   const { windowMs, scope } = run.request;
+  const { accounts, assets } = policy.scope;
   return {
     ...policy,
     windowHours: windowMs === null ? policy.windowHours : windowMs / 3_600_000,
-    scope: scope === null ? policy.scope : { ...policy.scope, ...scope },
+    scope: {
+      ...policy.scope,
+      ...(scope?.accounts && { accounts: scope.accounts.filter((id) => !accounts || accounts.includes(id)) }),
+      ...(scope?.assets && { assets: scope.assets.filter((asset) => !assets || assets.includes(asset)) }),
+      ...(scope?.kinds && { kinds: kindsOf(policy).filter((kind) => scope.kinds!.includes(kind)) }),
+    },
   };
 }

@@ -2,13 +2,13 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { BookPair, BookSide } from '../core/book.ts';
 import { inferJoin } from '../core/book.ts';
-import { rangeLength, subtract } from '../core/coverage.ts';
+import { intersect, rangeLength, subtract } from '../core/coverage.ts';
 import { ENTRY_KINDS, type EntryKind } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type { Policy } from '../core/policy.ts';
 import type { Inconclusive, InconclusiveReason } from '../core/run.ts';
 import { coverageOf } from '../store/coverage-read.ts';
-import { closeTimeBefore, ledgerClosedAt, snapshotMoment, type LedgerKeyForm } from '../store/ledger-side.ts';
+import { closeTimeAfter, closeTimeBefore, ledgerAfterTime, snapshotMoment, type LedgerKeyForm } from '../store/ledger-side.ts';
 import type { StoredRun } from '../store/runs.ts';
 import { currentStream, readFollower, type FollowerRow, type Stream } from '../store/streams.ts';
 
@@ -30,11 +30,25 @@ export interface RunFrame {
   readonly window: LedgerRange;
   /** Close time of the last ledger before the window, Unix ms: what happened later belongs to it. */
   readonly windowFromMs: number;
+  /** The newest ledger that was looked at, and when it closed: the cut's, unless a caller asked for an older range. */
+  readonly headLedger: number;
+  readonly headClosedMs: number;
   readonly done: readonly LedgerRange[];
+  /** Ledgers of the window that were not read. */
   readonly missing: readonly LedgerRange[];
-  readonly missingTimes: readonly { fromMs: number; toMs: number }[];
+  /** Times in which any ledgers were not read, also before history began, widened by the lookaround. */
+  readonly missingTimes: readonly MissingTime[];
   readonly wholeHistory: boolean;
 }
+
+interface MissingTime {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** Holes whose times are looked up one by one; older ones count as one hole from the first to the last of them. */
+const MAX_HOLES = 100;
+const HOUR_MS = 3_600_000;
 
 /** Fixes the cut and the window; null (with the reason added) where there is nothing to cut yet. */
 export async function frameRun(
@@ -43,6 +57,7 @@ export async function frameRun(
   policy: Policy,
   run: StoredRun,
   accounts: readonly string[],
+  endLedger: number | null,
   inconclusive: Inconclusive[],
 ): Promise<RunFrame | null> {
   const stream = await currentStream(em, networkPassphrase);
@@ -54,20 +69,18 @@ export async function frameRun(
     return null;
   }
   const moment = await snapshotMoment(em);
-  const cutLedger = run.request.range === null ? follower.nextLedger - 1 : run.request.range.to - 1;
-  const cutClosedMs = (await closeTimeBefore(em, stream.id, policy.layer, cutLedger)) ?? 0;
-  const from = run.request.range?.from ?? (await windowStart(em, policy, stream, follower, cutClosedMs));
+  const { range } = run.request;
+  const closedMs = async (ledger: number) => (await closeTimeBefore(em, stream.id, policy.layer, ledger)) ?? 0;
+  const cutLedger = (range?.to ?? follower.nextLedger) - 1;
+  const headLedger = Math.max(cutLedger, follower.nextLedger - 1);
+  const [cutClosedMs, headClosedMs] = [await closedMs(cutLedger), await closedMs(headLedger)];
+  const from = range?.from ?? (await windowStart(em, policy, stream, follower, cutClosedMs));
   const window = { from: Math.min(from, cutLedger), to: cutLedger + 1 };
   const coverage = await coverageOf(em, stream.id, policy.layer, accounts);
   const missing = subtract(window, coverage.done);
   addCoverageReasons(missing, coverage, inconclusive);
-  if (run.request.range === null) addSourceReasons(stream, follower, policy, cutClosedMs, moment.nowMs, inconclusive);
-  const missingTimes: { fromMs: number; toMs: number }[] = [];
-  for (const gap of missing) {
-    const before = (await closeTimeBefore(em, stream.id, policy.layer, gap.from - 1)) ?? 0;
-    const after = await closeTimeAfter(em, stream, policy, gap.to, cutClosedMs);
-    missingTimes.push({ fromMs: before - policy.lookaroundMs, toMs: after + policy.lookaroundMs });
-  }
+  if (range === null) addSourceReasons(stream, follower, policy, cutClosedMs, moment.nowMs, endLedger, inconclusive);
+  const holes = subtract({ from: 1, to: headLedger + 1 }, coverage.done);
   return {
     stream,
     follower,
@@ -76,22 +89,51 @@ export async function frameRun(
     cutAtMs: moment.nowMs,
     commitPosition: moment.position,
     window,
-    windowFromMs: (await closeTimeBefore(em, stream.id, policy.layer, window.from - 1)) ?? cutClosedMs - policy.windowHours * 3_600_000,
+    windowFromMs: await windowFromTime(em, stream, policy, window, coverage.done, range === null ? cutClosedMs : null),
+    headLedger,
+    headClosedMs,
     done: coverage.done,
     missing,
-    missingTimes,
-    wholeHistory: subtract({ from: 1, to: cutLedger + 1 }, coverage.done).length === 0,
+    missingTimes: await timesOf(em, stream, policy, holes),
+    wholeHistory: holes.length === 0,
   };
 }
 
 async function windowStart(em: EntityManager, policy: Policy, stream: Stream, follower: FollowerRow, cutClosedMs: number): Promise<number> {
-  const first = await ledgerClosedAt(em, stream.id, policy.layer, cutClosedMs - policy.windowHours * 3_600_000);
+  const first = await ledgerAfterTime(em, stream.id, policy.layer, cutClosedMs - policy.windowHours * HOUR_MS);
   // Nothing before the stream's start is claimed.
   return Math.max(follower.startLedger, first ?? follower.startLedger);
 }
 
-async function closeTimeAfter(em: EntityManager, stream: Stream, policy: Policy, ledger: number, cutClosedMs: number): Promise<number> {
-  return Math.min((await closeTimeBefore(em, stream.id, policy.layer, ledger)) ?? cutClosedMs, cutClosedMs);
+/**
+ * From when on the book's rows belong to the window. Where the ledger before it was never read, that is the first close that is
+ * known inside it: what the book has from before can't be told apart from what lies before the window.
+ */
+async function windowFromTime(
+  em: EntityManager,
+  stream: Stream,
+  policy: Policy,
+  window: LedgerRange,
+  done: readonly LedgerRange[],
+  cutClosedMs: number | null,
+): Promise<number> {
+  const before = { from: window.from - 1, to: window.from };
+  if (intersect([before], done).length > 0) return (await closeTimeBefore(em, stream.id, policy.layer, before.from)) ?? 0;
+  if (window.from > 1) return (await closeTimeAfter(em, stream.id, policy.layer, window.from)) ?? 0;
+  return cutClosedMs === null ? 0 : Math.max(0, cutClosedMs - policy.windowHours * HOUR_MS);
+}
+
+/** A movement of a hole may be in the book with any time between the closes around it, and the lookaround on either side. */
+async function timesOf(em: EntityManager, stream: Stream, policy: Policy, holes: readonly LedgerRange[]): Promise<MissingTime[]> {
+  const older = holes.slice(0, -MAX_HOLES);
+  const merged = older.length === 0 ? holes : [{ from: older[0]!.from, to: older.at(-1)!.to }, ...holes.slice(-MAX_HOLES)];
+  const times: MissingTime[] = [];
+  for (const hole of merged) {
+    const before = await closeTimeBefore(em, stream.id, policy.layer, hole.from - 1);
+    const after = await closeTimeAfter(em, stream.id, policy.layer, hole.to);
+    times.push({ fromMs: (before ?? -Infinity) - policy.lookaroundMs, toMs: (after ?? Infinity) + policy.lookaroundMs });
+  }
+  return times;
 }
 
 function addCoverageReasons(
@@ -127,6 +169,7 @@ function addSourceReasons(
   policy: Policy,
   cutClosedMs: number,
   nowMs: number,
+  endLedger: number | null,
   inconclusive: Inconclusive[],
 ): void {
   const { lastErrorAt, lastSuccessAt, tipClosedAt } = follower;
@@ -141,7 +184,11 @@ function addSourceReasons(
   if (failing || silentMs > SOURCE_SILENCE_MS) {
     const words = failing ? `the source fails: ${follower.lastErrorMessage ?? 'no message'}` : `the source has not answered for ${Math.round(silentMs / 1000)} s`;
     inconclusive.push(reason('SOURCE_UNAVAILABLE', 'ledger', words, 'see `trueup status`; ledgers after the cut are unknown'));
-  } else if (tipClosedAt !== null && tipClosedAt.getTime() - cutClosedMs > policy.grace.missingInDbMs) {
+    return;
+  }
+  // Where following ends is no lag.
+  const isDone = endLedger !== null && follower.nextLedger > endLedger;
+  if (!isDone && tipClosedAt !== null && tipClosedAt.getTime() - cutClosedMs > policy.grace.missingInDbMs) {
     const behind = (follower.tipLedger ?? follower.nextLedger) - (follower.nextLedger - 1);
     inconclusive.push(reason('COVERAGE_GAP', 'ledger', `still catching up: ${behind} ledgers behind the tip`, 'wait until `trueup status` says synced'));
   }

@@ -51,20 +51,20 @@ export async function findOrOpenStream(
   );
 }
 
+/** The anchor tells epochs apart, the last ledger stored tells whether the source goes on where we are; each as far as it serves them. */
 async function checkAnchor(db: Database, source: Source, stream: Stream, tip: SourceTip, signal: AbortSignal): Promise<void> {
   const row = await readFollower(db.em(), stream.id);
-  const anchored = stream.anchorLedger >= tip.oldest && stream.anchorLedger <= tip.sequence;
-  const last = row === null ? 0 : row.nextLedger - 1;
-  // Where the source has forgotten the anchor, the last ledger stored says as much.
-  const [sequence, expected] = anchored ? [stream.anchorLedger, stream.epoch] : [last, row?.lastHash ?? null];
-  if (expected === null || sequence < tip.oldest || sequence > tip.sequence) return;
-  const header = await source.header(sequence, signal);
-  if (header.hash === expected) return;
-  throw new TrueUpError(
-    'SOURCE_DIVERGED',
-    `${source.id} has ledger ${sequence} as ${header.hash.slice(0, 16)}, stream ${stream.name} has it as ${expected.slice(0, 16)}`,
-    { fix: 'if the network was reset, open a new epoch; otherwise point TrueUp at a source of the same network' },
-  );
+  const known = [[stream.anchorLedger, stream.epoch] as const, [(row?.nextLedger ?? 0) - 1, row?.lastHash ?? null] as const];
+  for (const [sequence, expected] of known) {
+    if (expected === null || sequence < tip.oldest || sequence > tip.sequence) continue;
+    const header = await source.header(sequence, signal);
+    if (header.hash === expected) continue;
+    throw new TrueUpError(
+      'SOURCE_DIVERGED',
+      `${source.id} has ledger ${sequence} as ${header.hash.slice(0, 16)}, stream ${stream.name} has it as ${expected.slice(0, 16)}`,
+      { fix: 'if the network was reset, open a new epoch; otherwise point TrueUp at a source of the same network' },
+    );
+  }
 }
 
 /** First ledger that closed at or after a time (unix seconds), by bisection: about 26 header reads on a grown network. */

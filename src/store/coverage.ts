@@ -1,29 +1,15 @@
 // Writing what was read: rows and coverage together, inside the caller's transaction. Follower and backfill both come here.
 import type { EntityManager } from '@mikro-orm/postgresql';
-import {
-  chunkOf,
-  isWholeChunk,
-  paint,
-  rangeLength,
-  splitByChunk,
-  subtract,
-  type CoverageState,
-  type Island,
-} from '../core/coverage.ts';
-import { addDigests, digestEntries, EMPTY_DIGEST, equalDigests, type Digest } from '../core/digest.ts';
+import { rangeLength, splitByChunk, subtract, type CoverageState } from '../core/coverage.ts';
+import { digestEntries, EMPTY_DIGEST, equalDigests } from '../core/digest.ts';
 import type { Layer, UnderivedTouch } from '../core/entry.ts';
 import { TrueUpError } from '../core/errors.ts';
-import { CHUNK_LEDGERS, type CoverageProof, type LedgerBatch, type LedgerRange, type LedgerRecord } from '../core/ledger.ts';
-import type { Watch } from '../core/watch.ts';
+import type { CoverageProof, LedgerBatch, LedgerRange, LedgerRecord } from '../core/ledger.ts';
+import { chunksOf, doneChunk, paintIslands, writeChunks, type Chunk, type CoverageTarget } from './coverage-chunks.ts';
 import { entriesOfRange, insertEntries, LAYER_CODES, type EntryToStore } from './entries.ts';
 import { sqlCount, sql } from './database.ts';
 
-export interface CoverageTarget {
-  readonly streamId: number;
-  readonly watchSetId: number;
-  readonly watch: Watch;
-  readonly sourceId: number;
-}
+export type { CoverageTarget } from './coverage-chunks.ts';
 
 export interface CommittedBatch {
   readonly insertedEntries: Readonly<Partial<Record<Layer, number>>>;
@@ -38,14 +24,18 @@ export interface CommittedBatch {
  */
 export async function commitBatch(em: EntityManager, target: CoverageTarget, batch: LedgerBatch): Promise<CommittedBatch> {
   const insertedEntries: Partial<Record<Layer, number>> = {};
+  const drafts = new Map<Layer, readonly Chunk[]>();
   for (const layer of batch.layers) {
     const done = (await chunksOf(em, target, layer, batch.range)).filter((chunk) => chunk.state === 'done');
     for (const range of overlaps(batch.range, done)) await compareStored(em, target, layer, range, batch);
     const fresh = subtract(batch.range, done);
     const rows = fresh.flatMap((range) => rowsOf(batch.records, layer, range));
-    const inserted = await insertEntries(em, target.streamId, target.sourceId, rows);
-    if (inserted < rows.length) {
-      // Another watch of this stream has stored some of them; they must be the same rows.
+    const inserting = insertEntries(em, target.streamId, target.sourceId, rows);
+    // Digesting is this process's work and inserting the server's: they go on side by side.
+    drafts.set(layer, doneChunks(target, layer, fresh, batch));
+    const inserted = await inserting;
+    if (inserted < rows.length || (await otherWatchCovers(em, target, layer, batch.range))) {
+      // Another watch of this stream has stored some of them, or knows of some that weren't read now; they must be the same rows.
       for (const range of fresh) await compareStored(em, target, layer, range, batch);
     }
     insertedEntries[layer] = inserted;
@@ -57,12 +47,27 @@ export async function commitBatch(em: EntityManager, target: CoverageTarget, bat
   for (const layer of batch.layers) {
     const known = await chunksOf(em, target, layer, batch.range);
     const fresh = subtract(batch.range, known.filter((chunk) => chunk.state === 'done'));
-    const chunks = fresh.flatMap(splitByChunk).map((range) => doneChunk(target, layer, range, batch));
+    // Somebody else may have covered a part meanwhile; then what is left is cut anew.
+    const chunks = doneChunks(target, layer, fresh, batch, drafts.get(layer));
     await writeChunks(em, target, layer, known, chunks);
     for (const range of fresh) await paintIslands(em, target, layer, range, 'done');
     newLedgers = Math.max(newLedgers, rangeLength(fresh));
   }
   return { insertedEntries, newLedgers };
+}
+
+/** A chunk of each piece of the ranges; one that was drafted before is taken as it is. */
+function doneChunks(
+  target: CoverageTarget,
+  layer: Layer,
+  ranges: readonly LedgerRange[],
+  batch: LedgerBatch,
+  drafts: readonly Chunk[] = [],
+): Chunk[] {
+  return ranges.flatMap(splitByChunk).map((range) => {
+    const draft = drafts.find((chunk) => chunk.from === range.from && chunk.to === range.to);
+    return draft ?? doneChunk(target, layer, range, batch);
+  });
 }
 
 export interface Unreadable {
@@ -103,157 +108,9 @@ export async function commitUnreadable(
   }
 }
 
-interface Chunk extends Island {
-  readonly proof: CoverageProof;
-  readonly firstPrevHash: string | null;
-  readonly lastHash: string | null;
-  /** Unix seconds. */
-  readonly lastClosedAt: number | null;
-  readonly txCount: number;
-  readonly digest: Digest;
-  readonly sourceId: number;
-  readonly reason: string | null;
-  readonly detail: string | null;
-}
-
 /** Coverage of one stream is written by one transaction at a time, as neighbours merge. */
 async function lockCoverage(em: EntityManager, streamId: number): Promise<void> {
   await sqlCount(em, `select pg_advisory_xact_lock(hashtext('trueup.coverage'), $1)`, [streamId]);
-}
-
-function doneChunk(target: CoverageTarget, layer: Layer, range: LedgerRange, batch: LedgerBatch): Chunk {
-  const records = batch.records.filter((record) => record.sequence >= range.from && record.sequence < range.to);
-  const chained = batch.proof === 'chained';
-  const last = range.to === batch.range.to ? batch.last : chained ? records.at(-1) : undefined;
-  return {
-    ...range,
-    state: 'done',
-    proof: batch.proof,
-    firstPrevHash: chained ? (records[0]?.prevHash ?? null) : null,
-    lastHash: last?.hash ?? null,
-    lastClosedAt: last?.closeTime ?? records.at(-1)?.closeTime ?? null,
-    txCount: records.reduce((sum, record) => sum + record.txCount, 0),
-    digest: digestEntries(entriesOf(records, layer)),
-    sourceId: target.sourceId,
-    reason: null,
-    detail: null,
-  };
-}
-
-/**
- * Replaces what was known where the new chunks lie. A done chunk that continues its neighbour inside the same 64 ledgers grows
- * it, which keeps the tip at one row; a chunk that is whole is sealed.
- */
-async function writeChunks(
-  em: EntityManager,
-  target: CoverageTarget,
-  layer: Layer,
-  known: readonly Chunk[],
-  added: readonly Chunk[],
-): Promise<void> {
-  if (added.length === 0) return;
-  const chunks: Chunk[] = [];
-  const gone: number[] = [];
-  const grown = new Set<Chunk>();
-  for (const chunk of added) {
-    const left = known.find((other) => other.to === chunk.from && !grown.has(other) && continues(other, chunk));
-    if (left) grown.add(left);
-    chunks.push(left ? join(left, chunk) : chunk);
-    if (left) gone.push(left.from);
-    for (const other of known) {
-      if (other.state === 'done' || other.from >= chunk.to || other.to <= chunk.from) continue;
-      gone.push(other.from);
-      for (const rest of subtract(other, added)) if (!chunks.some((c) => c.from === rest.from)) chunks.push({ ...other, ...rest });
-    }
-  }
-  const key = [target.streamId, LAYER_CODES[layer], target.watchSetId];
-  if (gone.length > 0) {
-    await sqlCount(
-      em,
-      `delete from trueup.coverage_chunks
-       where stream_id = $1 and layer = $2 and watch_set_id = $3 and from_ledger = any($4::int[])`,
-      [...key, gone],
-    );
-  }
-  await sqlCount(em, INSERT_CHUNKS_SQL, [
-    ...key,
-    chunks.map((chunk) => chunk.from),
-    chunks.map((chunk) => chunk.to),
-    chunks.map((chunk) => chunk.state),
-    chunks.map((chunk) => chunk.proof),
-    chunks.map((chunk) => chunk.firstPrevHash),
-    chunks.map((chunk) => chunk.lastHash),
-    chunks.map((chunk) => chunk.lastClosedAt),
-    chunks.map((chunk) => chunk.digest.count),
-    chunks.map((chunk) => chunk.txCount),
-    chunks.map((chunk) => chunk.digest.sum1.toString()),
-    chunks.map((chunk) => chunk.digest.sum2.toString()),
-    chunks.map((chunk) => chunk.state === 'done' && isWholeChunk(chunk)),
-    chunks.map((chunk) => chunk.sourceId),
-    chunks.map((chunk) => chunk.reason),
-    chunks.map((chunk) => chunk.detail),
-  ]);
-}
-
-const INSERT_CHUNKS_SQL = `
-  insert into trueup.coverage_chunks (stream_id, layer, watch_set_id, from_ledger, to_ledger, state, proof, first_prev_hash,
-    last_hash, last_closed_at, entry_count, tx_count, digest_sum1, digest_sum2, sealed, source_id, reason, detail)
-  select $1, $2, $3, from_ledger, to_ledger, state, proof, first_prev_hash, last_hash, to_timestamp(last_closed_at),
-    entry_count, tx_count, sum1, sum2, sealed, source_id, reason, detail
-  from unnest($4::int[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::bigint[],
-    $12::bigint[], $13::numeric[], $14::numeric[], $15::boolean[], $16::smallint[], $17::text[], $18::text[])
-    as chunk (from_ledger, to_ledger, state, proof, first_prev_hash, last_hash, last_closed_at, entry_count, tx_count,
-      sum1, sum2, sealed, source_id, reason, detail)`;
-
-function continues(left: Chunk, right: Chunk): boolean {
-  return (
-    chunkOf(left.from) === chunkOf(right.from) &&
-    left.state === right.state &&
-    left.proof === right.proof &&
-    left.sourceId === right.sourceId &&
-    left.reason === right.reason
-  );
-}
-
-function join(left: Chunk, right: Chunk): Chunk {
-  return {
-    ...right,
-    from: left.from,
-    firstPrevHash: left.firstPrevHash,
-    lastHash: right.lastHash,
-    lastClosedAt: right.lastClosedAt ?? left.lastClosedAt,
-    txCount: left.txCount + right.txCount,
-    digest: addDigests(left.digest, right.digest),
-    detail: left.detail ?? right.detail,
-  };
-}
-
-async function paintIslands(
-  em: EntityManager,
-  target: CoverageTarget,
-  layer: Layer,
-  range: LedgerRange,
-  state: CoverageState,
-): Promise<void> {
-  const key = [target.streamId, LAYER_CODES[layer], target.watchSetId];
-  const rows = await sql<{ from_ledger: number; to_ledger: number; state: CoverageState }>(
-    em,
-    `delete from trueup.coverage_islands
-     where stream_id = $1 and layer = $2 and watch_set_id = $3 and from_ledger <= $5 and to_ledger >= $4
-     returning from_ledger, to_ledger, state`,
-    [...key, range.from, range.to],
-  );
-  const islands = paint(
-    rows.map((row) => ({ from: row.from_ledger, to: row.to_ledger, state: row.state })),
-    range,
-    state,
-  );
-  await sqlCount(
-    em,
-    `insert into trueup.coverage_islands (stream_id, layer, watch_set_id, from_ledger, to_ledger, state)
-     select $1, $2, $3, * from unnest($4::int[], $5::int[], $6::text[])`,
-    [...key, islands.map((i) => i.from), islands.map((i) => i.to), islands.map((i) => i.state)],
-  );
 }
 
 async function compareStored(
@@ -278,6 +135,16 @@ async function compareStored(
   );
 }
 
+async function otherWatchCovers(em: EntityManager, target: CoverageTarget, layer: Layer, range: LedgerRange): Promise<boolean> {
+  const rows = await sql(
+    em,
+    `select 1 from trueup.coverage_islands
+     where stream_id = $1 and layer = $2 and watch_set_id <> $3 and state = 'done' and from_ledger < $5 and to_ledger > $4 limit 1`,
+    [target.streamId, LAYER_CODES[layer], target.watchSetId, range.from, range.to],
+  );
+  return rows.length > 0;
+}
+
 async function markUnderived(em: EntityManager, streamId: number, records: readonly LedgerRecord[]): Promise<void> {
   const first = new Map<string, UnderivedTouch & { ledger: number }>();
   for (const record of records) {
@@ -299,50 +166,6 @@ async function markUnderived(em: EntityManager, streamId: number, records: reado
   );
 }
 
-async function chunksOf(em: EntityManager, target: CoverageTarget, layer: Layer, range: LedgerRange): Promise<Chunk[]> {
-  const rows = await sql<{
-    from_ledger: number;
-    to_ledger: number;
-    state: CoverageState;
-    proof: CoverageProof;
-    first_prev_hash: string | null;
-    last_hash: string | null;
-    last_closed_at: string | null;
-    entry_count: string;
-    tx_count: string;
-    digest_sum1: string;
-    digest_sum2: string;
-    source_id: number;
-    reason: string | null;
-    detail: string | null;
-  }>(
-    em,
-    `select from_ledger, to_ledger, state, proof, first_prev_hash, last_hash,
-       extract(epoch from last_closed_at)::bigint::text as last_closed_at, entry_count::text, tx_count::text,
-       digest_sum1::text, digest_sum2::text, source_id, reason, detail
-     from trueup.coverage_chunks
-     where stream_id = $1 and layer = $2 and watch_set_id = $3 and from_ledger >= $4 and from_ledger < $5
-     order by from_ledger`,
-    [target.streamId, LAYER_CODES[layer], target.watchSetId, chunkOf(range.from) * CHUNK_LEDGERS, range.to],
-  );
-  return rows
-    .map((row): Chunk => ({
-      from: row.from_ledger,
-      to: row.to_ledger,
-      state: row.state,
-      proof: row.proof,
-      firstPrevHash: row.first_prev_hash,
-      lastHash: row.last_hash,
-      lastClosedAt: row.last_closed_at === null ? null : Number(row.last_closed_at),
-      txCount: Number(row.tx_count),
-      digest: { count: Number(row.entry_count), sum1: BigInt(row.digest_sum1), sum2: BigInt(row.digest_sum2) },
-      sourceId: row.source_id,
-      reason: row.reason,
-      detail: row.detail,
-    }))
-    .filter((chunk) => chunk.to >= range.from);
-}
-
 function overlaps(range: LedgerRange, others: readonly LedgerRange[]): LedgerRange[] {
   return subtract(range, subtract(range, others));
 }
@@ -354,8 +177,4 @@ function rowsOf(records: readonly LedgerRecord[], layer: Layer, range: LedgerRan
     for (const entry of record.entries) if (entry.layer === layer) rows.push({ entry, closeTime: record.closeTime });
   }
   return rows;
-}
-
-function* entriesOf(records: readonly LedgerRecord[], layer: Layer) {
-  for (const record of records) for (const entry of record.entries) if (entry.layer === layer) yield entry;
 }

@@ -2,7 +2,7 @@
 import { IsolationLevel } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { Layer } from '../core/entry.ts';
-import type { LedgerRange } from '../core/ledger.ts';
+import { CHUNK_LEDGERS, type LedgerRange } from '../core/ledger.ts';
 import type { Item } from '../core/match.ts';
 import type { FeeTotal } from '../core/run.ts';
 import { sql, type Database } from './database.ts';
@@ -44,7 +44,7 @@ export async function withLedgerSnapshot<T>(db: Database, work: (em: EntityManag
 
 const KEY_SQL: Readonly<Record<LedgerKeyForm, string>> = {
   hash: `encode(tx_hash, 'hex')`,
-  'hash:op': `encode(tx_hash, 'hex') || ':' || op_index`,
+  'hash:op': `encode(tx_hash, 'hex') || ':' || op_index::text`,
   // Horizon's id of an operation: ledger, transaction and operation packed into 64 bits.
   toid: `((ledger::bigint << 32) | (tx_index::bigint << 12) | op_index)::text`,
 };
@@ -78,7 +78,7 @@ export async function* readLedgerItems(
   await sql(
     em,
     `declare ledger_side no scroll cursor for
-     select ${KEY_SQL[scope.form]} collate "C" as key, ${ITEM_COLUMNS} from trueup.entries
+     select (${KEY_SQL[scope.form]}) collate "C" as key, ${ITEM_COLUMNS} from trueup.entries
      where stream_id = $1 and layer = $2 and ledger >= $3 and ledger < $4 and kind = any($5::text[])
        and ($6::text[] is null or account = any($6)) and tx_hash is not null
      order by 1`,
@@ -132,10 +132,13 @@ export async function feeTotals(em: EntityManager, scope: LedgerScope, range: Le
   }));
 }
 
+/** Ids are 64-bit with a sign; a key that is none of them names nothing on the ledger. */
+const LAST_TOID = 2n ** 63n - 1n;
+
 /** Each form's keys reach the entries by an index: the transaction's hash, or the position itself. */
 function keyCondition(form: LedgerKeyForm, keys: readonly string[]): [string, string[]] {
   if (form === 'toid') {
-    const ids = keys.filter((key) => /^\d{1,19}$/.test(key));
+    const ids = keys.filter((key) => /^\d{1,19}$/.test(key) && BigInt(key) <= LAST_TOID);
     return [
       `(ledger, tx_index, op_index) in
        (select (id >> 32)::int, ((id >> 12) & 1048575)::int, (id & 4095)::int from unnest($5::bigint[]) as id)`,
@@ -179,10 +182,19 @@ export async function snapshotMoment(em: EntityManager): Promise<LedgerMoment> {
   return { nowMs: Number(rows[0]!.now_ms), position: rows[0]!.position };
 }
 
-export interface ClosedLedger {
-  readonly ledger: number;
-  /** Unix ms. */
-  readonly closedMs: number;
+/**
+ * The ledger after the last one known to have closed before a time; null where none is. Chunks know when their last ledger
+ * closed, so it is at most 63 ledgers early, and never after a stretch that wasn't read.
+ */
+export async function ledgerAfterTime(em: EntityManager, streamId: number, layer: Layer, timeMs: number): Promise<number | null> {
+  const rows = await sql<{ to_ledger: number }>(
+    em,
+    `select to_ledger from trueup.coverage_chunks
+     where stream_id = $1 and layer = $2 and state = 'done' and last_closed_at < to_timestamp($3::double precision / 1000)
+     order by last_closed_at desc limit 1`,
+    [streamId, LAYER_CODES[layer], Math.max(0, timeMs)],
+  );
+  return rows[0]?.to_ledger ?? null;
 }
 
 /**
@@ -200,17 +212,42 @@ export async function ledgerClosedAt(em: EntityManager, streamId: number, layer:
   return rows[0]?.from_ledger ?? null;
 }
 
-/** When the stored ledger nearest before (and at) one closed; null where none before it has a time. */
+/** When the stored ledger nearest before (and at) one closed, Unix ms; null where none before it has a time. */
 export async function closeTimeBefore(em: EntityManager, streamId: number, layer: Layer, ledger: number): Promise<number | null> {
+  return closeTime(em, [streamId, LAYER_CODES[layer], ledger], {
+    pick: 'greatest',
+    entry: 'entry.ledger <= $3 order by ledger desc',
+    chunk: 'chunk.from_ledger <= $3 and chunk.to_ledger <= $3::int + 1 order by from_ledger desc',
+    fold: 'max',
+  });
+}
+
+/** When the stored ledger nearest after (and at) one closed, Unix ms; null where none after it has a time. */
+export async function closeTimeAfter(em: EntityManager, streamId: number, layer: Layer, ledger: number): Promise<number | null> {
+  return closeTime(em, [streamId, LAYER_CODES[layer], ledger], {
+    pick: 'least',
+    entry: 'entry.ledger >= $3 order by ledger',
+    chunk: `chunk.from_ledger > $3::int - ${CHUNK_LEDGERS} and chunk.to_ledger > $3 order by from_ledger`,
+    fold: 'min',
+  });
+}
+
+/** Every part is one step along a primary key: entries by ledger, chunks by ledger within each watch set. */
+async function closeTime(
+  em: EntityManager,
+  values: readonly unknown[],
+  how: { pick: string; entry: string; chunk: string; fold: string },
+): Promise<number | null> {
   const rows = await sql<{ closed_ms: string | null }>(
     em,
-    `select (extract(epoch from greatest(
-         (select max(closed_at) from (select closed_at from trueup.entries
-            where stream_id = $1 and layer = $2 and ledger <= $3 order by ledger desc limit 1) as e),
-         (select max(last_closed_at) from (select last_closed_at from trueup.coverage_chunks
-            where stream_id = $1 and layer = $2 and to_ledger <= $3::int + 1 and state = 'done'
-            order by from_ledger desc limit 1) as c))) * 1000)::bigint::text as closed_ms`,
-    [streamId, LAYER_CODES[layer], ledger],
+    `select (extract(epoch from ${how.pick}(
+         (select closed_at from trueup.entries as entry where stream_id = $1 and layer = $2 and ${how.entry} limit 1),
+         (select ${how.fold}(nearest.last_closed_at) from trueup.watch_sets as watch_set cross join lateral (
+            select last_closed_at from trueup.coverage_chunks as chunk
+            where chunk.stream_id = $1 and chunk.layer = $2 and chunk.watch_set_id = watch_set.id and chunk.state = 'done'
+              and chunk.last_closed_at is not null and ${how.chunk} limit 1) as nearest
+          where watch_set.stream_id = $1))) * 1000)::bigint::text as closed_ms`,
+    values,
   );
   const value = rows[0]?.closed_ms ?? null;
   return value === null ? null : Number(value);

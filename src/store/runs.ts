@@ -30,6 +30,7 @@ interface RunRow {
   trace_id: string;
   actor: string;
   cancel_requested: boolean;
+  attempt: number;
   sequence: string;
   created_at: string;
   started_at: string | null;
@@ -47,8 +48,13 @@ export interface RunRequest {
 export interface StoredRun extends Run {
   readonly request: RunRequest;
   readonly cancelRequested: boolean;
+  /** How many workers have begun it; the last one's word counts, as the others were taken for dead. */
+  readonly attempt: number;
   readonly sequence: bigint;
 }
+
+/** A run as one worker holds it. */
+export type HeldRun = Pick<StoredRun, 'id' | 'attempt'>;
 
 export interface RunToInsert {
   readonly id: string;
@@ -159,36 +165,37 @@ export async function beginRun(em: EntityManager, id: string): Promise<StoredRun
   return rows[0] ? toRun(rows[0]) : null;
 }
 
-/** Returns whether somebody asked for the run to be cancelled. */
-export async function noteProgress(em: EntityManager, id: string, progress: RunProgress): Promise<boolean> {
-  const rows = await sql<{ cancel_requested: boolean }>(
-    em,
-    `update trueup.reconciliations set progress = $2::jsonb, heartbeat_at = now(), sequence = nextval('trueup.change_sequence')
-     where id = $1 and state = 'running' returning cancel_requested`,
-    [id, toJson(progress)],
-  );
-  return rows[0]?.cancel_requested ?? true;
-}
-
-export async function finishRun(
-  em: EntityManager,
-  id: string,
-  outcome: { readonly verdict: Verdict; readonly stream: string | null; readonly summary: RunSummary },
-): Promise<boolean> {
+/** Returns whether the worker may go on: nobody asked for the run to be cancelled, and no other worker has it. */
+export async function noteProgress(em: EntityManager, run: HeldRun, progress: RunProgress): Promise<boolean> {
   const changed = await sqlCount(
     em,
-    `update trueup.reconciliations set state = 'succeeded', verdict = $2, stream = coalesce($3, stream), summary = $4::jsonb,
-       progress = null, completed_at = now(), sequence = nextval('trueup.change_sequence')
-     where id = $1 and state = 'running'`,
-    [id, outcome.verdict, outcome.stream, toJson(outcome.summary)],
+    `update trueup.reconciliations set progress = $3::jsonb, heartbeat_at = now(), sequence = nextval('trueup.change_sequence')
+     where id = $1 and attempt = $2 and state = 'running' and not cancel_requested`,
+    [run.id, run.attempt, toJson(progress)],
   );
   return changed === 1;
 }
 
-/** Ends a run without a verdict. */
+/** False where the run isn't this worker's any more, or was cancelled: then nothing that it found may be kept. */
+export async function finishRun(
+  em: EntityManager,
+  run: HeldRun,
+  outcome: { readonly verdict: Verdict; readonly stream: string | null; readonly summary: RunSummary },
+): Promise<boolean> {
+  const changed = await sqlCount(
+    em,
+    `update trueup.reconciliations set state = 'succeeded', verdict = $3, stream = coalesce($4, stream), summary = $5::jsonb,
+       progress = null, completed_at = now(), sequence = nextval('trueup.change_sequence')
+     where id = $1 and attempt = $2 and state = 'running' and not cancel_requested`,
+    [run.id, run.attempt, outcome.verdict, outcome.stream, toJson(outcome.summary)],
+  );
+  return changed === 1;
+}
+
+/** Ends a run without a verdict; with an attempt, only while that worker has it. */
 export async function endRun(
   em: EntityManager,
-  id: string,
+  run: { readonly id: string; readonly attempt?: number },
   state: 'failed' | 'cancelled',
   error: { readonly reason: Reason; readonly message: string } | null,
 ): Promise<boolean> {
@@ -196,8 +203,8 @@ export async function endRun(
     em,
     `update trueup.reconciliations set state = $2, error_reason = $3, error_message = $4, progress = null,
        completed_at = now(), sequence = nextval('trueup.change_sequence')
-     where id = $1 and state in ('queued', 'running')`,
-    [id, state, error?.reason ?? null, error?.message ?? null],
+     where id = $1 and state in ('queued', 'running') and ($5::int is null or attempt = $5)`,
+    [run.id, state, error?.reason ?? null, error?.message ?? null, run.attempt ?? null],
   );
   return changed === 1;
 }
@@ -247,6 +254,29 @@ function toRun(row: RunRow): StoredRun {
       scope: row.requested_scope === null ? null : fromJson<Policy['scope']>(row.requested_scope),
     },
     cancelRequested: row.cancel_requested,
+    attempt: row.attempt,
     sequence: BigInt(row.sequence),
   };
+}
+
+/** Rows of one statement, so that pruning never holds locks for long. */
+const PRUNE_BATCH_ROWS = 1000;
+
+/** Deletes runs that ended more than `days` ago, but for each policy's latest; returns how many. */
+export async function pruneRuns(em: EntityManager, days: number): Promise<number> {
+  for (let pruned = 0; ; ) {
+    const deleted = await sqlCount(
+      em,
+      `delete from trueup.reconciliations where id in (
+         select old.id from trueup.reconciliations as old
+         where old.completed_at < now() - $1 * interval '1 day'
+           and exists (select 1 from trueup.reconciliations as newer
+             where newer.policy = old.policy and newer.trigger = old.trigger and newer.state = 'succeeded'
+               and newer.created_at > old.created_at)
+         limit ${PRUNE_BATCH_ROWS})`,
+      [days],
+    );
+    pruned += deleted;
+    if (deleted < PRUNE_BATCH_ROWS) return pruned;
+  }
 }

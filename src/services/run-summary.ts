@@ -1,0 +1,95 @@
+// What a finished run says of itself: scope, cut, window, sides, counts and what kept it from being conclusive.
+import { createHash } from 'node:crypto';
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { intersect, rangeLength } from '../core/coverage.ts';
+import type { Policy } from '../core/policy.ts';
+import type { Inconclusive, RunCounts, RunSummary, UnderivedItem } from '../core/run.ts';
+import { findingsInOrder, type MergeResult, type policyTotals } from '../store/findings.ts';
+import type { HeldRun } from '../store/runs.ts';
+import { kindsOf, MAX_LISTED, type BookFrame, type ResolvedJoin, type RunFrame } from './run-scope.ts';
+
+/** What a comparison came to, before its findings are drifts. */
+export interface Outcome {
+  readonly frame: RunFrame | null;
+  readonly bookFrame: BookFrame | null;
+  readonly join: ResolvedJoin | null;
+  readonly counts: Pick<RunCounts, 'ledgerRecords' | 'bookRecords' | 'matched' | 'pending' | 'underived' | 'skipped'>;
+  readonly inconclusive: readonly Inconclusive[];
+  readonly underivedItems: readonly UnderivedItem[];
+  readonly fees: RunSummary['feeTotals'];
+}
+
+/** The run as it is kept and shown. */
+export function summarize(
+  policy: Policy,
+  outcome: Outcome,
+  merged: MergeResult,
+  totals: Awaited<ReturnType<typeof policyTotals>>,
+  digest: string,
+): RunSummary {
+  const { frame, bookFrame, counts } = outcome;
+  const missingLedgers = frame === null ? 0 : rangeLength(frame.missing);
+  const unreadable = outcome.inconclusive.find((each) => each.side === 'book');
+  const assets = [...new Set(policy.scope.assets ?? bookFrame?.pairs.map((pair) => pair.asset) ?? [])];
+  return {
+    scope: {
+      accounts: (bookFrame?.accounts ?? []).slice(0, MAX_LISTED),
+      assets: assets.slice(0, MAX_LISTED),
+      kinds: policy.level === 'balances' ? [] : kindsOf(policy),
+      accountCount: bookFrame?.accounts.length ?? 0,
+      assetCount: assets.length,
+    },
+    join: outcome.join?.join ?? policy.join,
+    layer: policy.layer,
+    cut: frame && {
+      ledger: frame.cutLedger,
+      closedAt: new Date(frame.cutClosedMs),
+      commitPosition: frame.commitPosition,
+      cutAt: new Date(frame.cutAtMs),
+    },
+    window: frame && { ledgers: frame.window, fromTime: new Date(frame.windowFromMs), toTime: new Date(frame.cutClosedMs) },
+    sides: {
+      ledger: {
+        records: frame === null ? null : counts.ledgerRecords,
+        complete: frame !== null && missingLedgers === 0,
+        completeThrough: frame && new Date(frame.cutClosedMs),
+        covered: frame === null ? [] : intersect([frame.window], frame.done).slice(0, MAX_LISTED),
+        missing: (frame?.missing ?? []).slice(0, MAX_LISTED),
+        missingLedgers,
+        missingText: missingLedgers === 0 ? null : `${missingLedgers} ledgers of the window`,
+        digest: null,
+      },
+      book: {
+        records: bookFrame === null ? null : counts.bookRecords,
+        complete: bookFrame !== null && unreadable === undefined,
+        completeThrough: bookFrame?.completeThrough ?? null,
+        missingText: unreadable?.message ?? null,
+        digest: null,
+      },
+    },
+    counts: { ...counts, drifted: totals.open, exempt: totals.exempt, appeared: merged.appeared, resolved: merged.resolved },
+    inconclusive: outcome.inconclusive,
+    kindCounts: totals.kinds.map((each) => ({ ...each, appeared: merged.appearedKinds.get(each.kind) ?? 0 })),
+    feeTotals: outcome.fees,
+    toleranceAbsorbed: [],
+    underivedItems: outcome.underivedItems,
+    valueAtRisk: totals.valueAtRisk,
+    resultDigest: digest,
+  };
+}
+
+/** The same sides, cut and policy give the same digest, byte for byte. */
+export async function resultDigest(em: EntityManager, policy: Policy, run: HeldRun, outcome: Outcome): Promise<string> {
+  const hash = createHash('sha256');
+  const head = {
+    policy: policy.name,
+    level: policy.level,
+    cut: outcome.frame?.cutLedger ?? null,
+    window: outcome.frame?.window ?? null,
+    counts: outcome.counts,
+    inconclusive: outcome.inconclusive.map((each) => each.reason),
+  };
+  hash.update(JSON.stringify(head));
+  for await (const lines of findingsInOrder(em, run)) for (const line of lines) hash.update(`\n${line}`);
+  return hash.digest('hex');
+}
