@@ -159,6 +159,15 @@ export function temporaryDataDir(): { readonly path: string; remove(): Promise<v
   };
 }
 
+/** Waits for what a running service does by itself; asked a few times a second, for each question is a call that it answers and logs. */
+export const soon = (check: () => void | Promise<void>, timeoutMs?: number): Promise<void> => eventually(check, timeoutMs, 200);
+
+/** Messages that were logged as errors. */
+export function complaints(served: Pick<Served, 'log'>): string[] {
+  const lines = served.log().split('\n').filter((line) => line.startsWith('{'));
+  return lines.map((line) => JSON.parse(line) as { level: string; msg: string; err?: { message: string } }).flatMap(({ level, msg, err }) => (level === 'error' || level === 'fatal' ? [`${msg}${err ? `: ${err.message}` : ''}`] : []));
+}
+
 /** The embedded server of a data folder; null when none has left its number there. */
 export function postgresPid(dataDir: string): number | null {
   try {

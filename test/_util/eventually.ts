@@ -2,8 +2,8 @@
 
 const POLL_MS = 10;
 
-/** Tries until `check` throws no more; after `timeoutMs` its last error is the test's. */
-export async function eventually(check: () => void | Promise<void>, timeoutMs = 15_000): Promise<void> {
+/** Tries until `check` throws no more; after `timeoutMs` its last error is the test's. What costs the other side something is asked less often. */
+export async function eventually(check: () => void | Promise<void>, timeoutMs = 15_000, pollMs = POLL_MS): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     try {
@@ -12,6 +12,6 @@ export async function eventually(check: () => void | Promise<void>, timeoutMs = 
     } catch (error) {
       if (performance.now() > deadline) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    await new Promise((resolve) => setTimeout(resolve, pollMs));
   }
 }
