@@ -155,6 +155,11 @@ test('A19: gauges have no sample before the first value, so nothing looks like d
   expect(await sample('ledger_lag')).toBeUndefined();
   events.runFinished(finished('default', 'INCONCLUSIVE', 1_800_000_000_500));
   expect(await sample('reconciliation_status')).toBe(-1);
+  // Nothing was verified yet, so there is no last run to be looked at.
+  expect(await sample('reconciliation_last_run_timestamp')).toBeUndefined();
+  events.runFinished(finished('default', 'CLEAN', 1_800_000_000_500));
+  expect(await sample('reconciliation_last_run_timestamp')).toBe(1_800_000_000.5);
+  events.runFinished(finished('default', 'INCONCLUSIVE', 1_800_000_300_500));
   expect(await sample('reconciliation_last_run_timestamp')).toBe(1_800_000_000.5);
 });
 
