@@ -193,7 +193,7 @@ function report(
 ): void {
   const { events } = deps;
   const kinds = Object.fromEntries(DRIFT_KINDS.map((kind) => [kind, done.merged.appearedKinds.get(kind) ?? 0]));
-  events.driftsAppearedCounted({ policy: policy.name, count: done.merged.appeared, kinds });
+  events.driftsAppearedCounted({ policy: policy.name, count: done.merged.changed, kinds });
   events.driftsResolved({ policy: policy.name, count: done.merged.resolved, cause: 'sides_agree' });
   events.runFinished({
     runId: run.id,

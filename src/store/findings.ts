@@ -125,6 +125,8 @@ export interface MergeTarget {
 export interface MergeResult {
   /** Drifts that this run found for the first time or reopened. */
   readonly appeared: number;
+  /** Those, and known ones that took on a kind. */
+  readonly changed: number;
   readonly resolved: number;
   /** Each kind once for each drift in which it is new: what `reconciliation_drift_total` counts. */
   readonly appearedKinds: ReadonlyMap<DriftKind, number>;
@@ -136,14 +138,15 @@ export interface MergeResult {
  */
 export async function mergeFindings(em: EntityManager, target: MergeTarget): Promise<MergeResult> {
   const findings = findingsId(target.run);
-  const kinds = await sql<{ kind: DriftKind; count: string }>(
+  // Grouping sets: a line for each kind, and one for the drifts that bear any of them.
+  const news = await sql<{ kind: DriftKind | null; count: string }>(
     em,
-    `select kind, count(*)::text as count from trueup.run_findings as finding
+    `select kind, count(distinct (finding.match_key, finding.occurrence))::text as count from trueup.run_findings as finding
        left join trueup.drifts as drift on drift.policy = $2 and drift.match_key = finding.match_key
          and drift.occurrence = finding.occurrence
        cross join unnest(finding.kinds) as kind
      where finding.run_id = $1 and (drift.id is null or drift.state = 'resolved' or not kind = any(drift.kinds))
-     group by kind`,
+     group by grouping sets ((kind), ())`,
     [findings, target.policy],
   );
   const merged = await sql<{ appeared: string }>(em, MERGE_SQL, [
@@ -166,7 +169,8 @@ export async function mergeFindings(em: EntityManager, target: MergeTarget): Pro
   return {
     appeared: Number(merged[0]!.appeared),
     resolved,
-    appearedKinds: new Map(kinds.map((row) => [row.kind, Number(row.count)])),
+    changed: Number(news.find((row) => row.kind === null)?.count ?? 0),
+    appearedKinds: new Map(news.flatMap((row) => (row.kind === null ? [] : [[row.kind, Number(row.count)] as const]))),
   };
 }
 
