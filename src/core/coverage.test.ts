@@ -1,6 +1,7 @@
 // Goal: range arithmetic on which every claim of completeness rests. Method: compare with a plain array of ledgers.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { cases } from '../../test/_util/cases.ts';
 import { contiguousThrough, intersect, isWholeChunk, paint, splitByChunk, subtract, unite, type CoverageState, type Island } from './coverage.ts';
 import type { LedgerRange } from './ledger.ts';
 
@@ -30,6 +31,7 @@ describe('coverage arithmetic', () => {
           if (next) expect(next.from > island.to || (next.from === island.to && next.state !== island.state)).toBe(true);
         });
       }),
+      cases(100),
     );
   });
 
@@ -41,6 +43,7 @@ describe('coverage arithmetic', () => {
         expect(ledgers(intersect(unite(a), unite(b)))).toEqual(new Set([...ledgers(a)].filter((l) => ledgers(b).has(l)).sort((x, y) => x - y)));
         expect(ledgers(unite(a))).toEqual(new Set([...holes].sort((x, y) => x - y)));
       }),
+      cases(100),
     );
   });
 

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { cases } from '../../test/_util/cases.ts';
 import { addDigests, canonicalEntry, digestEntries, equalDigests } from './digest.ts';
 import type { Entry } from './entry.ts';
 
@@ -44,7 +45,7 @@ describe('digest of entries', () => {
         ];
         expect(equalDigests(digestEntries([a, b]), digestEntries(swapped))).toBe(false);
       }),
-      { numRuns: 1000 },
+      cases(1000),
     );
   });
 

@@ -1,6 +1,7 @@
 // Goal: nobody is accused by the order of rows, by chance or twice. Method: properties over made-up keys, then each kind by hand.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { cases } from '../../test/_util/cases.ts';
 import { compareKey, valueAtRisk, type Finding, type Item, type MatchRules } from './match.ts';
 import { DEFAULT_STATUS_MAP } from './policy.ts';
 
@@ -45,7 +46,7 @@ describe('comparing a key', () => {
         expect(findings.flatMap((each) => each.book?.rowIds ?? []).sort()).toEqual(book.flatMap((each) => each.rowIds).sort());
         expect(findings.map((each) => each.occurrence)).toEqual(findings.map((_, i) => i));
       }),
-      { numRuns: 500 },
+      cases(500),
     );
   });
 
@@ -55,7 +56,7 @@ describe('comparing a key', () => {
         const shuffled = <T>(list: readonly T[]): T[] => list.map((each) => [dice.next().value as number, each] as const).sort((a, b) => a[0] - b[0]).map(([, each]) => each);
         expect(shape(compareKey(shuffled(ledger), shuffled(book), rules({ sumLegs: sum })))).toEqual(shape(compareKey(ledger, book, rules({ sumLegs: sum }))));
       }),
-      { numRuns: 500 },
+      cases(500),
     );
   });
 
@@ -65,7 +66,7 @@ describe('comparing a key', () => {
         const book = ledger.map((each, i) => item({ ...each, status: each.status === 'failed' ? 'failed' : 'completed', rowIds: [`r${i}`] }));
         expect(compareKey(ledger, book, rules({ sumLegs: sum })).filter((each) => each.kinds.length > 0 || !each.ledger || !each.book)).toEqual([]);
       }),
-      { numRuns: 500 },
+      cases(500),
     );
   });
 
@@ -80,7 +81,7 @@ describe('comparing a key', () => {
         const scoped = compareKey(ledger, [], rules({ sumLegs: sum, inScope }));
         expect(shape(scoped)).toEqual(shape(lonely.filter((each) => inScope(each.ledger!))));
       }),
-      { numRuns: 500 },
+      cases(500),
     );
   });
 

@@ -1,6 +1,7 @@
 // Goal: the merge loses no key and invents none. Method: against a join by a map, with keys whose UTF-16 order differs from their bytes'.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { cases } from '../../test/_util/cases.ts';
 import { compareBytes, groupsInOrder, MAX_ITEMS_PER_KEY, mergeGroups } from './order.ts';
 
 const key = fc.oneof(fc.string({ unit: 'grapheme', maxLength: 3 }), fc.constantFrom('', 'a', 'b', 'é', '\u{1f600}', '\uff5e', 'ab', '10', '9'));
@@ -19,7 +20,7 @@ const ordered = (keys: readonly string[]) => keys.map((each, i) => [each, i] as 
 
 describe('byte order', () => {
   it('is the order of UTF-8 bytes, also where UTF-16 units order otherwise', () => {
-    fc.assert(fc.property(key, key, (a, b) => Math.sign(compareBytes(a, b)) === Math.sign(Buffer.compare(Buffer.from(a), Buffer.from(b)))), { numRuns: 1000 });
+    fc.assert(fc.property(key, key, (a, b) => Math.sign(compareBytes(a, b)) === Math.sign(Buffer.compare(Buffer.from(a), Buffer.from(b)))), cases(1000));
     expect(compareBytes('\uff5e', '\u{1f600}')).toBeLessThan(0);
     expect('\uff5e' < '\u{1f600}').toBe(false);
   });
@@ -38,7 +39,7 @@ describe('merging two ordered sides', () => {
           expect(each.right.map((pair) => pair[1]).sort((a, b) => a - b)).toEqual(of(right, each.key));
         }
       }),
-      { numRuns: 300 },
+      cases(300),
     );
   });
 

@@ -1,0 +1,52 @@
+// `npm run nightly -- NAME [--seed S] [--cases N]`: the random tests at length. The proofs are the tests themselves, tried with
+// more cases and a seed that is printed, so that a failure can be had again.
+import { spawnSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { parseArgs } from 'node:util';
+
+interface Proof {
+  readonly files: readonly string[];
+  readonly cases: number;
+  readonly proves: string;
+}
+
+const PROOFS: Readonly<Record<string, Proof>> = {
+  digest: { files: ['src/core/digest.test.ts'], cases: 20_000, proves: 'no set of entries is mistaken for another' },
+  coverage: { files: ['src/core/coverage.test.ts'], cases: 20_000, proves: 'range arithmetic equals sets of ledgers' },
+  matching: {
+    files: ['src/core/match.test.ts', 'src/core/order.test.ts'],
+    cases: 20_000,
+    proves: 'every row is paired once, in whatever order it comes',
+  },
+  batches: {
+    files: ['test/follow/property.test.ts'],
+    cases: 1_000,
+    proves: 'batches in any order and size end in the coverage and digests of one pass',
+  },
+  crash: {
+    files: ['test/e2e/crash.test.ts'],
+    cases: 40,
+    proves: 'killed at random moments, the service and its database lose nothing and double nothing',
+  },
+};
+
+const { values, positionals } = parseArgs({
+  options: { seed: { type: 'string' }, cases: { type: 'string' } },
+  allowPositionals: true,
+});
+const name = positionals[0] ?? '';
+const proof = PROOFS[name];
+if (proof === undefined) {
+  console.error(`usage: npm run nightly -- NAME [--seed S] [--cases N]\n\nproofs:`);
+  for (const [each, { proves, cases }] of Object.entries(PROOFS)) console.error(`  ${each.padEnd(10)} ${proves} (${cases} cases)`);
+  process.exitCode = 2;
+} else {
+  const seed = values.seed ?? String(randomInt(2 ** 31));
+  const cases = values.cases ?? String(proof.cases);
+  console.log(`${name}: ${cases} cases from seed ${seed}`);
+  const run = spawnSync('vitest', ['run', '--testTimeout=3600000', ...proof.files], {
+    stdio: 'inherit',
+    env: { ...process.env, NIGHTLY_CASES: cases, NIGHTLY_SEED: seed },
+  });
+  process.exitCode = run.status ?? 1;
+}
