@@ -4,6 +4,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { atMost, type Figure, growthFrom } from './figure.ts';
+import { nodeFlagsOfStart } from './node-flags.ts';
 import { startBenchServer } from './server.ts';
 
 const LEDGERS = 200_000;
@@ -21,6 +22,7 @@ export async function memoryBench(): Promise<Figure[]> {
   await using server = await startBenchServer();
   await using db = await server.fresh();
   const child = fork(new URL('./memory-follower.ts', import.meta.url), [db.url, String(LEDGERS)], {
+    execArgv: nodeFlagsOfStart(),
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
   const exited = once(child, 'exit');
