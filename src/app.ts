@@ -21,6 +21,9 @@ import { VERSION } from './version.ts';
 /** Between two looks of the loops that belong to this process alone. */
 const GAUGES_INTERVAL_MS = 5_000;
 
+/** A part that is still busy at the deadline gets this long to break off. */
+const MIN_STOP_MS = 500;
+
 export interface App {
   /** Resolves when everything serves. */
   start(): Promise<Addresses>;
@@ -29,26 +32,43 @@ export interface App {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** Something that was opened; closed in reverse order, told how much of the deadline is left. */
+interface Part {
+  readonly name: string;
+  close(leftMs: () => number): Promise<void> | void;
+}
+
 export function createApp(config: Config, overrides: Overrides = {}): App {
   const log = overrides.log ?? createLogger({ level: config.telemetry.logLevel, name: config.service.name, secrets: secretValues(config.secrets), ...(overrides.logDestination && { destination: overrides.logDestination }) });
   const metrics = createMetrics();
   const events = createEvents({ log, metrics });
-  const opened: { name: string; close(): Promise<void> | void }[] = [];
+  const opened: Part[] = [];
+  let starting: Promise<Addresses> | undefined;
   let closing: Promise<void> | undefined;
 
   async function start(): Promise<Addresses> {
     const startedMs = performance.now();
     const startedAt = new Date();
+    // Asked to stop while starting: what is open by now is closed, and nothing more is opened.
+    const goOn = (): void => {
+      if (closing !== undefined) throw new TrueUpError('SHUTTING_DOWN', 'this process was asked to stop while it started');
+    };
     for (const message of config.warnings) events.configWarning({ message });
     const db = await openStore(config, log, opened);
+    goOn();
     const context = await createContext({ config, log, metrics, events, db, startedAt, replica: `${hostname()}-${randomUUID().slice(0, 8)}` }, overrides);
     opened.push({ name: 'source', close: () => context.close() });
     await context.checkSource(AbortSignal.timeout(config.service.drainTimeoutMs));
+    goOn();
     await context.queue.start();
-    opened.push({ name: 'queue', close: () => context.queue.stop({ timeoutMs: config.service.drainTimeoutMs }) });
+    opened.push({ name: 'queue', close: (leftMs) => context.queue.stop({ timeoutMs: leftMs() }) });
+    goOn();
     const doors = await startDoors(context);
-    opened.push({ name: 'doors', close: () => doors.close(config.service.drainTimeoutMs) });
+    opened.push({ name: 'doors', close: (leftMs) => doors.close(leftMs()) });
+    goOn();
     await startWork(context, db, events, doors);
+    // Before everything else is stopped, so that nobody is sent here any more.
+    opened.push({ name: 'health', close: () => doors.beginDrain() });
     doors.serve();
     events.serverStarted({
       version: VERSION,
@@ -84,12 +104,15 @@ export function createApp(config: Config, overrides: Overrides = {}): App {
   }
 
   async function closeAll(reason: string): Promise<void> {
+    await starting?.catch(() => undefined);
     const startedMs = performance.now();
+    // One deadline for all parts; whatever has used it up leaves the next ones what it takes to break off.
+    const leftMs = (): number => Math.max(MIN_STOP_MS, config.service.drainTimeoutMs - (performance.now() - startedMs));
     events.serverStopping({ reason });
     let clean = true;
     for (const part of opened.splice(0).reverse()) {
       try {
-        await part.close();
+        await part.close(leftMs);
       } catch (error) {
         clean = false;
         log.error({ part: part.name, err: error }, `${part.name} did not close: ${messageOf(error)}`);
@@ -102,7 +125,7 @@ export function createApp(config: Config, overrides: Overrides = {}): App {
   return {
     async start() {
       try {
-        return await start();
+        return await (starting = start());
       } catch (error) {
         await close('start failed');
         throw error;
@@ -113,7 +136,7 @@ export function createApp(config: Config, overrides: Overrides = {}): App {
   };
 }
 
-async function openStore(config: Config, log: Logger, opened: { name: string; close(): Promise<void> | void }[]): Promise<Database> {
+async function openStore(config: Config, log: Logger, opened: Part[]): Promise<Database> {
   let url = config.secrets.databaseUrl;
   if (url === null) {
     const embedded: EmbeddedServer = await startEmbedded({ dataDir: config.service.dataDir, log });

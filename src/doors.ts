@@ -1,10 +1,11 @@
 // The ports: gRPC, HTTP (Connect, gRPC-Web, the page) and metrics; how they open, what they say of health, how they close.
+import type { RequestListener } from 'node:http';
 import type { Context } from './context.ts';
 import { consoleHandler } from './http/console.ts';
 import { startMetricsPort } from './http/metrics-port.ts';
 import { startHttpServer } from './http/server.ts';
 import { streamHealthName } from './rpc/grpc-health.ts';
-import { createRpc } from './rpc/rpc.ts';
+import { createRpc, type Listener } from './rpc/rpc.ts';
 import { anonymousOnLoopback, createTokensFile } from './rpc/tokens.ts';
 
 export interface Addresses {
@@ -19,8 +20,12 @@ export interface Doors {
   serve(): void;
   /** Brings gRPC health up to date with the database. */
   showHealth(): Promise<void>;
+  /** Says NOT_SERVING everywhere, while calls are still answered. */
+  beginDrain(): void;
   close(deadlineMs: number): Promise<void>;
 }
+
+const STOPPING = { ready: false, problems: ['this process is stopping'] } as const;
 
 export async function startDoors(context: Context): Promise<Doors> {
   const { config, events, health } = context;
@@ -32,22 +37,33 @@ export async function startDoors(context: Context): Promise<Doors> {
           path: serving.tokensFile,
           onReloadFailed: (error) => events.unexpectedError({ where: 'reading the tokens file again', error }),
         });
+  let draining = false;
   const metrics = await startMetricsPort({
     bind: serving.metrics,
-    probes: { readiness: () => health.readiness(), wellness: () => health.wellness() },
+    probes: { readiness: async () => (draining ? STOPPING : health.readiness()), wellness: () => health.wellness() },
     metrics: () => context.metrics.render(),
     onMetricsFailed: (error) => events.unexpectedError({ where: 'collecting metrics', error }),
   });
   const rpc = createRpc({ ports: context.ports, authenticator, observer: events.rpcObserver });
   events.rpcMethodsKnown(rpc.methods);
-  const grpc = await rpc.startGrpc({ bind: serving.grpc, tls: serving.tls });
-  const http = await startHttpServer({
-    bind: serving.http,
-    tls: serving.tls,
-    connectHandler: (fallback) => rpc.connectHandler(fallback),
-    page: consoleHandler(),
-    hasTokens: serving.tokensFile !== null,
-  });
+  const listeners: Listener[] = [];
+  const open = async <T extends Listener>(starting: Promise<T>): Promise<T> => {
+    const listener = await starting;
+    listeners.push(listener);
+    return listener;
+  };
+  let grpc, http;
+  try {
+    const page = consoleHandler();
+    grpc = await open(rpc.startGrpc({ bind: serving.grpc, tls: serving.tls }));
+    const connectHandler = (fallback: RequestListener): RequestListener => rpc.connectHandler(fallback);
+    http = await open(startHttpServer({ bind: serving.http, tls: serving.tls, connectHandler, page, hasTokens: serving.tokensFile !== null }));
+  } catch (error) {
+    // One port that can't be bound must not leave the others open: they would keep the process from ending.
+    for (const listener of [...listeners, metrics]) listener.destroy();
+    await Promise.all([...listeners, metrics].map((listener) => listener.drain()));
+    throw error;
+  }
   let shown = new Set<string>();
   let serves = false;
   return {
@@ -69,8 +85,12 @@ export async function startDoors(context: Context): Promise<Doors> {
       for (const gone of shown) if (!names.has(gone)) rpc.health.remove(streamHealthName(gone));
       shown = names;
     },
+    beginDrain() {
+      draining = true;
+      rpc.health.drain();
+    },
     async close(deadlineMs) {
-      await rpc.close([grpc, http], deadlineMs);
+      await rpc.close(listeners, deadlineMs);
       // Last, so that whoever scrapes and probes sees the drain.
       metrics.destroy();
       await metrics.drain();
