@@ -17,7 +17,6 @@ import {
   DriftState as DriftStateMessage,
   ResolutionCause as ResolutionCauseMessage,
 } from '../../gen/trueup/v1/drift_pb.js';
-import { EntryStatus as EntryStatusMessage } from '../../gen/trueup/v1/entry_pb.js';
 import {
   type DriftFilter as DriftFilterMessage,
   DriftTransition as DriftTransitionMessage,
@@ -25,7 +24,6 @@ import {
 } from '../../gen/trueup/v1/reconciliation_service_pb.js';
 import {
   decimalOf,
-  ENTRY_STATUS_OUT,
   fromRange,
   fromTimestamp,
   LEVEL_OUT,
@@ -127,7 +125,7 @@ function sideOf(side: DriftSide | null): MessageInitShape<typeof DriftSideSchema
     amountMinor: side.amount?.toString() ?? '',
     amount: side.amount === null ? undefined : decimalOf(side.asset, side.amount),
     kind: side.kind ?? '',
-    status: statusOf(side.status),
+    status: side.status ?? '',
     counterparty: side.counterparty ?? '',
     subAccount: side.subAccount ?? '',
     itemTime: optionalTimestamp(side.at),
@@ -136,11 +134,6 @@ function sideOf(side: DriftSide | null): MessageInitShape<typeof DriftSideSchema
     rowIds: [...side.rowIds],
     rowCount: BigInt(side.rowCount),
   };
-}
-
-/** The book's own word, where it is neither of the two, stands in the field that differs. */
-function statusOf(status: string | null): EntryStatusMessage {
-  return status === 'success' || status === 'failed' ? ENTRY_STATUS_OUT[status] : EntryStatusMessage.UNSPECIFIED;
 }
 
 export function toTransitionRecord(

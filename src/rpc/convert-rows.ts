@@ -14,12 +14,11 @@ import {
   type RecordResultSchema,
 } from '../../gen/trueup/v1/book_pb.js';
 import { Level as LevelMessage, Side } from '../../gen/trueup/v1/common_pb.js';
-import { EntryStatus as EntryStatusMessage, type EntrySchema } from '../../gen/trueup/v1/entry_pb.js';
+import type { EntrySchema } from '../../gen/trueup/v1/entry_pb.js';
 import type { ImportEntriesHeader } from '../../gen/trueup/v1/reconciliation_service_pb.js';
 import {
   decimalOf,
   ENTRY_STATUS_OUT,
-  entryStatusIn,
   fromTimestamp,
   LAYER_OUT,
   LEVEL_OUT,
@@ -54,8 +53,7 @@ function columnsOfEntry(entry: BookEntryMessage, index: number): Record<string, 
     ...columnOf('amount', entry.value.case === 'amountMinor', entry.value.value),
     kind: entry.kind,
     counterparty: entry.counterparty,
-    // The contract's default: a row that says nothing of its status is one that took effect.
-    status: entryStatusIn(entry.status) ?? 'success',
+    status: entry.status,
     sub_account: entry.subAccount,
     occurred_at: entry.occurredAt && fromTimestamp(entry.occurredAt, `entries[${index}].occurred_at`),
     ledger: entry.ledger === 0 ? undefined : entry.ledger,
@@ -143,10 +141,7 @@ export function toBookRow(row: ListedBookRow): MessageInitShape<typeof BookRowSc
           : { case: 'amount', value: decimal },
       kind: row.kind ?? '',
       counterparty: row.counterparty ?? '',
-      status:
-        row.status === 'success' || row.status === 'failed'
-          ? ENTRY_STATUS_OUT[row.status]
-          : EntryStatusMessage.UNSPECIFIED,
+      status: row.status ?? '',
       subAccount: row.subAccount ?? '',
       occurredAt: optionalTimestamp(row.occurredAt),
       ledger: row.ledger ?? 0,

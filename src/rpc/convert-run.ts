@@ -248,6 +248,7 @@ export function toPolicy({
     bookKind: policy.book.kind === 'recorded' ? 'pushed' : 'postgres',
     layer: LAYER_OUT[policy.layer],
     join: JOIN_OUT[policy.join],
+    statusMap: { ...policy.statusMap },
     scope: {
       accounts: [...(scope.accounts ?? [])],
       assets: [...(scope.assets ?? [])],

@@ -1,4 +1,4 @@
-// Entries as a list: in the ledger's own order, each filter by an index where there is one.
+// Entries as a list, newest first, each filter by an index where there is one.
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { chunkEnd } from '../core/coverage.ts';
 import type { Entry } from '../core/entry.ts';
@@ -18,7 +18,7 @@ export interface StoredEntryRow extends Entry {
   readonly source: string;
 }
 
-/** A page in order of ledger, transaction, operation and leg. Errors: INVALID_PAGE_TOKEN. */
+/** A page, newest first: by ledger, transaction, operation and leg. Errors: INVALID_PAGE_TOKEN. */
 export async function listEntryRows(
   em: EntityManager,
   streamId: number,
@@ -47,8 +47,8 @@ export async function listEntryRows(
   if (page.after !== null) {
     const after = readPosition(page.after);
     // The first condition is what an index can use; the second one is exact.
-    parts.add('e.ledger >= ?', after.ledger);
-    parts.add('(e.ledger, e.tx_index, e.op_index, e.leg) > (?, ?, ?, ?)', after.ledger, after.txIndex, after.opIndex, after.leg);
+    parts.add('e.ledger <= ?', after.ledger);
+    parts.add('(e.ledger, e.tx_index, e.op_index, e.leg) < (?, ?, ?, ?)', after.ledger, after.txIndex, after.opIndex, after.leg);
   }
   const statement = statementOf(filter, parts, page.size + 1, pairs);
   const rows = await sql<EntryRow & { closed_at: string; source: string }>(em, statement, parts.values);
@@ -60,7 +60,8 @@ export async function listEntryRows(
   );
 }
 
-const ORDER = 'ledger, tx_index, op_index, leg';
+/** Newest first: what happened last is what people ask for. */
+const ORDER = 'ledger desc, tx_index desc, op_index desc, leg desc';
 const COLUMNS = `${ENTRY_COLUMNS}, closed_at, source_id`;
 
 /**

@@ -61,7 +61,7 @@ export function sampleDrift(change: object = {}, nowMs = NOW_MS): contract.Drift
     amountMinor: minor,
     amount,
     kind: 'payment',
-    status: contract.EntryStatus.SUCCESS,
+    status: 'success',
     counterparty: CUSTOMER,
     itemTime: ago(1_800, nowMs),
     ledger: 28_132_102,

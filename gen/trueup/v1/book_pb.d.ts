@@ -4,7 +4,6 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { EntryStatus } from "./entry_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { ErrorReason } from "./error_reason_pb.js";
 import type { Level } from "./common_pb.js";
@@ -89,11 +88,12 @@ export declare type BookEntry = Message<"trueup.v1.BookEntry"> & {
   counterparty: string;
 
   /**
-   * What the book believes of the movement. UNSPECIFIED: SUCCESS.
+   * The book's own word for what became of the movement, for example `completed`, `failed` or `pending`, at most 64
+   * characters; the policy's status_map gives it a meaning. Empty: not said, which claims that it took effect.
    *
-   * @generated from field: trueup.v1.EntryStatus status = 9;
+   * @generated from field: string status = 9;
    */
-  status: EntryStatus;
+  status: string;
 
   /**
    * Whose movement it is inside the account, at most 256 characters. Empty: none, or part of a muxed account.

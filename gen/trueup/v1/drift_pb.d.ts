@@ -4,7 +4,6 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { EntryStatus } from "./entry_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Level } from "./common_pb.js";
 
@@ -89,11 +88,11 @@ export declare type DriftSide = Message<"trueup.v1.DriftSide"> & {
   kind: string;
 
   /**
-   * Whether it took effect. UNSPECIFIED: not said.
+   * On the ledger side `success` or `failed`; on the book side the book's own word. Empty: not said.
    *
-   * @generated from field: trueup.v1.EntryStatus status = 6;
+   * @generated from field: string status = 6;
    */
-  status: EntryStatus;
+  status: string;
 
   /**
    * The other end. Empty: not said.

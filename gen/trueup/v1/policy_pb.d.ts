@@ -267,6 +267,14 @@ export declare type Policy = Message<"trueup.v1.Policy"> & {
    * @generated from field: bool sandbox = 19;
    */
   sandbox: boolean;
+
+  /**
+   * What the book's status words (lower case) mean on the ledger: `success`, `failed` or `pending`. A word that isn't here is a
+   * STATUS_MISMATCH that shows the word.
+   *
+   * @generated from field: map<string, string> status_map = 20;
+   */
+  statusMap: { [key: string]: string };
 };
 
 /**

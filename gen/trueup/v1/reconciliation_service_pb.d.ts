@@ -2060,7 +2060,7 @@ export declare const ReconciliationService: GenService<{
     output: typeof GetImportResponseSchema;
   },
   /**
-   * Lists entries of the ledger side, or rows of a book, newest first.
+   * Lists entries of the ledger side, newest first, or rows of a book in the order of their ids.
    *
    * @generated from rpc trueup.v1.ReconciliationService.ListEntries
    */

@@ -132,7 +132,7 @@ function rowCells(row: contract.BookRow, short: (id: string) => string): string[
     short(entry?.asset ?? ''),
     short(entry?.counterparty ?? '') || NOTHING,
     entry?.subAccount || NOTHING,
-    statusWords(entry?.status ?? 0),
+    entry?.status || NOTHING,
     short(entry?.key ?? '') || NOTHING,
   ];
 }
