@@ -1,12 +1,23 @@
 // The ports: gRPC, HTTP (Connect, gRPC-Web, the page) and metrics; how they open, what they say of health, how they close.
 import type { RequestListener } from 'node:http';
-import type { Context } from './context.ts';
+import type { Config } from './config/config.ts';
 import { consoleHandler } from './http/console.ts';
 import { startMetricsPort } from './http/metrics-port.ts';
 import { startHttpServer } from './http/server.ts';
 import { streamHealthName } from './rpc/grpc-health.ts';
 import { createRpc, type Listener } from './rpc/rpc.ts';
 import { anonymousOnLoopback, createTokensFile } from './rpc/tokens.ts';
+import type { HealthService } from './services/health.ts';
+import type { Events } from './telemetry/events.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+
+export interface DoorsDeps {
+  readonly config: Pick<Config, 'serving'>;
+  readonly ports: RpcPorts;
+  readonly health: HealthService;
+  readonly metrics: Metrics;
+  readonly events: Events;
+}
 
 export interface Addresses {
   readonly grpc: string;
@@ -27,7 +38,7 @@ export interface Doors {
 
 const STOPPING = { ready: false, problems: ['this process is stopping'] } as const;
 
-export async function startDoors(context: Context): Promise<Doors> {
+export async function startDoors(context: DoorsDeps): Promise<Doors> {
   const { config, events, health } = context;
   const { serving } = config;
   const authenticator =
