@@ -14,7 +14,7 @@ import { nodeFlagsOfStart } from './node-flags.ts';
 const ROUNDS = 5;
 const TARGET_MS = 3_000;
 const START_TIMEOUT_MS = 60_000;
-const ASK_EVERY_MS = 10;
+const ASK_EVERY_MS = 25;
 const HEALTH_PATH = '/grpc.health.v1.Health/Check';
 /** HealthCheckResponse{status: SERVING}. */
 const SERVING = Buffer.from([0x08, 0x01]);
