@@ -129,6 +129,8 @@ export class Call implements CallContext {
 
   // Some bindings report a passed deadline as a caller who went away.
   #gone(): void {
+    // grpc-js says so of every call, also of those that ended well.
+    if (this.ended) return;
     const late = Date.now() >= this.deadlineAt;
     this.abort(late ? deadlineExceeded(this.method) : new TrueUpError('CANCELLED', 'the caller went away'));
   }

@@ -178,7 +178,7 @@ export class Chain {
     checkRole(route, call.caller);
     if (route.handler) return route.handler;
     throw new TrueUpError('NOT_IMPLEMENTED', `${route.method.method} is not part of this release`, {
-      fix: 'use a release that has it; docs/contract.md says which methods are filled',
+      fix: 'use a release that has it',
     });
   }
 

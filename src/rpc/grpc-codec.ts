@@ -21,14 +21,10 @@ export function encoderOf(desc: DescMessage): (message: Message) => Buffer {
   };
 }
 
-export function trailersOf(requestId: string): Metadata {
-  const trailers = new Metadata();
-  trailers.set('x-request-id', requestId);
-  return trailers;
-}
-
+/** The request id goes back with errors only: whoever wants to know it of every call sends one. */
 export function statusObject(failure: WireFailure): StatusObject {
-  const metadata = trailersOf(failure.requestId);
+  const metadata = new Metadata();
+  metadata.set('x-request-id', failure.requestId);
   metadata.set('grpc-status-details-bin', Buffer.from(statusDetailsBinary(failure.status)));
   return { code: failure.status.code as StatusObject['code'], details: failure.status.message, metadata };
 }

@@ -15,8 +15,8 @@ import { TrueUpError } from '../core/errors.ts';
 import type { IncomingCall } from './call.ts';
 import { type Chain, type ReadMessage, WireFailure } from './chain.ts';
 import { toWireStatus } from './error-table.ts';
-import { decodeMessage, encoderOf, identity, statusObject, trailersOf } from './grpc-codec.ts';
-import { answerUnknownMethods, type EnteredCalls, reportUnhandled } from './grpc-gaps.ts';
+import { decodeMessage, encoderOf, identity, statusObject } from './grpc-codec.ts';
+import { answerUnknownMethods, ENTERED, reportUnhandled } from './grpc-gaps.ts';
 import { addReflection } from './grpc-reflection.ts';
 import { RPC_LIMITS } from './limits.ts';
 import type { Route, ServiceRoutes } from './methods.ts';
@@ -43,7 +43,6 @@ export interface GrpcServer {
 /** Binds and serves. @throws TrueUpError INVALID_CONFIGURATION where the address can't be bound. */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const { bind, services, chain, observer } = options;
-  const entered: EnteredCalls = new WeakSet();
   const server = new Server({
     'grpc.max_receive_message_length': RPC_LIMITS.maxReceiveBytes,
     'grpc.max_send_message_length': RPC_LIMITS.maxSendBytes,
@@ -53,10 +52,10 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     'grpc-node.max_session_memory': RPC_LIMITS.maxSessionMemoryMb,
     // Its registry is global to the process and keeps a record of every connection.
     'grpc.enable_channelz': 0,
-    interceptors: [reportUnhandled(observer, entered)],
+    interceptors: [reportUnhandled(observer)],
   });
   for (const { routes } of services) {
-    for (const route of routes) register(server, { chain, entered }, route);
+    for (const route of routes) register(server, chain, route);
   }
   addReflection(
     server,
@@ -72,27 +71,22 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   };
 }
 
-interface Door {
-  readonly chain: Chain;
-  readonly entered: EnteredCalls;
-}
-
-function register(server: Server, door: Door, route: Route): void {
+function register(server: Server, chain: Chain, route: Route): void {
   const { path, type, desc } = route.method;
   const encode = encoderOf(desc.output);
   switch (type) {
     case 'unary': {
-      const handle = (call: UnaryCall, done: sendUnaryData<Message>): void => void answer(door, route, call, done);
+      const handle = (call: UnaryCall, done: sendUnaryData<Message>): void => void answer(chain, route, call, done);
       server.register(path, handle, encode, identity, 'unary');
       return;
     }
     case 'server_stream': {
-      const handle = (call: WritableCall): void => void stream(door, route, call);
+      const handle = (call: WritableCall): void => void stream(chain, route, call);
       server.register(path, handle, encode, identity, 'serverStream');
       return;
     }
     case 'client_stream': {
-      const handle = (call: ReadableCall, done: sendUnaryData<Message>): void => void collect(door, route, call, done);
+      const handle = (call: ReadableCall, done: sendUnaryData<Message>): void => void collect(chain, route, call, done);
       server.register(path, handle, encode, identity, 'clientStream');
       return;
     }
@@ -103,22 +97,17 @@ type UnaryCall = ServerUnaryCall<Buffer, Message>;
 type WritableCall = ServerWritableStream<Buffer, Message>;
 type ReadableCall = ServerReadableStream<Buffer, Message>;
 
-async function answer(
-  { chain, entered }: Door,
-  route: Route,
-  call: UnaryCall,
-  done: sendUnaryData<Message>,
-): Promise<void> {
+async function answer(chain: Chain, route: Route, call: UnaryCall, done: sendUnaryData<Message>): Promise<void> {
   try {
-    const { message, requestId } = await chain.unary(route, readerOf(route, call.request), incomingOf(call, entered));
-    done(null, message, trailersOf(requestId));
+    const { message } = await chain.unary(route, readerOf(route, call.request), incomingOf(call));
+    done(null, message);
   } catch (error) {
     done(statusObject(failureOf(error)));
   }
 }
 
-async function stream({ chain, entered }: Door, route: Route, call: WritableCall): Promise<void> {
-  const incoming = incomingOf(call, entered);
+async function stream(chain: Chain, route: Route, call: WritableCall): Promise<void> {
+  const incoming = incomingOf(call);
   try {
     for await (const message of chain.serverStream(route, readerOf(route, call.request), incoming)) {
       if (call.destroyed) break;
@@ -131,16 +120,11 @@ async function stream({ chain, entered }: Door, route: Route, call: WritableCall
   }
 }
 
-async function collect(
-  { chain, entered }: Door,
-  route: Route,
-  call: ReadableCall,
-  done: sendUnaryData<Message>,
-): Promise<void> {
+async function collect(chain: Chain, route: Route, call: ReadableCall, done: sendUnaryData<Message>): Promise<void> {
   queueOneMessage(call);
   try {
-    const { message, requestId } = await chain.clientStream(route, readersOf(route, call), incomingOf(call, entered));
-    done(null, message, trailersOf(requestId));
+    const { message } = await chain.clientStream(route, readersOf(route, call), incomingOf(call));
+    done(null, message);
   } catch (error) {
     done(statusObject(failureOf(error)));
   }
@@ -163,21 +147,26 @@ async function* readersOf(route: Route, call: ReadableCall): AsyncGenerator<Read
   }
 }
 
-/** grpc-js' own side of a call, which it keeps private. */
-function innerOf(call: object): { readonly stream?: ServerHttp2Stream } | undefined {
-  return (call as { call?: { stream?: ServerHttp2Stream } }).call;
+interface InnerCall {
+  readonly stream?: ServerHttp2Stream;
+  [ENTERED]?: boolean;
 }
 
-function incomingOf(call: UnaryCall | WritableCall | ReadableCall, entered: EnteredCalls): IncomingCall {
+/** grpc-js' own side of a call, which it keeps private. */
+function innerOf(call: object): InnerCall | undefined {
+  return (call as { call?: InnerCall }).call;
+}
+
+function incomingOf(call: UnaryCall | WritableCall | ReadableCall): IncomingCall {
   const inner = innerOf(call);
-  if (inner) entered.add(inner);
+  if (inner) inner[ENTERED] = true;
   const deadline = call.getDeadline();
   return {
     protocol: 'grpc',
     header: (name) => call.metadata.get(name)[0]?.toString(),
     peer: call.getPeer(),
     deadlineAt: deadline === Infinity ? undefined : Number(deadline),
-    onGone: (gone) => void (call as EventEmitter).once('cancelled', gone),
+    onGone: (gone) => void (call as EventEmitter).on('cancelled', gone),
   };
 }
 

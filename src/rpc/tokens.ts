@@ -1,5 +1,5 @@
 // The tokens file: who may call, known only by the hash of a secret. Read again when it changes.
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash as hashOnce, timingSafeEqual } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { TrueUpError, messageOf } from '../core/errors.ts';
 import { ACCESS_ROLES, type AccessRole, type Authenticator, type Caller } from './roles.ts';
@@ -148,7 +148,7 @@ function bearerToken(authorization: string | undefined): string {
 
 // Every record is compared, found or not: the time taken says nothing about which one came near.
 function find(tokens: readonly TokenRecord[], presented: string): Caller {
-  const hash = createHash('sha256').update(presented).digest();
+  const hash = hashOnce('sha256', presented, 'buffer');
   let caller: Caller | undefined;
   for (const token of tokens) {
     if (timingSafeEqual(hash, token.hash)) caller = token;
