@@ -5,6 +5,7 @@ import { consoleHandler } from './http/console.ts';
 import { startMetricsPort } from './http/metrics-port.ts';
 import { startHttpServer } from './http/server.ts';
 import { streamHealthName } from './rpc/grpc-health.ts';
+import type { RpcPorts } from './rpc/ports.ts';
 import { createRpc, type Listener } from './rpc/rpc.ts';
 import { anonymousOnLoopback, createTokensFile } from './rpc/tokens.ts';
 import type { HealthService } from './services/health.ts';

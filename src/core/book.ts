@@ -1,10 +1,10 @@
 // The book: the internal side. What a row is, and how the reconciliation reads it wherever it is kept.
-export { BOOK_LIMITS, bookLevelOf, bookProblemsOf, checkBookColumns, parseBookBalance, parseBookRow } from './book-columns.ts';
+export { bookLevelOf, bookProblemsOf, checkBookColumns, parseBookBalance, parseBookRow } from './book-columns.ts';
 export type { BookProblem, BookProblemCode } from './book-fields.ts';
 export { formatBookRow } from './book-format.ts';
 export { createOccurrenceCounter, deriveRowIdBase, derivedRowId } from './book-identity.ts';
-export { inferJoin, keyForm } from './book-join.ts';
-export type { InferredJoin, KeyForm } from './book-join.ts';
+export { inferJoin } from './book-join.ts';
+export type { InferredJoin } from './book-join.ts';
 
 /** A movement as the business wrote it. */
 export interface BookRow {
