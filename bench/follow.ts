@@ -17,7 +17,7 @@ export async function followTo(
   onChunk: (chunk: ChunkCommitted) => void,
 ): Promise<void> {
   const stop = new AbortController();
-  let failure: unknown;
+  let failure: Error | undefined;
   const log = createLogger({ level: 'info', name: 'bench', secrets: [], destination: { write: () => true } });
   const events = createEvents({ log, metrics: createMetrics({ defaults: false }) });
   await runFollower(
@@ -39,7 +39,7 @@ export async function followTo(
         },
         // A figure measured over a failing source would be a figure of the retries.
         sourceReadFailed({ error }) {
-          failure ??= error;
+          failure ??= error instanceof Error ? error : new Error(String(error));
           stop.abort();
         },
       },

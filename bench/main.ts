@@ -1,6 +1,7 @@
 // `npm run bench -- [--json] [--only PREFIX]`: what TrueUp does on this machine, and how near that is to what the machine can do.
 //
 // A line a figure. The exit code is 1 when one of them was measured and missed its target.
+import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { type Figure, table } from './figure.ts';
 import { closeServers } from './server.ts';
@@ -53,6 +54,8 @@ async function main(args: readonly string[]): Promise<number> {
     return 2;
   }
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop(signal));
+  // Figures in seconds are true for an idle machine only; whoever reads a missed one should know what else was running.
+  console.error(`load ${loadavg()[0]!.toFixed(1)} on ${availableParallelism()} cores before anything was measured`);
   const all: Figure[] = [];
   for (const bench of chosen) {
     const figures = (await bench.run()).filter((figure) => wanted(figure.name));
