@@ -2,7 +2,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { cases } from '../../test/_util/cases.ts';
-import { contiguousThrough, intersect, isWholeChunk, paint, splitByChunk, subtract, unite, type CoverageState, type Island } from './coverage.ts';
+import {
+  contiguousThrough,
+  intersect,
+  isWholeChunk,
+  paint,
+  splitByChunk,
+  subtract,
+  unite,
+  type CoverageState,
+  type Island,
+} from './coverage.ts';
 import type { LedgerRange } from './ledger.ts';
 
 const SPACE = 200;
@@ -28,7 +38,8 @@ describe('coverage arithmetic', () => {
         }
         islands.forEach((island, i) => {
           const next = islands[i + 1];
-          if (next) expect(next.from > island.to || (next.from === island.to && next.state !== island.state)).toBe(true);
+          if (next)
+            expect(next.from > island.to || (next.from === island.to && next.state !== island.state)).toBe(true);
         });
       }),
       cases(100),
@@ -40,7 +51,9 @@ describe('coverage arithmetic', () => {
       fc.property(range, fc.array(range, { maxLength: 8 }), fc.array(range, { maxLength: 8 }), (whole, a, b) => {
         const holes = ledgers(a);
         expect(ledgers(subtract(whole, a))).toEqual(new Set([...ledgers([whole])].filter((l) => !holes.has(l))));
-        expect(ledgers(intersect(unite(a), unite(b)))).toEqual(new Set([...ledgers(a)].filter((l) => ledgers(b).has(l)).sort((x, y) => x - y)));
+        expect(ledgers(intersect(unite(a), unite(b)))).toEqual(
+          new Set([...ledgers(a)].filter((l) => ledgers(b).has(l)).sort((x, y) => x - y)),
+        );
         expect(ledgers(unite(a))).toEqual(new Set([...holes].sort((x, y) => x - y)));
       }),
       cases(100),
@@ -59,7 +72,16 @@ describe('coverage arithmetic', () => {
   });
 
   it('says how far coverage is unbroken, and that nothing is where the start is missing', () => {
-    expect(contiguousThrough([{ from: 1, to: 10 }, { from: 10, to: 20 }, { from: 21, to: 30 }], 1)).toBe(19);
+    expect(
+      contiguousThrough(
+        [
+          { from: 1, to: 10 },
+          { from: 10, to: 20 },
+          { from: 21, to: 30 },
+        ],
+        1,
+      ),
+    ).toBe(19);
     expect(contiguousThrough([{ from: 5, to: 10 }], 1)).toBeNull();
   });
 });

@@ -27,7 +27,7 @@ export function isWholeChunk(range: LedgerRange): boolean {
 /** The range cut at chunk borders, in order. */
 export function splitByChunk(range: LedgerRange): LedgerRange[] {
   const pieces: LedgerRange[] = [];
-  for (let from = range.from; from < range.to; ) {
+  for (let from = range.from; from < range.to;) {
     const to = Math.min(chunkEnd(from), range.to);
     pieces.push({ from, to });
     from = to;
@@ -42,7 +42,8 @@ export function splitByChunk(range: LedgerRange): LedgerRange[] {
 export function paint(islands: readonly Island[], range: LedgerRange, state: CoverageState): Island[] {
   const parts: Island[] = [{ ...range, state }];
   for (const island of islands) {
-    if (island.from < range.from) parts.push({ from: island.from, to: Math.min(island.to, range.from), state: island.state });
+    if (island.from < range.from)
+      parts.push({ from: island.from, to: Math.min(island.to, range.from), state: island.state });
     if (island.to > range.to) parts.push({ from: Math.max(island.from, range.to), to: island.to, state: island.state });
   }
   return melt(parts);
@@ -66,7 +67,7 @@ export function subtract(range: LedgerRange, holes: readonly LedgerRange[]): Led
 export function intersect(a: readonly LedgerRange[], b: readonly LedgerRange[]): LedgerRange[] {
   const common: LedgerRange[] = [];
   const [left, right] = [[...a].sort(byFrom), [...b].sort(byFrom)];
-  for (let i = 0, j = 0; i < left.length && j < right.length; ) {
+  for (let i = 0, j = 0; i < left.length && j < right.length;) {
     const [x, y] = [left[i]!, right[j]!];
     const [from, to] = [Math.max(x.from, y.from), Math.min(x.to, y.to)];
     if (from < to) common.push({ from, to });

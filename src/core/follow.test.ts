@@ -47,7 +47,15 @@ describe('the next read', () => {
 describe('the sync status', () => {
   const [early, late] = [new Date(1000), new Date(2000)];
   const facts = (more: Partial<SyncFacts>): SyncFacts => ({
-    diverged: false, tip: 100, nextLedger: 101, endLedger: null, processedLedgers: 5n, unreadableRanges: 0, lastSuccessAt: late, lastErrorAt: null, ...more,
+    diverged: false,
+    tip: 100,
+    nextLedger: 101,
+    endLedger: null,
+    processedLedgers: 5n,
+    unreadableRanges: 0,
+    lastSuccessAt: late,
+    lastErrorAt: null,
+    ...more,
   });
   const table: [string, Partial<SyncFacts>, string][] = [
     ['before the source has answered', { tip: null, lastSuccessAt: null }, 'starting'],
@@ -71,14 +79,33 @@ describe('the sync status', () => {
 
 describe('a batch', () => {
   const record = (sequence: number, more: Partial<LedgerRecord> = {}): LedgerRecord => ({
-    sequence, hash: `h${sequence}`, prevHash: `h${sequence - 1}`, closeTime: sequence, txCount: 0, entries: [], underived: [], ...more,
+    sequence,
+    hash: `h${sequence}`,
+    prevHash: `h${sequence - 1}`,
+    closeTime: sequence,
+    txCount: 0,
+    entries: [],
+    underived: [],
+    ...more,
   });
   const batch = (range: LedgerRange, more: Partial<LedgerBatch> = {}): LedgerBatch => {
     const records = Array.from({ length: range.to - range.from }, (_, i) => record(range.from + i));
-    return { range, layers: ['operations'], proof: 'chained', records, last: records.at(-1)!, bytesRead: 0, decodeMs: 0, ...more };
+    return {
+      range,
+      layers: ['operations'],
+      proof: 'chained',
+      records,
+      last: records.at(-1)!,
+      bytesRead: 0,
+      decodeMs: 0,
+      ...more,
+    };
   };
   const asked = { from: 10, to: 14 };
-  const check = (given: LedgerBatch, lastHash: string | null = 'h9') => () => checkBatch(given, asked, lastHash);
+  const check =
+    (given: LedgerBatch, lastHash: string | null = 'h9') =>
+    () =>
+      checkBatch(given, asked, lastHash);
   const records = batch(asked).records;
 
   it('passes when it is what was asked for and goes on from the checkpoint', () => {
@@ -98,7 +125,10 @@ describe('a batch', () => {
     ['a ledger of another range', batch(asked, { proof: 'provider-asserted', records: [record(14)] })],
     ['the header of another ledger as its last', batch(asked, { last: record(14) })],
     ['another header of its last ledger', batch(asked, { last: record(13, { hash: 'x' }) })],
-    ['an entry of another ledger', batch(asked, { records: [record(10, { entries: [{ ledger: 11 } as Entry] }), ...records.slice(1)] })],
+    [
+      'an entry of another ledger',
+      batch(asked, { records: [record(10, { entries: [{ ledger: 11 } as Entry] }), ...records.slice(1)] }),
+    ],
   ];
   it.each(wrong)('with %s is corrupt', (_, given) => {
     expect(check(given)).toThrow(expect.objectContaining({ reason: 'SOURCE_CORRUPT' }));

@@ -39,7 +39,12 @@ export function lagLedgers(tip: number, nextLedger: number, endLedger: number | 
 }
 
 /** The next range to read: at most a span, ending on a multiple of the span so that reads match the source's own files. */
-export function nextRead(nextLedger: number, tip: number, endLedger: number | null, spanLedgers: number): LedgerRange | null {
+export function nextRead(
+  nextLedger: number,
+  tip: number,
+  endLedger: number | null,
+  spanLedgers: number,
+): LedgerRange | null {
   const last = endLedger === null ? tip : Math.min(tip, endLedger);
   if (nextLedger > last) return null;
   const to = (Math.floor(nextLedger / spanLedgers) + 1) * spanLedgers;
@@ -54,7 +59,9 @@ export function nextRead(nextLedger: number, tip: number, endLedger: number | nu
 export function checkBatch(batch: LedgerBatch, asked: LedgerRange, lastHash: string | null): void {
   const { range } = batch;
   if (range.from !== asked.from || range.to !== asked.to) {
-    throw new TrueUpError('SOURCE_CORRUPT', `asked for ledgers ${text(asked)} and got ${text(range)}`, { range: asked });
+    throw new TrueUpError('SOURCE_CORRUPT', `asked for ledgers ${text(asked)} and got ${text(range)}`, {
+      range: asked,
+    });
   }
   checkRecords(batch);
   if (batch.proof === 'chained') checkChain(batch);
@@ -82,13 +89,19 @@ function checkRecords({ range, records, last }: LedgerBatch): void {
     const stray = entries.find((entry) => entry.ledger !== sequence);
     if (stray !== undefined) {
       const at = { from: sequence, to: sequence + 1 };
-      throw new TrueUpError('SOURCE_CORRUPT', `ledger ${sequence} came with an entry of ledger ${stray.ledger}`, { range: at });
+      throw new TrueUpError('SOURCE_CORRUPT', `ledger ${sequence} came with an entry of ledger ${stray.ledger}`, {
+        range: at,
+      });
     }
     next = sequence + 1;
   }
   const end = records.at(-1);
   if (last.sequence !== range.to - 1 || (end?.sequence === last.sequence && end.hash !== last.hash)) {
-    throw new TrueUpError('SOURCE_CORRUPT', `${text(range)} came with the header of ledger ${last.sequence} as its last`, { range });
+    throw new TrueUpError(
+      'SOURCE_CORRUPT',
+      `${text(range)} came with the header of ledger ${last.sequence} as its last`,
+      { range },
+    );
   }
 }
 
@@ -103,7 +116,9 @@ function checkChain(batch: LedgerBatch): void {
       });
     }
     if (prevHash !== null && record.prevHash !== prevHash) {
-      throw new TrueUpError('SOURCE_CORRUPT', `ledger ${record.sequence} doesn't link to the one before it`, { range: at });
+      throw new TrueUpError('SOURCE_CORRUPT', `ledger ${record.sequence} doesn't link to the one before it`, {
+        range: at,
+      });
     }
     prevHash = record.hash;
     expected++;

@@ -5,7 +5,12 @@ import { cases } from '../../test/_util/cases.ts';
 import { compareKey, valueAtRisk, type Finding, type Item, type MatchRules } from './match.ts';
 import { DEFAULT_STATUS_MAP } from './policy.ts';
 
-const rules = (more: Partial<MatchRules> = {}): MatchRules => ({ sumLegs: false, statusMap: DEFAULT_STATUS_MAP, timeToleranceMs: null, ...more });
+const rules = (more: Partial<MatchRules> = {}): MatchRules => ({
+  sumLegs: false,
+  statusMap: DEFAULT_STATUS_MAP,
+  timeToleranceMs: null,
+  ...more,
+});
 const item = (given: Partial<Item> = {}): Item => ({
   account: 'GA',
   asset: 'native',
@@ -20,7 +25,8 @@ const item = (given: Partial<Item> = {}): Item => ({
   rowIds: ['row'],
   ...given,
 });
-const leg = (given: Partial<Item> = {}): Item => item({ status: 'success', kind: 'payment', ledger: 7, rowIds: ['7-1-1-0'], ...given });
+const leg = (given: Partial<Item> = {}): Item =>
+  item({ status: 'success', kind: 'payment', ledger: 7, rowIds: ['7-1-1-0'], ...given });
 
 const fields = {
   account: fc.constantFrom('GA', 'GB', 'GC'),
@@ -30,20 +36,37 @@ const fields = {
 };
 const legs = fc
   .array(fc.record({ ...fields, status: fc.constantFrom('success', 'success', 'failed') }), { maxLength: 6 })
-  .map((list) => list.map((each, i) => leg({ ...each, amount: each.status === 'failed' ? 0n : each.amount, rowIds: [`7-1-1-${i}`] })));
+  .map((list) =>
+    list.map((each, i) =>
+      leg({ ...each, amount: each.status === 'failed' ? 0n : each.amount, rowIds: [`7-1-1-${i}`] }),
+    ),
+  );
 const rows = fc
-  .array(fc.record({ ...fields, status: fc.constantFrom(null, 'completed', 'failed', 'pending', 'odd') }), { maxLength: 6 })
+  .array(fc.record({ ...fields, status: fc.constantFrom(null, 'completed', 'failed', 'pending', 'odd') }), {
+    maxLength: 6,
+  })
   .map((list) => list.map((each, i) => item({ ...each, rowIds: [`r${i}`] })));
 const sumLegs = fc.boolean();
-const shape = (findings: readonly Finding[]) => findings.map(({ occurrence, kinds, fields: differing, ledger, book }) => [occurrence, kinds, differing, ledger?.rowIds, book?.rowIds]);
+const shape = (findings: readonly Finding[]) =>
+  findings.map(({ occurrence, kinds, fields: differing, ledger, book }) => [
+    occurrence,
+    kinds,
+    differing,
+    ledger?.rowIds,
+    book?.rowIds,
+  ]);
 
 describe('comparing a key', () => {
   it('accounts for every row of either side exactly once, alone, paired or in a sum', () => {
     fc.assert(
       fc.property(legs, rows, sumLegs, (ledger, book, sum) => {
         const findings = compareKey(ledger, book, rules({ sumLegs: sum }));
-        expect(findings.flatMap((each) => each.ledger?.rowIds ?? []).sort()).toEqual(ledger.flatMap((each) => each.rowIds).sort());
-        expect(findings.flatMap((each) => each.book?.rowIds ?? []).sort()).toEqual(book.flatMap((each) => each.rowIds).sort());
+        expect(findings.flatMap((each) => each.ledger?.rowIds ?? []).sort()).toEqual(
+          ledger.flatMap((each) => each.rowIds).sort(),
+        );
+        expect(findings.flatMap((each) => each.book?.rowIds ?? []).sort()).toEqual(
+          book.flatMap((each) => each.rowIds).sort(),
+        );
         expect(findings.map((each) => each.occurrence)).toEqual(findings.map((_, i) => i));
       }),
       cases(500),
@@ -53,8 +76,14 @@ describe('comparing a key', () => {
   it('says the same whatever order the rows come in', () => {
     fc.assert(
       fc.property(legs, rows, sumLegs, fc.infiniteStream(fc.nat(1000)), (ledger, book, sum, dice) => {
-        const shuffled = <T>(list: readonly T[]): T[] => list.map((each) => [dice.next().value as number, each] as const).sort((a, b) => a[0] - b[0]).map(([, each]) => each);
-        expect(shape(compareKey(shuffled(ledger), shuffled(book), rules({ sumLegs: sum })))).toEqual(shape(compareKey(ledger, book, rules({ sumLegs: sum }))));
+        const shuffled = <T>(list: readonly T[]): T[] =>
+          list
+            .map((each) => [dice.next().value as number, each] as const)
+            .sort((a, b) => a[0] - b[0])
+            .map(([, each]) => each);
+        expect(shape(compareKey(shuffled(ledger), shuffled(book), rules({ sumLegs: sum })))).toEqual(
+          shape(compareKey(ledger, book, rules({ sumLegs: sum }))),
+        );
       }),
       cases(500),
     );
@@ -63,8 +92,14 @@ describe('comparing a key', () => {
   it('finds nothing between equal sides, however many rows are alike', () => {
     fc.assert(
       fc.property(legs, sumLegs, (ledger, sum) => {
-        const book = ledger.map((each, i) => item({ ...each, status: each.status === 'failed' ? 'failed' : 'completed', rowIds: [`r${i}`] }));
-        expect(compareKey(ledger, book, rules({ sumLegs: sum })).filter((each) => each.kinds.length > 0 || !each.ledger || !each.book)).toEqual([]);
+        const book = ledger.map((each, i) =>
+          item({ ...each, status: each.status === 'failed' ? 'failed' : 'completed', rowIds: [`r${i}`] }),
+        );
+        expect(
+          compareKey(ledger, book, rules({ sumLegs: sum })).filter(
+            (each) => each.kinds.length > 0 || !each.ledger || !each.book,
+          ),
+        ).toEqual([]);
       }),
       cases(500),
     );
@@ -86,27 +121,48 @@ describe('comparing a key', () => {
   });
 
   it('keeps the number of a missing leg when the book writes down its neighbour', () => {
-    const ledger = [leg({ amount: 1n, rowIds: ['a'] }), leg({ amount: 2n, rowIds: ['b'] }), leg({ amount: 3n, rowIds: ['c'] })];
-    const missing = (book: Item[]) => compareKey(ledger, book, rules()).filter((each) => each.kinds.includes('MISSING_IN_DB')).map((each) => [each.occurrence, each.ledger?.amount]);
-    expect(missing([])).toEqual([[0, 1n], [1, 2n], [2, 3n]]);
-    expect(missing([item({ amount: 1n })])).toEqual([[1, 2n], [2, 3n]]);
+    const ledger = [
+      leg({ amount: 1n, rowIds: ['a'] }),
+      leg({ amount: 2n, rowIds: ['b'] }),
+      leg({ amount: 3n, rowIds: ['c'] }),
+    ];
+    const missing = (book: Item[]) =>
+      compareKey(ledger, book, rules())
+        .filter((each) => each.kinds.includes('MISSING_IN_DB'))
+        .map((each) => [each.occurrence, each.ledger?.amount]);
+    expect(missing([])).toEqual([
+      [0, 1n],
+      [1, 2n],
+      [2, 3n],
+    ]);
+    expect(missing([item({ amount: 1n })])).toEqual([
+      [1, 2n],
+      [2, 3n],
+    ]);
     expect(missing([item({ amount: 2n, rowIds: ['x'] }), item({ amount: 1n })])).toEqual([[2, 3n]]);
   });
 });
 
 describe('what differs', () => {
-  const kindsOf = (ledger: Item[], book: Item[], more: Partial<MatchRules> = {}) => compareKey(ledger, book, rules(more)).map((each) => each.kinds);
+  const kindsOf = (ledger: Item[], book: Item[], more: Partial<MatchRules> = {}) =>
+    compareKey(ledger, book, rules(more)).map((each) => each.kinds);
 
   it('names a row that one side lacks', () => {
     expect(kindsOf([leg()], [])).toEqual([['MISSING_IN_DB']]);
     expect(kindsOf([], [item()])).toEqual([['MISSING_ON_LEDGER']]);
-    expect(kindsOf([leg()], [item({ account: 'GX', asset: 'USD:G', amount: 7n })])).toEqual([['MISSING_IN_DB'], ['MISSING_ON_LEDGER']]);
+    expect(kindsOf([leg()], [item({ account: 'GX', asset: 'USD:G', amount: 7n })])).toEqual([
+      ['MISSING_IN_DB'],
+      ['MISSING_ON_LEDGER'],
+    ]);
   });
 
   it('names duplicates on either side, and pairs a row once', () => {
     expect(kindsOf([leg()], [item(), item({ rowIds: ['again'] })])).toEqual([[], ['DUPLICATE_IN_DB']]);
     expect(kindsOf([leg(), leg({ rowIds: ['7-1-1-1'] })], [item()])).toEqual([[], ['DUPLICATE_ON_LEDGER']]);
-    expect(kindsOf([leg()], [item(), item({ rowIds: ['again'] })], { sumLegs: true })).toEqual([[], ['DUPLICATE_IN_DB']]);
+    expect(kindsOf([leg()], [item(), item({ rowIds: ['again'] })], { sumLegs: true })).toEqual([
+      [],
+      ['DUPLICATE_IN_DB'],
+    ]);
   });
 
   it('lists every difference of a record, not only the first', () => {
@@ -115,7 +171,13 @@ describe('what differs', () => {
       [item({ amount: 90n, kind: 'trade', status: 'failed', counterparty: 'GC', subAccount: '8', atMs: 90_000 })],
       rules({ timeToleranceMs: 60_000 }),
     );
-    expect(finding!.kinds).toEqual(['AMOUNT_MISMATCH', 'TYPE_MISMATCH', 'STATUS_MISMATCH', 'ACCOUNT_MISMATCH', 'TIME_MISMATCH']);
+    expect(finding!.kinds).toEqual([
+      'AMOUNT_MISMATCH',
+      'TYPE_MISMATCH',
+      'STATUS_MISMATCH',
+      'ACCOUNT_MISMATCH',
+      'TIME_MISMATCH',
+    ]);
     expect(finding!.fields.map((each) => [each.field, each.ledger, each.book])).toEqual([
       ['amount', '100', '90'],
       ['kind', 'payment', 'trade'],
@@ -167,13 +229,20 @@ describe('legs of one transaction', () => {
     );
 
   it('are added up before they are compared, in one row or in several', () => {
-    for (const book of [[100n], [60n, 40n], [40n, 60n], [50n, 50n]]) expect(sum([60n, 40n], book).map((each) => each.kinds)).toEqual([[]]);
-    expect(sum([60n, 40n], [60n])).toMatchObject([{ kinds: ['AMOUNT_MISMATCH'], fields: [{ ledger: '100', book: '60' }] }]);
+    for (const book of [[100n], [60n, 40n], [40n, 60n], [50n, 50n]])
+      expect(sum([60n, 40n], book).map((each) => each.kinds)).toEqual([[]]);
+    expect(sum([60n, 40n], [60n])).toMatchObject([
+      { kinds: ['AMOUNT_MISMATCH'], fields: [{ ledger: '100', book: '60' }] },
+    ]);
   });
 
   it('are told apart from rows that were written twice', () => {
     expect(sum([60n, 40n], [60n, 40n, 40n]).map((each) => each.kinds)).toEqual([[], ['DUPLICATE_IN_DB']]);
-    expect(sum([100n], [100n, 100n, 100n]).map((each) => each.kinds)).toEqual([[], ['DUPLICATE_IN_DB'], ['DUPLICATE_IN_DB']]);
+    expect(sum([100n], [100n, 100n, 100n]).map((each) => each.kinds)).toEqual([
+      [],
+      ['DUPLICATE_IN_DB'],
+      ['DUPLICATE_IN_DB'],
+    ]);
     expect(sum([60n, 40n], [100n, 100n]).map((each) => each.kinds)).toEqual([[], ['DUPLICATE_IN_DB']]);
     expect(sum([100n], [100n, 7n])).toMatchObject([{ kinds: ['AMOUNT_MISMATCH'], fields: [{ book: '107' }] }]);
   });
@@ -181,7 +250,9 @@ describe('legs of one transaction', () => {
   it("aren't mixed with rows that the comparison isn't about, such as fees", () => {
     const inScope = (each: Item): boolean => each.kind !== 'fee';
     const book = [item({ amount: -100n }), item({ amount: -1n, kind: 'fee', rowIds: ['fee'] })];
-    expect(compareKey([leg({ amount: -100n })], book, rules({ sumLegs: true, inScope })).map((each) => each.kinds)).toEqual([[]]);
+    expect(
+      compareKey([leg({ amount: -100n })], book, rules({ sumLegs: true, inScope })).map((each) => each.kinds),
+    ).toEqual([[]]);
   });
 });
 

@@ -4,7 +4,10 @@ import { describe, expect, it } from 'vitest';
 import { cases } from '../../test/_util/cases.ts';
 import { compareBytes, groupsInOrder, MAX_ITEMS_PER_KEY, mergeGroups } from './order.ts';
 
-const key = fc.oneof(fc.string({ unit: 'grapheme', maxLength: 3 }), fc.constantFrom('', 'a', 'b', 'é', '\u{1f600}', '\uff5e', 'ab', '10', '9'));
+const key = fc.oneof(
+  fc.string({ unit: 'grapheme', maxLength: 3 }),
+  fc.constantFrom('', 'a', 'b', 'é', '\u{1f600}', '\uff5e', 'ab', '10', '9'),
+);
 const bytes = (text: string): string => Buffer.from(text).toString('hex');
 const keyOf = (pair: readonly [string, number]): string => pair[0];
 
@@ -16,11 +19,19 @@ async function collect<T>(all: AsyncIterable<T>): Promise<T[]> {
   for await (const each of all) found.push(each);
   return found;
 }
-const ordered = (keys: readonly string[]) => keys.map((each, i) => [each, i] as const).sort((a, b) => compareBytes(a[0], b[0]));
+const ordered = (keys: readonly string[]) =>
+  keys.map((each, i) => [each, i] as const).sort((a, b) => compareBytes(a[0], b[0]));
 
 describe('byte order', () => {
   it('is the order of UTF-8 bytes, also where UTF-16 units order otherwise', () => {
-    fc.assert(fc.property(key, key, (a, b) => Math.sign(compareBytes(a, b)) === Math.sign(Buffer.compare(Buffer.from(a), Buffer.from(b)))), cases(1000));
+    fc.assert(
+      fc.property(
+        key,
+        key,
+        (a, b) => Math.sign(compareBytes(a, b)) === Math.sign(Buffer.compare(Buffer.from(a), Buffer.from(b))),
+      ),
+      cases(1000),
+    );
     expect(compareBytes('\uff5e', '\u{1f600}')).toBeLessThan(0);
     expect('\uff5e' < '\u{1f600}').toBe(false);
   });
@@ -29,27 +40,52 @@ describe('byte order', () => {
 describe('merging two ordered sides', () => {
   it('gives each key once with what either side has of it, as a join by a map does', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(key, { maxLength: 30 }), fc.array(key, { maxLength: 30 }), fc.integer({ min: 1, max: 7 }), async (left, right, size) => {
-        const merged = await collect(mergeGroups(groupsInOrder(batchesOf(ordered(left), size), keyOf), groupsInOrder(batchesOf(ordered(right), size), keyOf)));
-        const keys = [...new Set([...left, ...right])].sort((a, b) => (bytes(a) < bytes(b) ? -1 : 1));
-        expect(merged.map((each) => each.key)).toEqual(keys);
-        const of = (side: string[], wanted: string) => side.flatMap((each, i) => (each === wanted ? [i] : []));
-        for (const each of merged) {
-          expect(each.left.map((pair) => pair[1]).sort((a, b) => a - b)).toEqual(of(left, each.key));
-          expect(each.right.map((pair) => pair[1]).sort((a, b) => a - b)).toEqual(of(right, each.key));
-        }
-      }),
+      fc.asyncProperty(
+        fc.array(key, { maxLength: 30 }),
+        fc.array(key, { maxLength: 30 }),
+        fc.integer({ min: 1, max: 7 }),
+        async (left, right, size) => {
+          const merged = await collect(
+            mergeGroups(
+              groupsInOrder(batchesOf(ordered(left), size), keyOf),
+              groupsInOrder(batchesOf(ordered(right), size), keyOf),
+            ),
+          );
+          const keys = [...new Set([...left, ...right])].sort((a, b) => (bytes(a) < bytes(b) ? -1 : 1));
+          expect(merged.map((each) => each.key)).toEqual(keys);
+          const of = (side: string[], wanted: string) => side.flatMap((each, i) => (each === wanted ? [i] : []));
+          for (const each of merged) {
+            expect(each.left.map((pair) => pair[1]).sort((a, b) => a - b)).toEqual(of(left, each.key));
+            expect(each.right.map((pair) => pair[1]).sort((a, b) => a - b)).toEqual(of(right, each.key));
+          }
+        },
+      ),
       cases(300),
     );
   });
 
   it('refuses sides that are not in order, instead of missing matches', async () => {
-    await expect(collect(groupsInOrder(batchesOf([['b', 1], ['a', 2]] as const, 10), keyOf))).rejects.toMatchObject({ reason: 'BOOK_UNREADABLE' });
+    await expect(
+      collect(
+        groupsInOrder(
+          batchesOf(
+            [
+              ['b', 1],
+              ['a', 2],
+            ] as const,
+            10,
+          ),
+          keyOf,
+        ),
+      ),
+    ).rejects.toMatchObject({ reason: 'BOOK_UNREADABLE' });
   });
 
   it('refuses more rows of one key than its limit, instead of holding them all', async () => {
     const many = Array.from({ length: MAX_ITEMS_PER_KEY + 1 }, (_, i) => ['', i] as const);
-    await expect(collect(groupsInOrder(batchesOf(many, 1000), keyOf))).rejects.toMatchObject({ reason: 'TOO_MANY_ROWS' });
+    await expect(collect(groupsInOrder(batchesOf(many, 1000), keyOf))).rejects.toMatchObject({
+      reason: 'TOO_MANY_ROWS',
+    });
     expect(await collect(groupsInOrder(batchesOf(many.slice(1), 1000), keyOf))).toHaveLength(1);
   });
 
@@ -66,7 +102,9 @@ describe('merging two ordered sides', () => {
       }
     }
     for await (const _ of mergeGroups(groupsInOrder(side('left'), keyOf), groupsInOrder(side('right'), keyOf))) break;
-    await expect(collect(mergeGroups(groupsInOrder(side('l'), keyOf), groupsInOrder(side('r', true), keyOf)))).rejects.toThrow('gone');
+    await expect(
+      collect(mergeGroups(groupsInOrder(side('l'), keyOf), groupsInOrder(side('r', true), keyOf))),
+    ).rejects.toThrow('gone');
     expect(closed.sort()).toEqual(['l', 'left', 'r', 'right']);
   });
 });

@@ -18,8 +18,18 @@ const facts = (more: Partial<AccusationFacts> = {}): AccusationFacts => ({
   ...more,
 });
 const item = (given: Partial<Item>): Item => ({
-  account: 'GA', asset: 'native', amount: 1n, kind: null, status: null, counterparty: null, subAccount: null,
-  atMs: CUT - 60 * MINUTE, ledger: null, txHash: null, rowIds: ['x'], ...given,
+  account: 'GA',
+  asset: 'native',
+  amount: 1n,
+  kind: null,
+  status: null,
+  counterparty: null,
+  subAccount: null,
+  atMs: CUT - 60 * MINUTE,
+  ledger: null,
+  txHash: null,
+  rowIds: ['x'],
+  ...given,
 });
 const classes = (ledger: Partial<Item>[], book: Partial<Item>[], more: Partial<AccusationFacts> = {}) =>
   compareKey(
@@ -42,7 +52,9 @@ describe('a leg that the book lacks', () => {
   });
 
   it('is accused whatever else was not read: it was seen', () => {
-    expect(classes([{}], [], { covered: [], wholeHistory: false, missingTimes: [{ fromMs: -Infinity, toMs: Infinity }] })).toEqual(['drift']);
+    expect(
+      classes([{}], [], { covered: [], wholeHistory: false, missingTimes: [{ fromMs: -Infinity, toMs: Infinity }] }),
+    ).toEqual(['drift']);
   });
 });
 
@@ -55,7 +67,8 @@ describe('a row that the ledger lacks', () => {
 
   it('is skipped where it could lie in what was not read', () => {
     const atMs = CUT - 60 * MINUTE;
-    const gap = (fromMs: number, toMs: number) => classes([], [{ atMs }], { missingTimes: [{ fromMs, toMs }], wholeHistory: false });
+    const gap = (fromMs: number, toMs: number) =>
+      classes([], [{ atMs }], { missingTimes: [{ fromMs, toMs }], wholeHistory: false });
     expect(gap(-Infinity, atMs - 1)).toEqual(['drift']);
     expect(gap(-Infinity, atMs)).toEqual(['skipped']);
     expect(gap(atMs, Infinity)).toEqual(['skipped']);
@@ -101,7 +114,15 @@ describe('two sides that were both read', () => {
 
 describe('a verdict', () => {
   it('is never CLEAN over a reason to doubt, and counts drifts that stood before', () => {
-    const doubt = { reason: 'COVERAGE_GAP', side: 'ledger', message: '', fix: '', ranges: [], accounts: [], itemCount: 1 } as const;
+    const doubt = {
+      reason: 'COVERAGE_GAP',
+      side: 'ledger',
+      message: '',
+      fix: '',
+      ranges: [],
+      accounts: [],
+      itemCount: 1,
+    } as const;
     expect(decideVerdict([doubt], 0)).toBe('INCONCLUSIVE');
     expect(decideVerdict([doubt], 3)).toBe('INCONCLUSIVE');
     expect(decideVerdict([], 3)).toBe('DRIFT_DETECTED');

@@ -32,7 +32,9 @@ export function classify(finding: Finding, facts: AccusationFacts): FindingClass
   if (finding.ledger && finding.book) return classifyPair(finding, facts);
   // A failed attempt that one side never wrote down: nothing moved.
   if (finding.kinds.length === 0) return 'nothing';
-  return finding.ledger ? classifyMissingInBook(finding.ledger.atMs ?? 0, facts) : classifyMissingOnLedger(finding, facts);
+  return finding.ledger
+    ? classifyMissingInBook(finding.ledger.atMs ?? 0, facts)
+    : classifyMissingOnLedger(finding, facts);
 }
 
 function classifyPair(finding: Finding, facts: AccusationFacts): FindingClass {

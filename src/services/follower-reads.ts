@@ -23,7 +23,8 @@ export class ReadPipeline {
     const current = waiting && waiting.range.to === range.to ? waiting.batch : this.#start(range);
     let upcoming = next(range.to);
     while (upcoming !== null && this.#ahead.size < READS_AHEAD) {
-      if (!this.#ahead.has(upcoming.from)) this.#ahead.set(upcoming.from, { range: upcoming, batch: this.#start(upcoming) });
+      if (!this.#ahead.has(upcoming.from))
+        this.#ahead.set(upcoming.from, { range: upcoming, batch: this.#start(upcoming) });
       upcoming = next(upcoming.to);
     }
     try {

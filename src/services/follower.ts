@@ -7,7 +7,7 @@ import type { Watch } from '../core/watch.ts';
 import type { Source, SourceTip } from '../sources/source.ts';
 import { commitBatch, commitUnreadable, type CoverageTarget } from '../store/coverage.ts';
 import type { Database } from '../store/database.ts';
-import { assertLease, claimLease, releaseLease, renewLease } from '../store/leases.ts';
+import { assertLease, claimLease, releaseLease } from '../store/leases.ts';
 import {
   advanceFollower,
   currentStream,
@@ -21,6 +21,7 @@ import {
   type Stream,
 } from '../store/streams.ts';
 import type { Events } from '../telemetry/events.ts';
+import { keepLease, type Lease } from './follower-lease.ts';
 import { ReadPipeline } from './follower-reads.ts';
 import { findOrOpenStream, type StreamStart } from './stream-start.ts';
 
@@ -79,13 +80,12 @@ export async function runFollower(options: FollowerOptions, signal: AbortSignal)
   }
 }
 
-interface Lease {
-  readonly name: string;
-  readonly token: bigint;
-  readonly ttlMs: number;
-}
-
-async function follow(options: FollowerOptions, lease: Lease, signal: AbortSignal, progressed: () => void): Promise<void> {
+async function follow(
+  options: FollowerOptions,
+  lease: Lease,
+  signal: AbortSignal,
+  progressed: () => void,
+): Promise<void> {
   const { db, source, events } = options;
   try {
     let tip = await source.tip(signal);
@@ -110,7 +110,11 @@ async function follow(options: FollowerOptions, lease: Lease, signal: AbortSigna
       if (batch !== null) await store(options, lease, target, stream, batch, performance.now() - askedMs);
       row = await mustReadFollower(options, stream);
       progressed();
-      events.tipSeen({ stream: stream.name, tip: Math.max(tip.sequence, row.tipLedger ?? 0), checkpoint: row.nextLedger - 1 });
+      events.tipSeen({
+        stream: stream.name,
+        tip: Math.max(tip.sequence, row.tipLedger ?? 0),
+        checkpoint: row.nextLedger - 1,
+      });
     }
   } catch (error) {
     if (!signal.aborted && !isTrueUpError(error, 'LEASE_LOST')) await noteFailure(options, error);
@@ -177,9 +181,11 @@ async function readOrSetApart(
   pipeline: ReadPipeline,
 ): Promise<LedgerBatch | null> {
   let wanted = range;
-  for (let attempt = 1; ; ) {
+  for (let attempt = 1; ;) {
     try {
-      const batch = await pipeline.read(wanted, (after) => nextRead(after, tip.sequence, options.endLedger, options.source.maxSpanLedgers));
+      const batch = await pipeline.read(wanted, (after) =>
+        nextRead(after, tip.sequence, options.endLedger, options.source.maxSpanLedgers),
+      );
       checkBatch(batch, wanted, row.lastHash);
       return batch;
     } catch (error) {
@@ -225,11 +231,23 @@ async function setApart(
       detail: error.message,
       proof: options.source.proof,
     });
-    await advanceFollower(em, stream.id, { nextLedger: range.to, last: null, newLedgers: 0, watchSetId: target.watchSetId });
+    await advanceFollower(em, stream.id, {
+      nextLedger: range.to,
+      last: null,
+      newLedgers: 0,
+      watchSetId: target.watchSetId,
+    });
     await assertLease(em, lease.name, lease.token, lease.ttlMs);
   });
   for (const layer of options.source.layers) {
-    options.events.rangeQuarantined({ stream: stream.name, layer, range, state, reason: error.reason, message: error.message });
+    options.events.rangeQuarantined({
+      stream: stream.name,
+      layer,
+      range,
+      state,
+      reason: error.reason,
+      message: error.message,
+    });
   }
 }
 
@@ -264,20 +282,6 @@ async function mustReadFollower(options: FollowerOptions, stream: Stream): Promi
   const row = await readFollower(options.db.em(), stream.id);
   if (row === null) throw new TrueUpError('INTERNAL', `stream ${stream.name} has no follower row`);
   return row;
-}
-
-function keepLease(options: FollowerOptions, lease: Lease, term: AbortController): NodeJS.Timeout {
-  return setInterval(() => {
-    renewLease(options.db.em(), lease.name, lease.token, lease.ttlMs).then(
-      (held) => {
-        if (held) return;
-        options.events.leaseLost({ lease: lease.name, kind: 'follower' });
-        term.abort(new TrueUpError('LEASE_LOST', `another process follows now (${lease.name})`));
-      },
-      // A database that doesn't answer can't be asked whether the lease is ours; every write asks again inside its transaction.
-      () => undefined,
-    );
-  }, lease.ttlMs / 3);
 }
 
 function retryDelayMs(error: unknown, failures: number): number {

@@ -33,7 +33,9 @@ export async function takeOpenings(deps: OpeningsDeps, signal: AbortSignal): Pro
   // From ledger 1 on everything is derived from the genesis leg.
   if (!stream || !follower || follower.startLedger <= 1) return 0;
   const pairs = await bookPairs(deps, signal);
-  const accounts = [...new Set([...watch.accounts, ...pairs.map((pair) => pair.account)])].filter((id) => id.startsWith('G'));
+  const accounts = [...new Set([...watch.accounts, ...pairs.map((pair) => pair.account)])].filter((id) =>
+    id.startsWith('G'),
+  );
   const wanted = await accountsWithoutOpening(db.em(), stream.id, accounts, MAX_ACCOUNTS_PER_PASS);
   if (wanted.length === 0) return 0;
   const stated = await source.openingBalances(wanted, signal);

@@ -7,7 +7,8 @@ import type { Policy } from '../core/policy.ts';
 import type { Inconclusive, UnderivedItem } from '../core/run.ts';
 import { balancesOfPairs, MAX_BALANCE_PAIRS, type PairBalance } from '../store/balances.ts';
 import { agreement, type FindingSink } from './run-findings.ts';
-import { MAX_LISTED, type RunFrame } from './run-scope.ts';
+import type { RunFrame } from './run-frame.ts';
+import { MAX_LISTED } from './run-reasons.ts';
 
 /** Underived balances listed on a run; all are counted. */
 const MAX_UNDERIVED_ITEMS = 1000;
@@ -74,7 +75,7 @@ export async function compareBalances(run: BalanceRun, inconclusive: Inconclusiv
  * zero. Both sides are read again before one is closed.
  */
 export async function recheckOpenBalances(run: BalanceRun): Promise<void> {
-  for (let after: string | null = null; ; ) {
+  for (let after: string | null = null; ;) {
     const keys = await run.sink.openKeys(after, MAX_BALANCE_PAIRS);
     if (keys.length === 0) break;
     const drifts = await run.sink.openDrifts(keys);
@@ -91,12 +92,17 @@ export async function recheckOpenBalances(run: BalanceRun): Promise<void> {
   await run.sink.flush();
 }
 
-async function statedNow(run: BalanceRun, wanted: ReadonlyMap<string, { account: string; asset: string }>): Promise<BookBalance[]> {
+async function statedNow(
+  run: BalanceRun,
+  wanted: ReadonlyMap<string, { account: string; asset: string }>,
+): Promise<BookBalance[]> {
   const found = new Map<string, BookBalance>();
   for await (const batch of run.book.balances({ cutLedger: run.frame.cutLedger }, run.signal)) {
     for (const balance of batch) if (wanted.has(keyOf(balance))) found.set(keyOf(balance), balance);
   }
-  return [...wanted].map(([key, { account, asset }]) => found.get(key) ?? { account, asset, amount: 0n, asOfLedger: 0 });
+  return [...wanted].map(
+    ([key, { account, asset }]) => found.get(key) ?? { account, asset, amount: 0n, asOfLedger: 0 },
+  );
 }
 
 async function deriveFor(run: BalanceRun, stated: readonly BookBalance[]): Promise<PairBalance[]> {

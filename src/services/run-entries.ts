@@ -9,7 +9,8 @@ import { classify, type AccusationFacts } from '../core/verdict.ts';
 import { readLedgerItems, readLedgerItemsByKeys, type KeyedItem, type LedgerScope } from '../store/ledger-side.ts';
 import { agreement, type FindingSink, type OpenDrift } from './run-findings.ts';
 import { byKey, groupRows, slotOf, toFindingRow, toItem } from './run-items.ts';
-import type { BookFrame, ResolvedJoin, RunFrame } from './run-scope.ts';
+import type { RunFrame } from './run-frame.ts';
+import type { BookFrame, ResolvedJoin } from './run-scope.ts';
 
 /** Keys asked for at once on the other side. */
 const LOOKUP_KEYS = 1000;
@@ -110,7 +111,9 @@ async function askBook(run: EntryRun, judge: Judge, forBook: Waiting, forLedger:
 /** Nobody is accused before the ledger was asked for all legs of the key, of whatever ledger and account they are. */
 async function askLedger(run: EntryRun, judge: Judge, forLedger: Waiting): Promise<void> {
   if (forLedger.items.size === 0) return;
-  const legs = byKey(await readLedgerItemsByKeys(run.em, run.scope, [...forLedger.items.keys()], run.frame.headLedger + 1));
+  const legs = byKey(
+    await readLedgerItemsByKeys(run.em, run.scope, [...forLedger.items.keys()], run.frame.headLedger + 1),
+  );
   for (const [key, rows] of forLedger.items) await judge.key(key, legs.get(key) ?? [], rows);
   forLedger.clear();
 }
@@ -121,7 +124,7 @@ async function askLedger(run: EntryRun, judge: Judge, forLedger: Waiting): Promi
  */
 export async function recheckOpenDrifts(run: EntryRun): Promise<void> {
   const judge = new Judge(run, run.policyScope, run.frame.headClosedMs, { ...NOTHING });
-  for (let after: string | null = null, keysDone = 0; ; ) {
+  for (let after: string | null = null, keysDone = 0; ;) {
     const keys: string[] = await run.sink.openKeys(after, LOOKUP_KEYS);
     if (keys.length === 0) break;
     run.signal.throwIfAborted();
@@ -135,7 +138,15 @@ export async function recheckOpenDrifts(run: EntryRun): Promise<void> {
   await run.sink.flush();
 }
 
-const NOTHING: EntryCounts = { ledgerRecords: 0, bookRecords: 0, matched: 0, pending: 0, skipped: 0, drifts: 0, keysMet: 0 };
+const NOTHING: EntryCounts = {
+  ledgerRecords: 0,
+  bookRecords: 0,
+  matched: 0,
+  pending: 0,
+  skipped: 0,
+  drifts: 0,
+  keysMet: 0,
+};
 
 class Judge {
   readonly #run: EntryRun;
@@ -199,7 +210,9 @@ class Judge {
   async recheck(key: string, legs: readonly Item[], rows: readonly Item[], open: readonly OpenDrift[]): Promise<void> {
     const accused = new Set(open.map(slotOf));
     const inScope: MatchRules['inScope'] = (item, side) => accused.has(slotOf(item)) || this.#inScope(item, side);
-    const findings = new Map(compareKey(legs, rows, { ...this.#rules, inScope }).map((finding) => [finding.occurrence, finding]));
+    const findings = new Map(
+      compareKey(legs, rows, { ...this.#rules, inScope }).map((finding) => [finding.occurrence, finding]),
+    );
     for (const drift of open) {
       const finding = findings.get(drift.occurrence);
       const what = finding === undefined ? 'nothing' : classify(finding, this.#facts);
@@ -210,7 +223,9 @@ class Judge {
 
   #countRecords(legs: readonly Item[], rows: readonly Item[]): void {
     if (legs.length > 0 && rows.length > 0) this.#counts.keysMet++;
-    this.#counts.ledgerRecords += legs.filter((leg) => this.#inScope(leg, 'ledger') && this.#ledgerInWindow(leg)).length;
+    this.#counts.ledgerRecords += legs.filter(
+      (leg) => this.#inScope(leg, 'ledger') && this.#ledgerInWindow(leg),
+    ).length;
     this.#counts.bookRecords += rows.filter((row) => this.#inScope(row, 'book') && this.#bookInWindow(row)).length;
   }
 

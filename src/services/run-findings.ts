@@ -45,7 +45,11 @@ export function createFindingSink(db: Database, run: HeldRun, policy: string): F
       if (nowMs - lastProgressMs < PROGRESS_INTERVAL_MS) return;
       lastProgressMs = nowMs;
       const goOn = await noteProgress(db.em(), run, { phase, itemsDone, itemsTotal: null, updatedAt: new Date() });
-      if (!goOn) throw new TrueUpError('RUN_ALREADY_FINISHED', `reconciliation ${run.id} was cancelled, or another worker has it now`);
+      if (!goOn)
+        throw new TrueUpError(
+          'RUN_ALREADY_FINISHED',
+          `reconciliation ${run.id} was cancelled, or another worker has it now`,
+        );
     },
     openKeys: (after, limit) => openKeysNotFound(db.em(), policy, run, after, limit),
     openDrifts: (keys) => openOccurrences(db.em(), policy, keys),

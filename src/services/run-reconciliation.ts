@@ -14,7 +14,9 @@ import type { Events } from '../telemetry/events.ts';
 import { compareBalances, recheckOpenBalances } from './run-balances.ts';
 import { compareWindow, recheckOpenDrifts } from './run-entries.ts';
 import { createFindingSink, type FindingSink } from './run-findings.ts';
-import { addBookReasons, frameBook, frameRun, kindsOf, reason, resolveJoin, type BookFrame, type RunFrame } from './run-scope.ts';
+import { frameRun, type Following, type RunFrame } from './run-frame.ts';
+import { reason } from './run-reasons.ts';
+import { addBookReasons, frameBook, kindsOf, narrow, resolveJoin, type BookFrame } from './run-scope.ts';
 import { resultDigest, summarize, type Outcome } from './run-summary.ts';
 
 export interface RunDeps {
@@ -22,10 +24,12 @@ export interface RunDeps {
   readonly policies: ReadonlyMap<string, Policy>;
   readonly bookOf: (policy: Policy) => Book;
   readonly networkPassphrase: string;
-  /** Inclusive; where following ends, so that the network's going on is no lag. Absent: never. */
-  readonly endLedger?: number | null;
+  /** Absent: without an end, and unavailable after two minutes of silence. */
+  readonly following?: Following;
   readonly events: Events;
 }
+
+const FOLLOWING_DEFAULTS: Following = { endLedger: null, maxSilenceMs: 120_000 };
 
 interface Attempt {
   readonly attempt: number;
@@ -43,7 +47,10 @@ export async function runReconciliation(deps: RunDeps, runId: string, attempt: A
   const startedMs = performance.now();
   const policy = narrow(deps.policies.get(run.policy), run);
   if (policy === null) {
-    await endRun(deps.db.em(), run, 'failed', { reason: 'POLICY_NOT_FOUND', message: `policy ${run.policy} is no longer configured` });
+    await endRun(deps.db.em(), run, 'failed', {
+      reason: 'POLICY_NOT_FOUND',
+      message: `policy ${run.policy} is no longer configured`,
+    });
     return;
   }
   try {
@@ -59,14 +66,29 @@ export async function runReconciliation(deps: RunDeps, runId: string, attempt: A
   }
 }
 
-const NOTHING_COUNTED: Outcome['counts'] = { ledgerRecords: 0, bookRecords: 0, matched: 0, pending: 0, underived: 0, skipped: 0 };
+const NOTHING_COUNTED: Outcome['counts'] = {
+  ledgerRecords: 0,
+  bookRecords: 0,
+  matched: 0,
+  pending: 0,
+  underived: 0,
+  skipped: 0,
+};
 
 async function compare(deps: RunDeps, policy: Policy, run: StoredRun, signal: AbortSignal): Promise<Outcome> {
   await using book = await deps.bookOf(policy).open(policy.level, signal);
   return await withLedgerSnapshot(deps.db, async (em) => {
     const inconclusive: Inconclusive[] = [];
     const bookFrame = await frameBook(book, policy, inconclusive, signal);
-    const frame = await frameRun(em, deps.networkPassphrase, policy, run, bookFrame.accounts, deps.endLedger ?? null, inconclusive);
+    const frame = await frameRun(
+      em,
+      deps.networkPassphrase,
+      policy,
+      run,
+      bookFrame.accounts,
+      deps.following ?? FOLLOWING_DEFAULTS,
+      inconclusive,
+    );
     const nothing = { frame, bookFrame, join: null, counts: NOTHING_COUNTED, underivedItems: [], fees: [] };
     if (frame === null) return { ...nothing, inconclusive };
     addBookReasons(bookFrame, book.describe(), policy, frame.cutClosedMs, inconclusive);
@@ -112,21 +134,50 @@ async function compareEntries(
     // Not thousands of drifts: two sides that never meet were joined on the wrong thing.
     await deleteFindings(deps.db.em(), run, run.attempt);
     inconclusive.push(
-      reason('KEYS_DISJOINT', null, `none of the book's keys is a key of the ledger, joined as ${join.form}`, 'see `trueup doctor book` for the keys of both sides'),
+      reason(
+        'KEYS_DISJOINT',
+        null,
+        `none of the book's keys is a key of the ledger, joined as ${join.form}`,
+        'see `trueup doctor book` for the keys of both sides',
+      ),
     );
-    return { ...nothing, join, counts: { ...NOTHING_COUNTED, ledgerRecords: counts.ledgerRecords, bookRecords: counts.bookRecords }, inconclusive };
+    return {
+      ...nothing,
+      join,
+      counts: { ...NOTHING_COUNTED, ledgerRecords: counts.ledgerRecords, bookRecords: counts.bookRecords },
+      inconclusive,
+    };
   }
   await recheckOpenDrifts(entryRun);
   if (counts.skipped > 0 && !inconclusive.some((each) => each.side === 'ledger')) {
     const words = `${counts.skipped} rows of the book may lie in ledgers that were never read: before history begins, or without a time`;
-    inconclusive.push(reason('COVERAGE_GAP', 'ledger', words, 'backfill the ledgers before the first one, or give the rows `ledger` and occurred_at'));
+    inconclusive.push(
+      reason(
+        'COVERAGE_GAP',
+        'ledger',
+        words,
+        'backfill the ledgers before the first one, or give the rows `ledger` and occurred_at',
+      ),
+    );
   }
   const { drifts: _, keysMet: __, ...recorded } = counts;
-  return { ...nothing, join, counts: { ...NOTHING_COUNTED, ...recorded }, inconclusive, fees: await feeTotals(em, scope, frame.window) };
+  return {
+    ...nothing,
+    join,
+    counts: { ...NOTHING_COUNTED, ...recorded },
+    inconclusive,
+    fees: await feeTotals(em, scope, frame.window),
+  };
 }
 
 /** One transaction: drifts, run, and what the counters are told afterwards. */
-async function conclude(deps: RunDeps, policy: Policy, run: StoredRun, outcome: Outcome, startedMs: number): Promise<void> {
+async function conclude(
+  deps: RunDeps,
+  policy: Policy,
+  run: StoredRun,
+  outcome: Outcome,
+  startedMs: number,
+): Promise<void> {
   const digest = await resultDigest(deps.db.em(), policy, run, outcome);
   const done = await deps.db.em().transactional(async (em) => {
     const merged = await mergeFindings(em, {
@@ -141,7 +192,10 @@ async function conclude(deps: RunDeps, policy: Policy, run: StoredRun, outcome: 
     const summary = summarize(policy, outcome, merged, totals, digest);
     // Whoever cancelled it, or took it over, must find nothing of it: the transaction is undone.
     if (!(await finishRun(em, run, { verdict, stream: outcome.frame?.stream.name ?? null, summary }))) {
-      throw new TrueUpError('RUN_ALREADY_FINISHED', `reconciliation ${run.id} was cancelled, or another worker has it now`);
+      throw new TrueUpError(
+        'RUN_ALREADY_FINISHED',
+        `reconciliation ${run.id} was cancelled, or another worker has it now`,
+      );
     }
     return { verdict, summary, merged };
   });
@@ -167,18 +221,34 @@ async function unfinished(
   if (!last) throw error;
   if (!isTrueUpError(error, 'BOOK_UNREADABLE', 'KEY_CONFLICT', 'TOO_MANY_ROWS')) {
     const known = isTrueUpError(error);
-    await endRun(deps.db.em(), run, 'failed', { reason: known ? error.reason : 'INTERNAL', message: known ? messageOf(error) : 'internal error' });
+    await endRun(deps.db.em(), run, 'failed', {
+      reason: known ? error.reason : 'INTERNAL',
+      message: known ? messageOf(error) : 'internal error',
+    });
     deps.events.runFailed({ runId: run.id, policy: policy.name, error });
     throw error;
   }
   // What was found before the book broke off may be half of a comparison.
   await deleteFindings(deps.db.em(), run, run.attempt);
-  const unreadable = reason('BOOK_UNREADABLE', 'book', messageOf(error), error.details.fix ?? 'see `trueup doctor book`');
+  const unreadable = reason(
+    'BOOK_UNREADABLE',
+    'book',
+    messageOf(error),
+    error.details.fix ?? 'see `trueup doctor book`',
+  );
   await conclude(
     deps,
     policy,
     run,
-    { frame: null, bookFrame: null, join: null, counts: NOTHING_COUNTED, inconclusive: [unreadable], underivedItems: [], fees: [] },
+    {
+      frame: null,
+      bookFrame: null,
+      join: null,
+      counts: NOTHING_COUNTED,
+      inconclusive: [unreadable],
+      underivedItems: [],
+      fees: [],
+    },
     startedMs,
   );
   if (run.trigger === 'scheduled') throw error;
@@ -207,21 +277,4 @@ function report(
     // Only the timetable's runs speak for the policy.
     partial: run.trigger === 'manual',
   });
-}
-
-/** The policy as the caller narrowed it for this run, never widened; null where it is no longer configured. */
-function narrow(policy: Policy | undefined, run: StoredRun): Policy | null {
-  if (policy === undefined) return null;
-  const { windowMs, scope } = run.request;
-  const { accounts, assets } = policy.scope;
-  return {
-    ...policy,
-    windowHours: windowMs === null ? policy.windowHours : windowMs / 3_600_000,
-    scope: {
-      ...policy.scope,
-      ...(scope?.accounts && { accounts: scope.accounts.filter((id) => !accounts || accounts.includes(id)) }),
-      ...(scope?.assets && { assets: scope.assets.filter((asset) => !assets || assets.includes(asset)) }),
-      ...(scope?.kinds && { kinds: kindsOf(policy).filter((kind) => scope.kinds!.includes(kind)) }),
-    },
-  };
 }

@@ -6,7 +6,9 @@ import type { Policy } from '../core/policy.ts';
 import type { Inconclusive, RunCounts, RunSummary, UnderivedItem } from '../core/run.ts';
 import { findingsInOrder, type MergeResult, type policyTotals } from '../store/findings.ts';
 import type { HeldRun } from '../store/runs.ts';
-import { kindsOf, MAX_LISTED, type BookFrame, type ResolvedJoin, type RunFrame } from './run-scope.ts';
+import type { RunFrame } from './run-frame.ts';
+import { MAX_LISTED } from './run-reasons.ts';
+import { kindsOf, type BookFrame, type ResolvedJoin } from './run-scope.ts';
 
 /** What a comparison came to, before its findings are drifts. */
 export interface Outcome {
@@ -47,7 +49,11 @@ export function summarize(
       commitPosition: frame.commitPosition,
       cutAt: new Date(frame.cutAtMs),
     },
-    window: frame && { ledgers: frame.window, fromTime: new Date(frame.windowFromMs), toTime: new Date(frame.cutClosedMs) },
+    window: frame && {
+      ledgers: frame.window,
+      fromTime: new Date(frame.windowFromMs),
+      toTime: new Date(frame.cutClosedMs),
+    },
     sides: {
       ledger: {
         records: frame === null ? null : counts.ledgerRecords,
@@ -67,7 +73,13 @@ export function summarize(
         digest: null,
       },
     },
-    counts: { ...counts, drifted: totals.open, exempt: totals.exempt, appeared: merged.appeared, resolved: merged.resolved },
+    counts: {
+      ...counts,
+      drifted: totals.open,
+      exempt: totals.exempt,
+      appeared: merged.appeared,
+      resolved: merged.resolved,
+    },
     inconclusive: outcome.inconclusive,
     kindCounts: totals.kinds.map((each) => ({ ...each, appeared: merged.appearedKinds.get(each.kind) ?? 0 })),
     feeTotals: outcome.fees,

@@ -30,7 +30,8 @@ export async function findOrOpenStream(
     await checkAnchor(db, source, known, tip, signal);
     return known;
   }
-  const startLedger = start.startLedger ?? (await ledgerAtTime(source, tip, tip.closeTime - start.windowHours * 3600, signal));
+  const startLedger =
+    start.startLedger ?? (await ledgerAtTime(source, tip, tip.closeTime - start.windowHours * 3600, signal));
   if (startLedger > tip.sequence || startLedger < tip.oldest) {
     throw new TrueUpError(
       'LEDGER_UNAVAILABLE',
@@ -52,9 +53,18 @@ export async function findOrOpenStream(
 }
 
 /** The anchor tells epochs apart, the last ledger stored tells whether the source goes on where we are; each as far as it serves them. */
-async function checkAnchor(db: Database, source: Source, stream: Stream, tip: SourceTip, signal: AbortSignal): Promise<void> {
+async function checkAnchor(
+  db: Database,
+  source: Source,
+  stream: Stream,
+  tip: SourceTip,
+  signal: AbortSignal,
+): Promise<void> {
   const row = await readFollower(db.em(), stream.id);
-  const known = [[stream.anchorLedger, stream.epoch] as const, [(row?.nextLedger ?? 0) - 1, row?.lastHash ?? null] as const];
+  const known = [
+    [stream.anchorLedger, stream.epoch] as const,
+    [(row?.nextLedger ?? 0) - 1, row?.lastHash ?? null] as const,
+  ];
   for (const [sequence, expected] of known) {
     if (expected === null || sequence < tip.oldest || sequence > tip.sequence) continue;
     const header = await source.header(sequence, signal);
@@ -68,7 +78,12 @@ async function checkAnchor(db: Database, source: Source, stream: Stream, tip: So
 }
 
 /** First ledger that closed at or after a time (unix seconds), by bisection: about 26 header reads on a grown network. */
-export async function ledgerAtTime(source: Source, tip: SourceTip, seconds: number, signal: AbortSignal): Promise<number> {
+export async function ledgerAtTime(
+  source: Source,
+  tip: SourceTip,
+  seconds: number,
+  signal: AbortSignal,
+): Promise<number> {
   let [low, high] = [tip.oldest, tip.sequence];
   while (low < high) {
     const middle = Math.floor((low + high) / 2);

@@ -4,7 +4,13 @@ import { chunkOf, isWholeChunk, paint, subtract, type CoverageState, type Island
 import { addDigests, digestEntries, type Digest } from '../core/digest.ts';
 import type { Layer } from '../core/entry.ts';
 import { TrueUpError } from '../core/errors.ts';
-import { CHUNK_LEDGERS, type CoverageProof, type LedgerBatch, type LedgerRange, type LedgerRecord } from '../core/ledger.ts';
+import {
+  CHUNK_LEDGERS,
+  type CoverageProof,
+  type LedgerBatch,
+  type LedgerRange,
+  type LedgerRecord,
+} from '../core/ledger.ts';
 import type { Watch } from '../core/watch.ts';
 import { LAYER_CODES } from './entries.ts';
 import { sqlCount, sql } from './database.ts';
@@ -109,7 +115,9 @@ const INSERT_CHUNKS_SQL = `
 /** What is left of a chunk that was set apart. */
 function without(chunk: Chunk, added: readonly Chunk[]): Chunk[] {
   const rest = subtract(chunk, added);
-  return rest.length === 1 && rest[0]!.from === chunk.from && rest[0]!.to === chunk.to ? [chunk] : rest.map((range) => ({ ...chunk, ...range }));
+  return rest.length === 1 && rest[0]!.from === chunk.from && rest[0]!.to === chunk.to
+    ? [chunk]
+    : rest.map((range) => ({ ...chunk, ...range }));
 }
 
 function merge(chunks: readonly Chunk[]): Chunk[] {
@@ -190,7 +198,12 @@ export async function paintIslands(
 }
 
 /** What is known of a range, and of the ledgers right before and after it; in order. */
-export async function chunksOf(em: EntityManager, target: CoverageTarget, layer: Layer, range: LedgerRange): Promise<Chunk[]> {
+export async function chunksOf(
+  em: EntityManager,
+  target: CoverageTarget,
+  layer: Layer,
+  range: LedgerRange,
+): Promise<Chunk[]> {
   const rows = await sql<{
     from_ledger: number;
     to_ledger: number;
@@ -214,7 +227,13 @@ export async function chunksOf(em: EntityManager, target: CoverageTarget, layer:
      from trueup.coverage_chunks
      where stream_id = $1 and layer = $2 and watch_set_id = $3 and from_ledger >= $4 and from_ledger <= $5
      order by from_ledger`,
-    [target.streamId, LAYER_CODES[layer], target.watchSetId, chunkOf(Math.max(0, range.from - 1)) * CHUNK_LEDGERS, range.to],
+    [
+      target.streamId,
+      LAYER_CODES[layer],
+      target.watchSetId,
+      chunkOf(Math.max(0, range.from - 1)) * CHUNK_LEDGERS,
+      range.to,
+    ],
   );
   return rows
     .map((row): Chunk => ({

@@ -22,7 +22,11 @@ export interface CommittedBatch {
  *
  * @throws TrueUpError ENTRY_CONFLICT where a stored ledger has other content: that is an incident, so nothing is written.
  */
-export async function commitBatch(em: EntityManager, target: CoverageTarget, batch: LedgerBatch): Promise<CommittedBatch> {
+export async function commitBatch(
+  em: EntityManager,
+  target: CoverageTarget,
+  batch: LedgerBatch,
+): Promise<CommittedBatch> {
   const insertedEntries: Partial<Record<Layer, number>> = {};
   const drafts = new Map<Layer, readonly Chunk[]>();
   for (const layer of batch.layers) {
@@ -46,7 +50,10 @@ export async function commitBatch(em: EntityManager, target: CoverageTarget, bat
   let newLedgers = 0;
   for (const layer of batch.layers) {
     const known = await chunksOf(em, target, layer, batch.range);
-    const fresh = subtract(batch.range, known.filter((chunk) => chunk.state === 'done'));
+    const fresh = subtract(
+      batch.range,
+      known.filter((chunk) => chunk.state === 'done'),
+    );
     // Somebody else may have covered a part meanwhile; then what is left is cut anew.
     const chunks = doneChunks(target, layer, fresh, batch, drafts.get(layer));
     await writeChunks(em, target, layer, known, chunks);
@@ -89,7 +96,10 @@ export async function commitUnreadable(
   await lockCoverage(em, target.streamId);
   for (const layer of layers) {
     const known = await chunksOf(em, target, layer, range);
-    const fresh = subtract(range, known.filter((chunk) => chunk.state === 'done'));
+    const fresh = subtract(
+      range,
+      known.filter((chunk) => chunk.state === 'done'),
+    );
     const chunks = fresh.flatMap(splitByChunk).map((piece): Chunk => ({
       ...piece,
       state: why.state,
@@ -135,7 +145,12 @@ async function compareStored(
   );
 }
 
-async function otherWatchCovers(em: EntityManager, target: CoverageTarget, layer: Layer, range: LedgerRange): Promise<boolean> {
+async function otherWatchCovers(
+  em: EntityManager,
+  target: CoverageTarget,
+  layer: Layer,
+  range: LedgerRange,
+): Promise<boolean> {
   const rows = await sql(
     em,
     `select 1 from trueup.coverage_islands

@@ -50,7 +50,11 @@ export async function insertFindings(em: EntityManager, run: HeldRun, findings: 
 }
 
 /** Deletes what the run's attempts up to one have found. */
-export async function deleteFindings(em: EntityManager, run: Pick<HeldRun, 'id'>, throughAttempt: number): Promise<void> {
+export async function deleteFindings(
+  em: EntityManager,
+  run: Pick<HeldRun, 'id'>,
+  throughAttempt: number,
+): Promise<void> {
   const ids = Array.from({ length: throughAttempt }, (_, i) => findingsId({ id: run.id, attempt: i + 1 }));
   await sqlCount(em, `delete from trueup.run_findings where run_id = any($1::uuid[])`, [ids]);
 }
@@ -58,7 +62,13 @@ export async function deleteFindings(em: EntityManager, run: Pick<HeldRun, 'id'>
 /** Findings are an attempt's own: a worker that was taken for dead and isn't must not mix its findings with its successor's. */
 function findingsId(run: HeldRun): string {
   const digest = createHash('sha256').update(`${run.id} ${run.attempt}`).digest('hex');
-  return [digest.slice(0, 8), digest.slice(8, 12), digest.slice(12, 16), digest.slice(16, 20), digest.slice(20, 32)].join('-');
+  return [
+    digest.slice(0, 8),
+    digest.slice(8, 12),
+    digest.slice(12, 16),
+    digest.slice(16, 20),
+    digest.slice(20, 32),
+  ].join('-');
 }
 
 /** A run's findings in a fixed order, for its result digest. */
@@ -111,7 +121,12 @@ export async function openOccurrences(
      where policy = $1 and state <> 'resolved' and match_key = any($2::text[])`,
     [policy, keys],
   );
-  return rows.map((row) => ({ matchKey: row.match_key, occurrence: row.occurrence, account: row.account, asset: row.asset }));
+  return rows.map((row) => ({
+    matchKey: row.match_key,
+    occurrence: row.occurrence,
+    account: row.account,
+    asset: row.asset,
+  }));
 }
 
 export interface MergeTarget {

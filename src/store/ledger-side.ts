@@ -186,7 +186,12 @@ export async function snapshotMoment(em: EntityManager): Promise<LedgerMoment> {
  * The ledger after the last one known to have closed before a time; null where none is. Chunks know when their last ledger
  * closed, so it is at most 63 ledgers early, and never after a stretch that wasn't read.
  */
-export async function ledgerAfterTime(em: EntityManager, streamId: number, layer: Layer, timeMs: number): Promise<number | null> {
+export async function ledgerAfterTime(
+  em: EntityManager,
+  streamId: number,
+  layer: Layer,
+  timeMs: number,
+): Promise<number | null> {
   const rows = await sql<{ to_ledger: number }>(
     em,
     `select to_ledger from trueup.coverage_chunks
@@ -201,7 +206,12 @@ export async function ledgerAfterTime(em: EntityManager, streamId: number, layer
  * The first ledger that closed at or after a time, as far as stored rows tell: chunks know when their last ledger closed, so this
  * is the start of the chunk in which it lies, at most 63 ledgers early.
  */
-export async function ledgerClosedAt(em: EntityManager, streamId: number, layer: Layer, closedMs: number): Promise<number | null> {
+export async function ledgerClosedAt(
+  em: EntityManager,
+  streamId: number,
+  layer: Layer,
+  closedMs: number,
+): Promise<number | null> {
   const rows = await sql<{ from_ledger: number }>(
     em,
     `select from_ledger from trueup.coverage_chunks
@@ -213,7 +223,12 @@ export async function ledgerClosedAt(em: EntityManager, streamId: number, layer:
 }
 
 /** When the stored ledger nearest before (and at) one closed, Unix ms; null where none before it has a time. */
-export async function closeTimeBefore(em: EntityManager, streamId: number, layer: Layer, ledger: number): Promise<number | null> {
+export async function closeTimeBefore(
+  em: EntityManager,
+  streamId: number,
+  layer: Layer,
+  ledger: number,
+): Promise<number | null> {
   return closeTime(em, [streamId, LAYER_CODES[layer], ledger], {
     pick: 'greatest',
     entry: 'entry.ledger <= $3 order by ledger desc',
@@ -223,7 +238,12 @@ export async function closeTimeBefore(em: EntityManager, streamId: number, layer
 }
 
 /** When the stored ledger nearest after (and at) one closed, Unix ms; null where none after it has a time. */
-export async function closeTimeAfter(em: EntityManager, streamId: number, layer: Layer, ledger: number): Promise<number | null> {
+export async function closeTimeAfter(
+  em: EntityManager,
+  streamId: number,
+  layer: Layer,
+  ledger: number,
+): Promise<number | null> {
   return closeTime(em, [streamId, LAYER_CODES[layer], ledger], {
     pick: 'least',
     entry: 'entry.ledger >= $3 order by ledger',

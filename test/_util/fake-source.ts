@@ -46,7 +46,9 @@ export interface FakeOptions {
 export function createFakeSource(options: FakeOptions): FakeSource {
   const entriesOf = options.entries ?? ((ledger) => [{ ledger, account: 'GSHOP', amount: BigInt(ledger) }]);
   const hashAt = (ledger: number): string =>
-    createHash('sha256').update(`${options.passphrase} ${ledger} ${ledger >= source.forkAt ? 'fork' : ''}`).digest('hex');
+    createHash('sha256')
+      .update(`${options.passphrase} ${ledger} ${ledger >= source.forkAt ? 'fork' : ''}`)
+      .digest('hex');
   const header = (ledger: number): LedgerHeader => ({
     sequence: ledger,
     hash: hashAt(ledger),
@@ -88,11 +90,21 @@ export function createFakeSource(options: FakeOptions): FakeSource {
       const watched = watchPredicate(watch);
       const records = Array.from({ length: range.to - range.from }, (_, i): LedgerRecord => {
         const sequence = range.from + i;
-        const entries = entriesOf(sequence).map(entryByHand).filter((entry: Entry) => watched(entry.account) && layers.includes(entry.layer));
+        const entries = entriesOf(sequence)
+          .map(entryByHand)
+          .filter((entry: Entry) => watched(entry.account) && layers.includes(entry.layer));
         return { ...header(sequence), txCount: entries.length, entries, underived: [] };
       });
       const kept = source.proof === 'chained' ? records : records.filter((record) => record.entries.length > 0);
-      const batch: LedgerBatch = { range, layers, proof: source.proof, records: kept, last: header(range.to - 1), bytesRead: 1, decodeMs: 0 };
+      const batch: LedgerBatch = {
+        range,
+        layers,
+        proof: source.proof,
+        records: kept,
+        last: header(range.to - 1),
+        bytesRead: 1,
+        decodeMs: 0,
+      };
       return source.tamper?.(batch) ?? batch;
     },
     close: () => Promise.resolve(),

@@ -13,7 +13,8 @@ import { quietEvents } from './services.ts';
 let names = 0;
 
 /** A network of its own, 200 ledgers long. */
-export const fake = (options: Partial<FakeOptions> = {}): FakeSource => createFakeSource({ passphrase: `Fake network ${++names}`, tip: 200, ...options });
+export const fake = (options: Partial<FakeOptions> = {}): FakeSource =>
+  createFakeSource({ passphrase: `Fake network ${++names}`, tip: 200, ...options });
 
 /** A follower that runs until `end`; `done` is its promise. */
 export function follow(db: Database, source: FakeSource, more: Partial<FollowerOptions> = {}) {
@@ -60,8 +61,16 @@ export const reached = (db: Database, source: FakeSource, ledger: number): Promi
 /** Ledgers of the stored entries, and the coverage of everything. */
 export async function stored(db: Database, source: FakeSource) {
   const { stream } = await stateOf(db, source);
-  const entries = await sql<{ ledger: number }>(db.em(), 'select ledger from trueup.entries where stream_id = $1 order by ledger', [stream.id]);
-  return { ledgers: entries.map((entry) => entry.ledger), ...(await coverageOf(db.em(), stream.id, 'operations', null)) };
+  const entries = await sql<{ ledger: number }>(
+    db.em(),
+    'select ledger from trueup.entries where stream_id = $1 order by ledger',
+    [stream.id],
+  );
+  return {
+    ledgers: entries.map((entry) => entry.ledger),
+    ...(await coverageOf(db.em(), stream.id, 'operations', null)),
+  };
 }
 
-export const numbers = (range: LedgerRange): number[] => Array.from({ length: range.to - range.from }, (_, i) => range.from + i);
+export const numbers = (range: LedgerRange): number[] =>
+  Array.from({ length: range.to - range.from }, (_, i) => range.from + i);

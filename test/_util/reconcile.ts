@@ -13,7 +13,14 @@ import { commitBatch, commitUnreadable, type Unreadable } from '../../src/store/
 import type { Database } from '../../src/store/database.ts';
 import type { StoredRun } from '../../src/store/runs.ts';
 import { advanceFollower, saveTip } from '../../src/store/streams.ts';
-import { batchByHand, closeTimeOf, entryByHand, openTestStream, type EntryByHand, type OpenedStream } from './ledger-rows.ts';
+import {
+  batchByHand,
+  closeTimeOf,
+  entryByHand,
+  openTestStream,
+  type EntryByHand,
+  type OpenedStream,
+} from './ledger-rows.ts';
 import { quietEvents, testCaller } from './services.ts';
 
 /** Times of ledgers count back from here, so that all of them are older than any grace. */
@@ -27,6 +34,7 @@ export interface HouseOptions {
   /** What the run opens in place of the recorded book. */
   readonly book?: (recorded: Book) => Book;
   readonly endLedger?: number;
+  readonly maxSilenceMs?: number;
 }
 
 export type RowByHand = Partial<BookRowInput> & { readonly account: string; readonly amount: bigint | null };
@@ -49,7 +57,13 @@ export async function openHouse(db: Database, options: HouseOptions = {}) {
     ...(options.watch && { watch: options.watch }),
   });
   const { events, metrics } = quietEvents();
-  const policy: Policy = { ...POLICY_DEFAULTS, name, level: options.level ?? 'entries', book: { kind: 'recorded', name }, ...options.policy };
+  const policy: Policy = {
+    ...POLICY_DEFAULTS,
+    name,
+    level: options.level ?? 'entries',
+    book: { kind: 'recorded', name },
+    ...options.policy,
+  };
   const policies = new Map([[name, policy]]);
   const recorded = createRecordedBook({ db }, name);
   const sent: { name: string; payload: unknown }[] = [];
@@ -70,7 +84,7 @@ export async function openHouse(db: Database, options: HouseOptions = {}) {
     policies,
     bookOf: () => options.book?.(recorded) ?? recorded,
     networkPassphrase: name,
-    endLedger: options.endLedger ?? null,
+    following: { endLedger: options.endLedger ?? null, maxSilenceMs: options.maxSilenceMs ?? 120_000 },
     events,
   };
   const timeOf = (ledger: number): Date => new Date((closeTimeOf(ledger) + shiftSeconds) * 1000);
@@ -90,7 +104,11 @@ export async function openHouse(db: Database, options: HouseOptions = {}) {
     timeOf,
 
     /** Commits ledgers; the follower moves on unless told otherwise. */
-    async ledgers(range: LedgerRange, entries: readonly EntryByHand[] = [], more: { follow?: boolean; target?: OpenedStream['target'] } = {}): Promise<void> {
+    async ledgers(
+      range: LedgerRange,
+      entries: readonly EntryByHand[] = [],
+      more: { follow?: boolean; target?: OpenedStream['target'] } = {},
+    ): Promise<void> {
       const plain = batchByHand(range, entries);
       const records = plain.records.map((record) => ({ ...record, closeTime: record.closeTime + shiftSeconds }));
       const batch = { ...plain, records, last: records.at(-1)! };
@@ -98,20 +116,36 @@ export async function openHouse(db: Database, options: HouseOptions = {}) {
       await db.em().transactional(async (em) => {
         const { newLedgers } = await commitBatch(em, target, batch);
         if (more.follow === false) return;
-        await advanceFollower(em, opened.stream.id, { nextLedger: range.to, last: batch.last, newLedgers, watchSetId: target.watchSetId });
+        await advanceFollower(em, opened.stream.id, {
+          nextLedger: range.to,
+          last: batch.last,
+          newLedgers,
+          watchSetId: target.watchSetId,
+        });
       });
     },
 
     /** Sets ledgers apart, and moves the follower past them. */
     async unreadable(range: LedgerRange, state: Unreadable['state'] = 'quarantined'): Promise<void> {
       await db.em().transactional(async (em) => {
-        const why = { state, reason: state === 'quarantined' ? 'SOURCE_CORRUPT' : 'LEDGER_UNAVAILABLE', detail: 'by hand', proof: 'chained' } as const;
+        const why = {
+          state,
+          reason: state === 'quarantined' ? 'SOURCE_CORRUPT' : 'LEDGER_UNAVAILABLE',
+          detail: 'by hand',
+          proof: 'chained',
+        } as const;
         await commitUnreadable(em, opened.target, ['operations'], range, why);
-        await advanceFollower(em, opened.stream.id, { nextLedger: range.to, last: null, newLedgers: 0, watchSetId: opened.target.watchSetId });
+        await advanceFollower(em, opened.stream.id, {
+          nextLedger: range.to,
+          last: null,
+          newLedgers: 0,
+          watchSetId: opened.target.watchSetId,
+        });
       });
     },
 
-    tip: (sequence: number) => saveTip(db.em(), opened.stream.id, { sequence, closeTime: timeOf(sequence).getTime() / 1000, oldest: 1 }),
+    tip: (sequence: number) =>
+      saveTip(db.em(), opened.stream.id, { sequence, closeTime: timeOf(sequence).getTime() / 1000, oldest: 1 }),
 
     /** A row of the book: of a ledger's transaction, at its close, unless told otherwise. */
     row(ledger: number, given: RowByHand): BookRowInput {
@@ -131,30 +165,60 @@ export async function openHouse(db: Database, options: HouseOptions = {}) {
     },
 
     /** Records rows; complete through the given ledger's close, or as it was (null). */
-    async record(given: readonly BookRowInput[], completeThrough: number | null, balances: readonly BookBalance[] = []): Promise<void> {
-      const call = { book: name, rows: given, balances, completeThrough: completeThrough === null ? null : timeOf(completeThrough), requestId: null };
+    async record(
+      given: readonly BookRowInput[],
+      completeThrough: number | null,
+      balances: readonly BookBalance[] = [],
+    ): Promise<void> {
+      const call = {
+        book: name,
+        rows: given,
+        balances,
+        completeThrough: completeThrough === null ? null : timeOf(completeThrough),
+        requestId: null,
+      };
       await recordEntries({ db }, call, testCaller);
     },
 
     /** One run, begun and worked on. */
-    async run(call: Partial<StartCall> & { trigger?: RunTrigger; signal?: AbortSignal; attempt?: number; maxAttempts?: number } = {}): Promise<StoredRun> {
-      const { trigger = 'scheduled', signal = AbortSignal.timeout(60_000), attempt = 1, maxAttempts = 1, ...more } = call;
+    async run(
+      call: Partial<StartCall> & {
+        trigger?: RunTrigger;
+        signal?: AbortSignal;
+        attempt?: number;
+        maxAttempts?: number;
+      } = {},
+    ): Promise<StoredRun> {
+      const {
+        trigger = 'scheduled',
+        signal = AbortSignal.timeout(60_000),
+        attempt = 1,
+        maxAttempts = 1,
+        ...more
+      } = call;
       const run =
         trigger === 'scheduled'
           ? (await service.runOfTick(name, `${name} ${++ticks}`))!
-          : await service.start({ policy: name, level: null, range: null, windowMs: null, scope: null, requestId: null, ...more }, testCaller);
+          : await service.start(
+              { policy: name, level: null, range: null, windowMs: null, scope: null, requestId: null, ...more },
+              testCaller,
+            );
       await runReconciliation(runDeps, run.id, { attempt, maxAttempts, signal });
       return (await service.get(run.id)) as StoredRun;
     },
 
     async drifts(filter: DriftFilter = {}): Promise<Drift[]> {
       const { items } = await service.drifts.list({ policy: name, ...filter }, { size: 1000, after: null });
-      return [...items].sort((a, b) => (a.matchKey < b.matchKey ? -1 : a.matchKey > b.matchKey ? 1 : a.occurrence - b.occurrence));
+      return [...items].sort((a, b) =>
+        a.matchKey < b.matchKey ? -1 : a.matchKey > b.matchKey ? 1 : a.occurrence - b.occurrence,
+      );
     },
 
     /** What reconciliation_drift_total says of a kind. */
     async counted(kind: string): Promise<number> {
-      const line = (await metrics.render()).body.split('\n').find((each) => each.startsWith(`reconciliation_drift_total{issue="${kind}"}`));
+      const line = (await metrics.render()).body
+        .split('\n')
+        .find((each) => each.startsWith(`reconciliation_drift_total{issue="${kind}"}`));
       return Number(line?.split(' ')[1] ?? 0);
     },
   };

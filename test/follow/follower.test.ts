@@ -10,7 +10,14 @@ import { currentStream } from '../../src/store/streams.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
 import { eventually } from '../_util/eventually.ts';
 import type { FakeSource } from '../_util/fake-source.ts';
-import { fake, follow as followIn, numbers, reached as reachedIn, stateOf as stateIn, stored as storedIn } from '../_util/follow.ts';
+import {
+  fake,
+  follow as followIn,
+  numbers,
+  reached as reachedIn,
+  stateOf as stateIn,
+  stored as storedIn,
+} from '../_util/follow.ts';
 
 let test: TestDatabase;
 const stops: (() => Promise<void>)[] = [];
@@ -40,7 +47,12 @@ describe('following', () => {
     await eventually(() => expect(source.tipCalls).toBeGreaterThan(calls + 5));
     source.tipLedger = 203;
     await reached(source, 203);
-    expect(await stored(source)).toEqual({ ledgers: numbers({ from: 1, to: 204 }), done: [{ from: 1, to: 204 }], quarantined: [], unavailable: [] });
+    expect(await stored(source)).toEqual({
+      ledgers: numbers({ from: 1, to: 204 }),
+      done: [{ from: 1, to: 204 }],
+      quarantined: [],
+      unavailable: [],
+    });
     expect((await stateOf(source)).row.processedLedgers).toBe(203n);
     expect(await follower.metric('processed_ledgers_total')).toBe(203);
   });
@@ -73,11 +85,21 @@ describe('following', () => {
     await first.end();
     const { stream } = await stateOf(source);
     const picture = async () => ({
-      chunks: await sql(test.db.em(), 'select * from trueup.coverage_chunks where stream_id = $1 order by from_ledger', [stream.id]),
-      entries: await sql(test.db.em(), 'select md5(string_agg(e::text, $2 order by ledger)) as digest from trueup.entries e where stream_id = $1', [stream.id, '|']),
+      chunks: await sql(
+        test.db.em(),
+        'select * from trueup.coverage_chunks where stream_id = $1 order by from_ledger',
+        [stream.id],
+      ),
+      entries: await sql(
+        test.db.em(),
+        'select md5(string_agg(e::text, $2 order by ledger)) as digest from trueup.entries e where stream_id = $1',
+        [stream.id, '|'],
+      ),
     });
     const before = await picture();
-    await sql(test.db.em(), 'update trueup.followers set next_ledger = 1, last_hash = null where stream_id = $1', [stream.id]);
+    await sql(test.db.em(), 'update trueup.followers set next_ledger = 1, last_hash = null where stream_id = $1', [
+      stream.id,
+    ]);
     const second = follow(source);
     await reached(source, 200);
     expect(await picture()).toEqual(before);
@@ -101,7 +123,11 @@ describe('following', () => {
   });
 
   it('covers by the word of a provider whose ledgers without legs are left out', async () => {
-    const source = fake({ proof: 'provider-asserted', maxSpanLedgers: 1000, entries: (ledger) => (ledger % 50 === 0 ? [{ ledger, account: 'GSHOP', amount: 1n }] : []) });
+    const source = fake({
+      proof: 'provider-asserted',
+      maxSpanLedgers: 1000,
+      entries: (ledger) => (ledger % 50 === 0 ? [{ ledger, account: 'GSHOP', amount: 1n }] : []),
+    });
     follow(source);
     await reached(source, 200);
     expect(await stored(source)).toMatchObject({ ledgers: [50, 100, 150, 200], done: [{ from: 1, to: 201 }] });
@@ -122,7 +148,11 @@ describe('a ledger that cannot be read', () => {
     const bad = [1, 90, 127, 128];
     const found = await stored(source);
     expect(found.ledgers).toEqual(numbers({ from: 1, to: 201 }).filter((ledger) => !bad.includes(ledger)));
-    expect(found[state]).toEqual([{ from: 1, to: 2 }, { from: 90, to: 91 }, { from: 127, to: 129 }]);
+    expect(found[state]).toEqual([
+      { from: 1, to: 2 },
+      { from: 90, to: 91 },
+      { from: 127, to: 129 },
+    ]);
     expect((await stateOf(source)).row.processedLedgers).toBe(196n);
     const listed = await unreadableRanges(test.db.em(), (await stateOf(source)).stream.id, 10);
     expect(listed[0]).toMatchObject({ reason, detail: expect.stringContaining('by order') as string });
@@ -150,7 +180,13 @@ describe('a ledger that cannot be read', () => {
     };
     follow(source);
     await reached(source, 200);
-    expect(await stored(source)).toMatchObject({ done: [{ from: 1, to: 64 }, { from: 129, to: 201 }], quarantined: [{ from: 64, to: 129 }] });
+    expect(await stored(source)).toMatchObject({
+      done: [
+        { from: 1, to: 64 },
+        { from: 129, to: 201 },
+      ],
+      quarantined: [{ from: 64, to: 129 }],
+    });
   });
 
   it('is read after all by whoever reads it later, and the island closes', async () => {
@@ -161,11 +197,22 @@ describe('a ledger that cannot be read', () => {
     await first.end();
     source.faults.clear();
     const { stream } = await stateOf(source);
-    await sql(test.db.em(), 'update trueup.followers set next_ledger = 64, last_hash = null where stream_id = $1', [stream.id]);
+    await sql(test.db.em(), 'update trueup.followers set next_ledger = 64, last_hash = null where stream_id = $1', [
+      stream.id,
+    ]);
     follow(source);
     await reached(source, 200);
-    expect(await stored(source)).toEqual({ ledgers: numbers({ from: 1, to: 201 }), done: [{ from: 1, to: 201 }], quarantined: [], unavailable: [] });
-    const chunks = await sql<{ sealed: boolean }>(test.db.em(), 'select sealed from trueup.coverage_chunks where stream_id = $1 order by from_ledger', [stream.id]);
+    expect(await stored(source)).toEqual({
+      ledgers: numbers({ from: 1, to: 201 }),
+      done: [{ from: 1, to: 201 }],
+      quarantined: [],
+      unavailable: [],
+    });
+    const chunks = await sql<{ sealed: boolean }>(
+      test.db.em(),
+      'select sealed from trueup.coverage_chunks where stream_id = $1 order by from_ledger',
+      [stream.id],
+    );
     expect(chunks.map((chunk) => chunk.sealed)).toEqual([true, true, true, false]);
   });
 });
@@ -195,7 +242,10 @@ describe('a far side that changes', () => {
     source.forkAt = 100;
     source.tipLedger = 260;
     const tamper = source.tamper;
-    source.tamper = (batch) => ({ ...batch, records: batch.records.map((record, i) => (i === 0 ? { ...record, prevHash: 'f'.repeat(64) } : record)) });
+    source.tamper = (batch) => ({
+      ...batch,
+      records: batch.records.map((record, i) => (i === 0 ? { ...record, prevHash: 'f'.repeat(64) } : record)),
+    });
     await eventually(async () => expect((await stateOf(source)).stream.state).toBe('diverged'));
     await first.end();
     source.tamper = tamper;
@@ -228,7 +278,11 @@ describe('a far side that changes', () => {
     const first = follow(source);
     await reached(source, 200);
     await first.end();
-    await sql(test.db.em(), `update trueup.followers set last_error_at = null, last_error_reason = null where stream_id = $1`, [(await stateOf(source)).stream.id]);
+    await sql(
+      test.db.em(),
+      `update trueup.followers set last_error_at = null, last_error_reason = null where stream_id = $1`,
+      [(await stateOf(source)).stream.id],
+    );
     source.tipFault = new TrueUpError('SOURCE_UNAVAILABLE', 'connection refused');
     follow(source);
     await eventually(async () => expect((await stateOf(source)).row.lastErrorReason).toBe('SOURCE_UNAVAILABLE'));
@@ -258,10 +312,15 @@ describe('a far side that changes', () => {
     await first.end();
     const { stream } = await stateOf(source);
     const before = await stored(source);
-    await sql(test.db.em(), 'update trueup.followers set next_ledger = 65, last_hash = null where stream_id = $1', [stream.id]);
+    await sql(test.db.em(), 'update trueup.followers set next_ledger = 65, last_hash = null where stream_id = $1', [
+      stream.id,
+    ]);
     source.tamper = (batch) => ({
       ...batch,
-      records: batch.records.map((record) => ({ ...record, entries: record.entries.map((entry) => (entry.ledger === 70 ? { ...entry, amount: 1n } : entry)) })),
+      records: batch.records.map((record) => ({
+        ...record,
+        entries: record.entries.map((entry) => (entry.ledger === 70 ? { ...entry, amount: 1n } : entry)),
+      })),
     });
     follow(source);
     await eventually(async () => expect((await stateOf(source)).row.lastErrorReason).toBe('ENTRY_CONFLICT'));

@@ -56,7 +56,12 @@ describe('a book that cannot be read', () => {
       id: run.id,
       state: 'succeeded',
       verdict: 'INCONCLUSIVE',
-      summary: { inconclusive: [{ reason: 'BOOK_UNREADABLE', message: 'relation "payments" does not exist', fix: 'see the query' }], sides: { ledger: { records: null }, book: { records: null, complete: false } } },
+      summary: {
+        inconclusive: [
+          { reason: 'BOOK_UNREADABLE', message: 'relation "payments" does not exist', fix: 'see the query' },
+        ],
+        sides: { ledger: { records: null }, book: { records: null, complete: false } },
+      },
     });
     expect((await at.metrics.render()).body).toContain('reconciliation_status -1');
     // The policy is free for its next tick.
@@ -65,7 +70,10 @@ describe('a book that cannot be read', () => {
 
   it('tells a person at once', async () => {
     const at = await drifting(never);
-    expect(await at.run({ trigger: 'manual', attempt: 1, maxAttempts: 5 })).toMatchObject({ verdict: 'INCONCLUSIVE', summary: { inconclusive: [{ reason: 'BOOK_UNREADABLE' }] } });
+    expect(await at.run({ trigger: 'manual', attempt: 1, maxAttempts: 5 })).toMatchObject({
+      verdict: 'INCONCLUSIVE',
+      summary: { inconclusive: [{ reason: 'BOOK_UNREADABLE' }] },
+    });
   });
 
   it('leaves nothing of a comparison that broke off half-way', async () => {
@@ -77,27 +85,50 @@ describe('a book that cannot be read', () => {
         },
       })),
     });
-    expect(await at.run({ trigger: 'manual' })).toMatchObject({ verdict: 'INCONCLUSIVE', summary: { counts: { appeared: 0, drifted: 0, matched: 0 } } });
+    expect(await at.run({ trigger: 'manual' })).toMatchObject({
+      verdict: 'INCONCLUSIVE',
+      summary: { counts: { appeared: 0, drifted: 0, matched: 0 } },
+    });
     expect([...(await at.drifts()), ...(await leftovers())]).toEqual([]);
   });
 
   it('is said so where its keys come out of order or one key has too many rows', async () => {
-    const many = await drifting({ book: bookWith((side) => ({ async *entries(query, signal) {
-      for await (const rows of side.entries(query, signal)) for (let i = 0; i < 10_001; i++) yield [rows[0]!];
-    } })) });
-    expect(await many.run({ trigger: 'manual' })).toMatchObject({ verdict: 'INCONCLUSIVE', summary: { inconclusive: [{ message: expect.stringContaining('more than 10000 rows') as string }] } });
-    const unordered = await drifting({ book: bookWith((side) => ({ async *entries(query, signal) {
-      for await (const rows of side.entries(query, signal)) yield [...rows].reverse();
-    } })) });
-    expect(await unordered.run({ trigger: 'manual' })).toMatchObject({ verdict: 'INCONCLUSIVE', summary: { inconclusive: [{ message: expect.stringContaining('out of byte order') as string }] } });
+    const many = await drifting({
+      book: bookWith((side) => ({
+        async *entries(query, signal) {
+          for await (const rows of side.entries(query, signal)) for (let i = 0; i < 10_001; i++) yield [rows[0]!];
+        },
+      })),
+    });
+    expect(await many.run({ trigger: 'manual' })).toMatchObject({
+      verdict: 'INCONCLUSIVE',
+      summary: { inconclusive: [{ message: expect.stringContaining('more than 10000 rows') as string }] },
+    });
+    const unordered = await drifting({
+      book: bookWith((side) => ({
+        async *entries(query, signal) {
+          for await (const rows of side.entries(query, signal)) yield [...rows].reverse();
+        },
+      })),
+    });
+    expect(await unordered.run({ trigger: 'manual' })).toMatchObject({
+      verdict: 'INCONCLUSIVE',
+      summary: { inconclusive: [{ message: expect.stringContaining('out of byte order') as string }] },
+    });
   });
 
   it('ends a run that fails of something else as failed, without a verdict', async () => {
     const at = await drifting({ book: () => ({ open: () => Promise.reject(new TypeError('secret detail')) }) });
     const tick = (await at.service.runOfTick(at.name, `${at.name} one`))!;
     await expect(runReconciliation(at.runDeps, tick.id, once)).rejects.toThrow('secret detail');
-    expect(await at.service.get(tick.id)).toMatchObject({ state: 'failed', verdict: null, error: { reason: 'INTERNAL', message: 'internal error' } });
-    expect(await failureOf(at.service.latest({ policy: at.name, level: null }))).toMatchObject({ reason: 'NO_SCHEDULED_RUN_YET' });
+    expect(await at.service.get(tick.id)).toMatchObject({
+      state: 'failed',
+      verdict: null,
+      error: { reason: 'INTERNAL', message: 'internal error' },
+    });
+    expect(await failureOf(at.service.latest({ policy: at.name, level: null }))).toMatchObject({
+      reason: 'NO_SCHEDULED_RUN_YET',
+    });
   });
 });
 
@@ -117,7 +148,13 @@ describe('a run', () => {
     const run = await at.run();
     const other = await openDatabase({ url: test.url });
     try {
-      const service = createReconciliationService({ db: other, queue: { send: () => Promise.reject(new Error('nothing to send')) }, policies: at.policies, networkPassphrase: at.name, sandbox: false });
+      const service = createReconciliationService({
+        db: other,
+        queue: { send: () => Promise.reject(new Error('nothing to send')) },
+        policies: at.policies,
+        networkPassphrase: at.name,
+        sandbox: false,
+      });
       const latest = await service.latest({ policy: at.name, level: null });
       expect(latest).toMatchObject({ id: run.id, verdict: 'DRIFT_DETECTED' });
       expect(latest.summary).toEqual(run.summary);
@@ -133,17 +170,35 @@ describe('a run', () => {
     const made = await Promise.all(Array.from({ length: 4 }, () => at.service.runOfTick(at.name, `${at.name} tick`)));
     expect(new Set(made.map((run) => run?.id)).size).toBe(1);
     expect(await at.service.runOfTick(at.name, `${at.name} the next tick`)).toBeNull();
-    expect(await failureOf(at.service.start({ policy: at.name, level: null, range: null, windowMs: null, scope: null, requestId: null }, testCaller))).toMatchObject({ reason: 'RUN_ALREADY_ACTIVE' });
+    expect(
+      await failureOf(
+        at.service.start(
+          { policy: at.name, level: null, range: null, windowMs: null, scope: null, requestId: null },
+          testCaller,
+        ),
+      ),
+    ).toMatchObject({ reason: 'RUN_ALREADY_ACTIVE' });
   });
 
   it('answers a repeated request with its first run, and refuses another one under its id', async () => {
     const at = await drifting();
-    const call = { policy: at.name, level: null, range: null, windowMs: 3_600_000, scope: { accounts: [SHOP], assets: ['native'], kinds: ['payment'] }, requestId: `request ${at.name}` };
+    const call = {
+      policy: at.name,
+      level: null,
+      range: null,
+      windowMs: 3_600_000,
+      scope: { accounts: [SHOP], assets: ['native'], kinds: ['payment'] },
+      requestId: `request ${at.name}`,
+    };
     const first = await at.service.start(call, testCaller);
     expect((await at.service.start(call, testCaller)).id).toBe(first.id);
     expect(at.sent).toEqual([{ name: 'reconcile', payload: { run_id: first.id } }]);
-    expect(await failureOf(at.service.start({ ...call, windowMs: 1 }, testCaller))).toMatchObject({ reason: 'REQUEST_ID_REUSED' });
-    expect(await failureOf(at.service.start({ ...call, scope: { ...call.scope, assets: [] } }, testCaller))).toMatchObject({ reason: 'REQUEST_ID_REUSED' });
+    expect(await failureOf(at.service.start({ ...call, windowMs: 1 }, testCaller))).toMatchObject({
+      reason: 'REQUEST_ID_REUSED',
+    });
+    expect(
+      await failureOf(at.service.start({ ...call, scope: { ...call.scope, assets: [] } }, testCaller)),
+    ).toMatchObject({ reason: 'REQUEST_ID_REUSED' });
   });
 });
 
@@ -153,10 +208,18 @@ describe('two workers', () => {
     for (let round = 0; round < 10; round++) {
       const run = (await at.service.runOfTick(at.name, `${at.name} ${round}`))!;
       await Promise.all([1, 2, 3].map(() => runReconciliation(at.runDeps, run.id, once)));
-      expect(await at.service.get(run.id)).toMatchObject({ state: 'succeeded', verdict: 'DRIFT_DETECTED', summary: { counts: { drifted: 2 } } });
+      expect(await at.service.get(run.id)).toMatchObject({
+        state: 'succeeded',
+        verdict: 'DRIFT_DETECTED',
+        summary: { counts: { drifted: 2 } },
+      });
     }
     expect([await at.counted('MISSING_IN_DB'), await at.counted('AMOUNT_MISMATCH')]).toEqual([1, 1]);
-    const [runs] = await sql<{ seen: number }>(test.db.em(), 'select max(seen_runs) as seen from trueup.drifts where policy = $1', [at.name]);
+    const [runs] = await sql<{ seen: number }>(
+      test.db.em(),
+      'select max(seen_runs) as seen from trueup.drifts where policy = $1',
+      [at.name],
+    );
     expect([runs!.seen, await leftovers()]).toEqual([10, []]);
   });
 
@@ -197,37 +260,53 @@ describe('cancelling', () => {
   it('ends a run that waits, and one under way, which then keeps nothing', async () => {
     const at = await drifting();
     const waiting = (await at.service.runOfTick(at.name, `${at.name} waiting`))!;
-    expect(await at.service.cancel({ id: waiting.id, reason: 'not now', requestId: null }, testCaller)).toMatchObject({ state: 'cancelled' });
+    expect(await at.service.cancel({ id: waiting.id, reason: 'not now', requestId: null }, testCaller)).toMatchObject({
+      state: 'cancelled',
+    });
     await runReconciliation(at.runDeps, waiting.id, once);
     expect((await at.service.get(waiting.id)).state).toBe('cancelled');
 
     const reached = Promise.withResolvers<void>();
     const gate = Promise.withResolvers<void>();
-    const slow = await drifting({ book: bookWith((side) => ({ async entriesByKeys(keys, signal) {
-      reached.resolve();
-      await gate.promise;
-      return side.entriesByKeys(keys, signal);
-    } })) });
+    const slow = await drifting({
+      book: bookWith((side) => ({
+        async entriesByKeys(keys, signal) {
+          reached.resolve();
+          await gate.promise;
+          return side.entriesByKeys(keys, signal);
+        },
+      })),
+    });
     const run = (await slow.service.runOfTick(slow.name, `${slow.name} under way`))!;
     const working = runReconciliation(slow.runDeps, run.id, once);
     await reached.promise;
-    expect(await slow.service.cancel({ id: run.id, reason: 'stop', requestId: null }, testCaller)).toMatchObject({ state: 'running' });
+    expect(await slow.service.cancel({ id: run.id, reason: 'stop', requestId: null }, testCaller)).toMatchObject({
+      state: 'running',
+    });
     gate.resolve();
     await working;
     expect(await slow.service.get(run.id)).toMatchObject({ state: 'cancelled', verdict: null, summary: null });
     expect([...(await slow.drifts()), ...(await leftovers())]).toEqual([]);
     expect(await slow.counted('MISSING_IN_DB')).toBe(0);
-    expect(await failureOf(slow.service.cancel({ id: (await slow.run()).id, reason: 'late', requestId: null }, testCaller))).toMatchObject({ reason: 'RUN_ALREADY_FINISHED' });
+    expect(
+      await failureOf(slow.service.cancel({ id: (await slow.run()).id, reason: 'late', requestId: null }, testCaller)),
+    ).toMatchObject({ reason: 'RUN_ALREADY_FINISHED' });
   });
 
   it('hands a run back when the process stops, for the next one to do whole', async () => {
     const stop = new AbortController();
-    const at = await drifting({ book: bookWith((side) => ({ entries(query, signal) {
-      stop.abort(new TrueUpError('SHUTTING_DOWN', 'stopping'));
-      return side.entries(query, signal);
-    } })) });
+    const at = await drifting({
+      book: bookWith((side) => ({
+        entries(query, signal) {
+          stop.abort(new TrueUpError('SHUTTING_DOWN', 'stopping'));
+          return side.entries(query, signal);
+        },
+      })),
+    });
     const run = (await at.service.runOfTick(at.name, `${at.name} tick`))!;
-    await expect(runReconciliation(at.runDeps, run.id, { ...once, signal: stop.signal })).rejects.toMatchObject({ reason: 'SHUTTING_DOWN' });
+    await expect(runReconciliation(at.runDeps, run.id, { ...once, signal: stop.signal })).rejects.toMatchObject({
+      reason: 'SHUTTING_DOWN',
+    });
     expect((await at.service.get(run.id)).state).toBe('running');
     await runReconciliation(at.runDeps, run.id, once);
     expect(await at.service.get(run.id)).toMatchObject({ state: 'succeeded', verdict: 'DRIFT_DETECTED' });
@@ -270,7 +349,10 @@ describe('size', () => {
     const run = async (rows: number): Promise<void> => {
       const at = await differing(rows);
       const counts = { ledgerRecords: rows, bookRecords: rows, matched: 0, drifted: rows };
-      expect(await at.run()).toMatchObject({ verdict: 'DRIFT_DETECTED', summary: { counts: { ...counts, appeared: rows } } });
+      expect(await at.run()).toMatchObject({
+        verdict: 'DRIFT_DETECTED',
+        summary: { counts: { ...counts, appeared: rows } },
+      });
       // The second run meets as many open drifts.
       expect((await at.run()).summary?.counts).toMatchObject({ ...counts, appeared: 0 });
     };

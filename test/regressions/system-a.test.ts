@@ -45,14 +45,24 @@ describe('System A defect 1: a side that failed became an empty list, then CLEAN
     await at.record([], 400, []);
     await at.record([row(at, 10, { status: 'failed' })], 400);
     await saveFollowerError(test.db.em(), at.opened.stream.id, { reason: 'SOURCE_UNAVAILABLE', message: 'HTTP 503' });
-    expect(await at.run()).toMatchObject({ verdict: 'INCONCLUSIVE', summary: { inconclusive: [{ reason: 'SOURCE_UNAVAILABLE', message: expect.stringContaining('HTTP 503') as string }] } });
+    expect(await at.run()).toMatchObject({
+      verdict: 'INCONCLUSIVE',
+      summary: {
+        inconclusive: [{ reason: 'SOURCE_UNAVAILABLE', message: expect.stringContaining('HTTP 503') as string }],
+      },
+    });
   });
 
   it('hands an unreadable book to the queue to be tried again, and says INCONCLUSIVE after the last try', async () => {
-    const at = await house({ book: () => ({ open: () => Promise.reject(new TrueUpError('BOOK_UNREADABLE', 'permission denied')) }) });
+    const at = await house({
+      book: () => ({ open: () => Promise.reject(new TrueUpError('BOOK_UNREADABLE', 'permission denied')) }),
+    });
     await at.ledgers({ from: 1, to: 401 });
     const run = (await at.service.runOfTick(at.name, `${at.name} tick`))!;
-    expect(await failureOf(runReconciliation(at.runDeps, run.id, once))).toMatchObject({ reason: 'BOOK_UNREADABLE', retryable: true });
+    expect(await failureOf(runReconciliation(at.runDeps, run.id, once))).toMatchObject({
+      reason: 'BOOK_UNREADABLE',
+      retryable: true,
+    });
     expect((await at.service.get(run.id)).verdict).toBeNull();
     await failureOf(runReconciliation(at.runDeps, run.id, { ...once, attempt: 2 }));
     expect((await at.service.get(run.id)).verdict).toBe('INCONCLUSIVE');
@@ -68,9 +78,21 @@ describe('System A defect 2: one page of 200, and 5,000 rows at most on the othe
   it('compares the 5,300th row too', async () => {
     const at = await house();
     const ledgers = Array.from({ length: 5_300 }, (_, i) => i + 1);
-    await at.ledgers({ from: 1, to: 5_301 }, ledgers.map((ledger) => leg(ledger)));
-    for (const part of [ledgers.slice(0, 4_000), ledgers.slice(4_000)]) await at.record(part.map((ledger) => row(at, ledger, ledger === 4_900 ? { amount: 99n } : {})), 5_300);
-    expect((await at.run()).summary?.counts).toMatchObject({ ledgerRecords: 5_300, bookRecords: 5_300, matched: 5_299, drifted: 1 });
+    await at.ledgers(
+      { from: 1, to: 5_301 },
+      ledgers.map((ledger) => leg(ledger)),
+    );
+    for (const part of [ledgers.slice(0, 4_000), ledgers.slice(4_000)])
+      await at.record(
+        part.map((ledger) => row(at, ledger, ledger === 4_900 ? { amount: 99n } : {})),
+        5_300,
+      );
+    expect((await at.run()).summary?.counts).toMatchObject({
+      ledgerRecords: 5_300,
+      bookRecords: 5_300,
+      matched: 5_299,
+      drifted: 1,
+    });
     expect((await at.drifts())[0]).toMatchObject({ matchKey: hashAt(4_900), kinds: ['AMOUNT_MISMATCH'] });
   });
 });
@@ -78,12 +100,28 @@ describe('System A defect 2: one page of 200, and 5,000 rows at most on the othe
 describe("System A defect 3: a row's id was joined to a chain hash, the fee was compared as the amount, amounts as text", () => {
   it('joins by the key, whatever the row id; leaves the fee apart; and "100" is "100.0"', async () => {
     const at = await house();
-    await at.ledgers({ from: 1, to: 401 }, [leg(10, 1_000_000_000n), leg(10, -100n, { opIndex: 0, kind: 'fee' }), leg(20, 1_000_000_000n), leg(30, 1_000_000_001n)]);
+    await at.ledgers({ from: 1, to: 401 }, [
+      leg(10, 1_000_000_000n),
+      leg(10, -100n, { opIndex: 0, kind: 'fee' }),
+      leg(20, 1_000_000_000n),
+      leg(30, 1_000_000_001n),
+    ]);
     const written = ['100', '100.0', '100.0000001'].map((amount, i) =>
-      parseBookRow({ row_id: randomUUID(), key: hashAt(10 * (i + 1)), account: SHOP, asset: 'XLM', amount, status: 'completed', occurred_at: at.timeOf(10).toISOString() }),
+      parseBookRow({
+        row_id: randomUUID(),
+        key: hashAt(10 * (i + 1)),
+        account: SHOP,
+        asset: 'XLM',
+        amount,
+        status: 'completed',
+        occurred_at: at.timeOf(10).toISOString(),
+      }),
     );
     await at.record(written, 400);
-    expect(await at.run()).toMatchObject({ verdict: 'CLEAN', summary: { counts: { matched: 3 }, feeTotals: [{ account: SHOP, amount: 100n }] } });
+    expect(await at.run()).toMatchObject({
+      verdict: 'CLEAN',
+      summary: { counts: { matched: 3 }, feeTotals: [{ account: SHOP, amount: 100n }] },
+    });
   });
 });
 
@@ -98,12 +136,31 @@ describe('System A defect 4: silent where the ledger side was empty, blind to du
 
   it('sees duplicates on either side, and every difference of a record', async () => {
     const at = await house();
-    await at.ledgers({ from: 1, to: 401 }, [leg(10), leg(20), leg(20, 100n, { leg: 1 }), leg(30, 100n, { counterparty: 'GX' })]);
+    await at.ledgers({ from: 1, to: 401 }, [
+      leg(10),
+      leg(20),
+      leg(20, 100n, { leg: 1 }),
+      leg(30, 100n, { counterparty: 'GX' }),
+    ]);
     const key = (ledger: number) => ({ key: `${hashAt(ledger)}:1` });
-    await at.record([row(at, 10, key(10)), row(at, 10, key(10)), row(at, 20, key(20)), row(at, 30, { ...key(30), amount: 1n, kind: 'trade', status: 'failed', counterparty: 'GY' })], 400);
+    await at.record(
+      [
+        row(at, 10, key(10)),
+        row(at, 10, key(10)),
+        row(at, 20, key(20)),
+        row(at, 30, { ...key(30), amount: 1n, kind: 'trade', status: 'failed', counterparty: 'GY' }),
+      ],
+      400,
+    );
     await at.run();
     const kinds = (await at.drifts()).map((drift) => drift.kinds.join()).sort();
-    expect(kinds).toEqual(['AMOUNT_MISMATCH,TYPE_MISMATCH,STATUS_MISMATCH,ACCOUNT_MISMATCH', 'DUPLICATE_IN_DB', 'DUPLICATE_ON_LEDGER'].sort());
+    expect(kinds).toEqual(
+      [
+        'AMOUNT_MISMATCH,TYPE_MISMATCH,STATUS_MISMATCH,ACCOUNT_MISMATCH',
+        'DUPLICATE_IN_DB',
+        'DUPLICATE_ON_LEDGER',
+      ].sort(),
+    );
   });
 });
 
@@ -124,8 +181,18 @@ describe('System A defect 7: the latest summary was lost with the process', () =
     await at.record([row(at, 10)], 400);
     const run = await at.run();
     await using other = await openDatabase({ url: test.url, poolMax: 2 });
-    const service = createReconciliationService({ db: other, queue: { send: () => Promise.resolve(null) }, policies: at.policies, networkPassphrase: at.name, sandbox: false });
-    expect(await service.latest({ policy: at.name, level: null })).toMatchObject({ id: run.id, verdict: 'CLEAN', summary: { counts: { matched: 1 } } });
+    const service = createReconciliationService({
+      db: other,
+      queue: { send: () => Promise.resolve(null) },
+      policies: at.policies,
+      networkPassphrase: at.name,
+      sandbox: false,
+    });
+    expect(await service.latest({ policy: at.name, level: null })).toMatchObject({
+      id: run.id,
+      verdict: 'CLEAN',
+      summary: { counts: { matched: 1 } },
+    });
     const page = await service.list({ policy: at.name }, { size: 10, after: null });
     expect(page.items.map((item) => item.id)).toEqual([run.id]);
   });
@@ -154,20 +221,36 @@ describe('System A defect 16: the requester came from a header, secrets were sho
   it('shows no part of a secret, neither in diagnostics nor in a log line', () => {
     const [password, key] = ['Zq81-wxyz-7788-tail', 'hs_live_AbCd0123456789WxYz'];
     const config = readConfig(
-      { DATABASE_URL: `postgresql://owner:${password}@db.example:5432/trueup`, TRUEUP_SOURCE: 'sandbox', HYPERSWITCH_API_KEY: key },
+      {
+        DATABASE_URL: `postgresql://owner:${password}@db.example:5432/trueup`,
+        TRUEUP_SOURCE: 'sandbox',
+        HYPERSWITCH_API_KEY: key,
+      },
       nowhere,
     );
     const lines: string[] = [];
-    const log = createLogger({ level: 'info', name: 'test', secrets: [password, key], destination: { write: (line) => void lines.push(line) } });
+    const log = createLogger({
+      level: 'info',
+      name: 'test',
+      secrets: [password, key],
+      destination: { write: (line) => void lines.push(line) },
+    });
     log.info({ url: `https://someone:${password}@host.example/x`, header: `Bearer ${key}` }, `tried ${key}`);
     const shown = JSON.stringify(describeConfig(config)) + lines.join('');
-    for (const secret of [password, key]) for (const part of [secret, secret.slice(0, 4), secret.slice(-4)]) expect(shown).not.toContain(part);
+    for (const secret of [password, key])
+      for (const part of [secret, secret.slice(0, 4), secret.slice(-4)]) expect(shown).not.toContain(part);
     expect(shown).toContain('host.example');
   });
 });
 
 describe('System A defect 18: numbers of the environment were not checked, so that a word gave a 1 ms timer', () => {
-  it.each(['LEDGER_RECONCILIATION_INTERVAL_MS', 'RECONCILIATION_WINDOW_HOURS', 'RECONCILIATION_ALERT_COOLDOWN_MS', 'CIRCUIT_BREAKER_COOLDOWN_MS', 'POLL_INTERVAL_SECS'])('refuses to start on %s', (name) => {
+  it.each([
+    'LEDGER_RECONCILIATION_INTERVAL_MS',
+    'RECONCILIATION_WINDOW_HOURS',
+    'RECONCILIATION_ALERT_COOLDOWN_MS',
+    'CIRCUIT_BREAKER_COOLDOWN_MS',
+    'POLL_INTERVAL_SECS',
+  ])('refuses to start on %s', (name) => {
     expect(() => readConfig({ TRUEUP_SOURCE: 'sandbox' }, nowhere)).not.toThrow();
     for (const value of ['soon', '-1', 'NaN', 'Infinity', '1e99', '5 min', '0x10', '1.5.2']) {
       expect(() => readConfig({ TRUEUP_SOURCE: 'sandbox', [name]: value }, nowhere), `${name}=${value}`).toThrow(
@@ -178,11 +261,13 @@ describe('System A defect 18: numbers of the environment were not checked, so th
 });
 
 describe('System A defect 19: a gauge that read 0 before the first run looked like drift and like 1970', () => {
-  const sampleOf = (body: string, name: string) => body.split('\n').filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`));
+  const sampleOf = (body: string, name: string) =>
+    body.split('\n').filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`));
 
   it('has no sample before the first run, and a true one after it', async () => {
     const before = (await quietEvents().metrics.render()).body;
-    for (const name of ['reconciliation_status', 'reconciliation_last_run_timestamp']) expect(sampleOf(before, name)).toEqual([]);
+    for (const name of ['reconciliation_status', 'reconciliation_last_run_timestamp'])
+      expect(sampleOf(before, name)).toEqual([]);
     const at = await house();
     await at.ledgers({ from: 1, to: 401 }, [leg(10)]);
     await at.record([row(at, 10)], 400);
@@ -190,6 +275,8 @@ describe('System A defect 19: a gauge that read 0 before the first run looked li
     await at.run();
     const { body } = await at.metrics.render();
     expect(sampleOf(body, 'reconciliation_status')).toEqual(['reconciliation_status 1']);
-    expect(Number(sampleOf(body, 'reconciliation_last_run_timestamp')[0]!.split(' ')[1])).toBeGreaterThanOrEqual(Math.floor(startedAt));
+    expect(Number(sampleOf(body, 'reconciliation_last_run_timestamp')[0]!.split(' ')[1])).toBeGreaterThanOrEqual(
+      Math.floor(startedAt),
+    );
   });
 });

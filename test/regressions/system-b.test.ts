@@ -41,7 +41,13 @@ describe('System B defect: a negative lag, a step back, and a /health that was a
   const source: FakeSource = fake();
   beforeAll(async () => {
     app = await startApp(
-      { STELLAR_HORIZON_URL: 'https://horizon.invalid', STELLAR_NETWORK_PASSPHRASE: source.networkPassphrase, TRUEUP_WATCH: 'all', TRUEUP_START_LEDGER: '1', POLL_INTERVAL_SECS: '1' },
+      {
+        STELLAR_HORIZON_URL: 'https://horizon.invalid',
+        STELLAR_NETWORK_PASSPHRASE: source.networkPassphrase,
+        TRUEUP_WATCH: 'all',
+        TRUEUP_START_LEDGER: '1',
+        POLL_INTERVAL_SECS: '1',
+      },
       { source },
     );
   });
@@ -49,7 +55,12 @@ describe('System B defect: a negative lag, a step back, and a /health that was a
 
   const metric = async (name: string): Promise<number> => {
     const body = await (await fetch(`${app.metrics}/metrics`)).text();
-    return Number(body.split('\n').find((line) => line.startsWith(`${name} `))?.split(' ')[1]);
+    return Number(
+      body
+        .split('\n')
+        .find((line) => line.startsWith(`${name} `))
+        ?.split(' ')[1],
+    );
   };
   const health = async () => {
     const answer = await fetch(`${app.metrics}/health`);
@@ -57,13 +68,19 @@ describe('System B defect: a negative lag, a step back, and a /health that was a
   };
 
   it('is well and has no lag at the tip', async () => {
-    await eventually(async () => expect([await metric('checkpoint_ledger'), await metric('latest_ledger'), await metric('ledger_lag')]).toEqual([200, 200, 0]));
+    await eventually(async () =>
+      expect([await metric('checkpoint_ledger'), await metric('latest_ledger'), await metric('ledger_lag')]).toEqual([
+        200, 200, 0,
+      ]),
+    );
     await eventually(async () => expect((await health()).status).toBe(200));
   });
 
   it('answers 503 while the tip is below the checkpoint; the lag is 0 and the checkpoint stays', async () => {
     source.tipLedger = 150;
-    await eventually(async () => expect(await health()).toMatchObject({ status: 503, text: expect.stringContaining('SOURCE_LAGGING') as string }));
+    await eventually(async () =>
+      expect(await health()).toMatchObject({ status: 503, text: expect.stringContaining('SOURCE_LAGGING') as string }),
+    );
     expect(await metric('ledger_lag')).toBe(0);
     expect(await metric('checkpoint_ledger')).toBe(200);
     source.tipLedger = 201;
@@ -84,8 +101,14 @@ describe('System B defect: the event and the checkpoint were written apart', () 
     const first = follow(test.db, source, { endLedger: 63 });
     await reached(test.db, source, 63);
     await first.end();
-    await sql(test.db.em(), `create function no_checkpoint() returns trigger language plpgsql as $$ begin if old.next_ledger <> new.next_ledger then raise 'killed'; end if; return new; end $$`);
-    await sql(test.db.em(), 'create trigger no_checkpoint before update on trueup.followers for each row execute function no_checkpoint()');
+    await sql(
+      test.db.em(),
+      `create function no_checkpoint() returns trigger language plpgsql as $$ begin if old.next_ledger <> new.next_ledger then raise 'killed'; end if; return new; end $$`,
+    );
+    await sql(
+      test.db.em(),
+      'create trigger no_checkpoint before update on trueup.followers for each row execute function no_checkpoint()',
+    );
     const second = follow(test.db, source);
     await eventually(async () => expect((await stateOf(test.db, source)).row.lastErrorReason).toBe('INTERNAL'));
     await second.end();
@@ -109,7 +132,11 @@ describe('System B defect: Retry-After was ignored, and backoff had no jitter', 
     });
     const waits: number[] = [];
     const sleep = (ms: number): Promise<void> => Promise.resolve(void waits.push(ms));
-    const http = createHttpClient({ allowPrivateAddresses: true, random: () => 0.25, clock: { now: () => 0, wallMs: () => 0, sleep } });
+    const http = createHttpClient({
+      allowPrivateAddresses: true,
+      random: () => 0.25,
+      clock: { now: () => 0, wallMs: () => 0, sleep },
+    });
     closers.push(() => http.close());
     expect(await http.getJson(url, { signal })).toMatchObject({ status: 200, body: { ok: true } });
     expect(waits[0]).toBe(4_000);
@@ -127,7 +154,10 @@ describe('System B defect: an error in the body of a 200 was no error', () => {
     const http = createHttpClient({ allowPrivateAddresses: true, maxAttempts: 1 });
     closers.push(() => http.close());
     const source = createRpcSource({ url, networkPassphrase: 'any', http });
-    for (const call of [source.tip(signal), source.read({ range: { from: 1, to: 2 }, layers: ['operations'], watch: WATCH_EVERYTHING }, signal)]) {
+    for (const call of [
+      source.tip(signal),
+      source.read({ range: { from: 1, to: 2 }, layers: ['operations'], watch: WATCH_EVERYTHING }, signal),
+    ]) {
       expect(await failureOf(call)).toBeInstanceOf(TrueUpError);
     }
   });
@@ -141,7 +171,11 @@ describe('System B defect: timers outlived what had set them', () => {
     // Every connection of the pool has a timer of its own while it is idle: open them all first.
     await Promise.all(Array.from({ length: 8 }, () => sql(test.db.em(), 'select pg_sleep(0.1)')));
     const before = timers();
-    const followers = [follow(test.db, idle, { pollIntervalMs: 3_600_000 }), follow(test.db, failing), follow(test.db, idle, { holder: 'waits', leaseTtlMs: 7_200_000 })];
+    const followers = [
+      follow(test.db, idle, { pollIntervalMs: 3_600_000 }),
+      follow(test.db, failing),
+      follow(test.db, idle, { holder: 'waits', leaseTtlMs: 7_200_000 }),
+    ];
     await reached(test.db, idle, 200);
     await eventually(async () => expect(await followers[1]!.metric('processing_errors_total')).toBeGreaterThan(0));
     for (const follower of followers) await follower.end();
@@ -153,7 +187,8 @@ describe.skipIf(!hasSharedData)('System B defect: the test double matched text, 
   it('answers the same request however it is written', async () => {
     const server = await startRpcServer(loadLedgers('loadtest-v26'), 'load test network');
     closers.push(() => server.close());
-    const ask = async (body: string) => (await fetch(server.url, { method: 'POST', headers: { 'content-type': 'application/json' }, body })).json();
+    const ask = async (body: string) =>
+      (await fetch(server.url, { method: 'POST', headers: { 'content-type': 'application/json' }, body })).json();
     const request = { jsonrpc: '2.0', id: 7, method: 'getLatestLedger' };
     const plain = await ask(JSON.stringify(request));
     expect(plain).toHaveProperty('result');
