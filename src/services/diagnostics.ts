@@ -6,8 +6,8 @@ import { failureOf } from '../core/status.ts';
 import type { AuditEntry, AuditFilter, ConfigEntry, DatabaseDiagnostics, DeadLetter, DeploymentStatus, Diagnostics, RuntimeInfo, Schedule } from '../core/status.ts';
 import { listAudit } from '../store/audit.ts';
 import type { Database } from '../store/database.ts';
-import { countDeadLettersOf, newestRunIds, readPool, readServerFacts } from '../store/feed.ts';
-import { listDeadLetters } from '../store/job-health.ts';
+import { newestRunIds, readPool, readServerFacts } from '../store/feed.ts';
+import { countDeadLetters, listDeadLetters } from '../store/job-health.ts';
 import type { Queue } from '../store/queue.ts';
 import { getRun, type StoredRun } from '../store/runs.ts';
 import { listSchedules } from '../store/schedules.ts';
@@ -52,7 +52,7 @@ export function createDiagnostics(options: DiagnosticsOptions): DiagnosticsServi
         database,
         streams: (await options.status()).streams,
         schedules: await schedulesOf(em, options.queue),
-        deadLetterCount: await countDeadLettersOf(em, null),
+        deadLetterCount: await countDeadLetters(em),
         lastRuns: await lastRuns(em),
       };
     },
@@ -68,8 +68,8 @@ export function createDiagnostics(options: DiagnosticsOptions): DiagnosticsServi
     },
     async listDeadLetters({ job }, page) {
       const em = db.em();
-      const found = await listDeadLetters(em, page, job === null ? {} : { job });
-      return { ...found, totalSize: await countDeadLettersOf(em, job) };
+      const filter = job === null ? {} : { job };
+      return { ...(await listDeadLetters(em, page, filter)), totalSize: await countDeadLetters(em, filter) };
     },
     listAudit: (filter, page) => listAudit(db.em(), page, filter),
   };

@@ -3,6 +3,7 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import type { BookBalance, BookLevel, BookPair, BookRow } from '../core/book.ts';
 import { TrueUpError } from '../core/errors.ts';
 import { sql, toDate, toDateOrNull } from './database.ts';
+import { BookEntity } from './entities.ts';
 
 /** Rows of one FETCH. */
 const FETCH_ROWS = 5_000;
@@ -30,18 +31,7 @@ export interface StoredBookBalance extends BookBalance {
 
 /** The book of that name; null where nothing was ever recorded or imported into it. */
 export async function findBook(em: EntityManager, name: string): Promise<StoredBook | null> {
-  const [row] = await sql<{ id: number; name: string; complete_through: string | null; balances_complete_through: string | null }>(
-    em,
-    'select id, name, complete_through, balances_complete_through from trueup.books where name = $1',
-    [name],
-  );
-  if (row === undefined) return null;
-  return {
-    id: row.id,
-    name: row.name,
-    completeThrough: toDateOrNull(row.complete_through),
-    balancesCompleteThrough: toDateOrNull(row.balances_complete_through),
-  };
+  return em.findOne(BookEntity, { name });
 }
 
 /** @throws TrueUpError BOOK_NOT_FOUND */

@@ -1,11 +1,12 @@
 // The one way to a PostgreSQL: an ORM with a bounded pool, and plain statements for what is too hot for it.
 //
-// What the driver gives back, so that nobody is surprised: through entities a timestamptz is a Date, jsonb a value,
-// bigint and numeric are strings (both pass 2^53). Through `sql()` bigint, numeric and timestamptz are all
-// strings, integer is a number, bytea a Buffer. The parsers are set per connection; pg's global ones stay untouched.
+// What the driver gives back, so that nobody is surprised: through entities each column as entities.ts says. Through `sql()`
+// bigint, numeric and timestamptz are all strings (the first two pass 2^53, the last has microseconds), integer is a
+// number, jsonb a value, bytea a Buffer. The parsers are set per connection; pg's global ones stay untouched.
+import type { DriverException } from '@mikro-orm/core';
 import { Migrator } from '@mikro-orm/migrations';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { MikroORM } from '@mikro-orm/postgresql';
+import { MikroORM, PostgreSqlDriver } from '@mikro-orm/postgresql';
 import { TrueUpError } from '../core/errors.ts';
 import { toTrueUpError } from './db-errors.ts';
 import { ENTITIES } from './entities.ts';
@@ -40,14 +41,24 @@ export interface Database {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** The ORM's own failures in the same words as those of `sql()`. */
+class Driver extends PostgreSqlDriver {
+  override convertException(exception: Error): DriverException {
+    return toTrueUpError(super.convertException(exception)) as DriverException;
+  }
+}
+
 /** Connects and checks that the server answers. Errors: INVALID_CONFIGURATION for the URL, DATABASE_UNAVAILABLE. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const poolMax = Math.max(MIN_POOL_MAX, options.poolMax ?? DEFAULT_POOL_MAX);
   const orm = new MikroORM({
     clientUrl: options.url,
+    driver: Driver,
     dbName: databaseNameOf(options.url),
     schema: SCHEMA,
     entities: ENTITIES,
+    // Plain statements change the same rows, so an entity that was read before is never the answer to a later question.
+    disableIdentityMap: true,
     extensions: [Migrator],
     pool: { min: 0, max: poolMax, idleTimeoutMillis: IDLE_CONNECTION_MS },
     driverOptions: {

@@ -1,9 +1,14 @@
-// Rows that are read and changed one by one. Hot tables (entries, coverage, book rows) have no entity: they are
-// written and read in bulk by plain statements. bigint and numeric are strings here, timestamptz is Date.
+// The resources that callers ask for one by one or in pages, as the ORM reads them. What is written or read in bulk, claimed,
+// merged or stamped by the database's clock has no entity, or not for that: those are plain statements.
+// A column that nobody reads through its entity is left out.
 import { defineEntity, p } from '@mikro-orm/core';
 import type { InferEntity } from '@mikro-orm/core';
+import type { Level, Policy } from '../core/policy.ts';
+import type { RunProgress, RunState, RunSummary, RunTrigger, Verdict } from '../core/run.ts';
+import type { AuditEntry } from '../core/status.ts';
+import { exactTime, jsonText, keptJson } from './columns.ts';
 
-export const Stream = defineEntity({
+export const StreamEntity = defineEntity({
   name: 'Stream',
   tableName: 'streams',
   properties: {
@@ -18,26 +23,7 @@ export const Stream = defineEntity({
   },
 });
 
-export const SourceRow = defineEntity({
-  name: 'SourceRow',
-  tableName: 'sources',
-  properties: { id: p.smallint().primary(), label: p.text() },
-});
-
-export const WatchSet = defineEntity({
-  name: 'WatchSet',
-  tableName: 'watch_sets',
-  properties: {
-    id: p.integer().primary(),
-    streamId: p.integer(),
-    everything: p.boolean(),
-    members: p.array(),
-    fingerprint: p.text(),
-    createdAt: p.datetime().defaultRaw('now()'),
-  },
-});
-
-export const Follower = defineEntity({
+export const FollowerEntity = defineEntity({
   name: 'Follower',
   tableName: 'followers',
   properties: {
@@ -45,220 +31,162 @@ export const Follower = defineEntity({
     watchSetId: p.integer(),
     startLedger: p.integer(),
     nextLedger: p.integer(),
-    lastHash: p.text().nullable(),
-    lastClosedAt: p.datetime().nullable(),
-    processedLedgers: p.bigint('string').default('0'),
-    tipLedger: p.integer().nullable(),
-    tipClosedAt: p.datetime().nullable(),
-    oldestLedger: p.integer().nullable(),
-    lastSuccessAt: p.datetime().nullable(),
-    lastErrorAt: p.datetime().nullable(),
-    lastErrorReason: p.text().nullable(),
-    lastErrorMessage: p.text().nullable(),
-    updatedAt: p.datetime().defaultRaw('now()'),
+    lastHash: p.text().strictNullable(),
+    lastClosedAt: p.datetime().strictNullable(),
+    processedLedgers: p.bigint().default('0'),
+    tipLedger: p.integer().strictNullable(),
+    tipClosedAt: p.datetime().strictNullable(),
+    oldestLedger: p.integer().strictNullable(),
+    lastSuccessAt: p.datetime().strictNullable(),
+    lastErrorAt: p.datetime().strictNullable(),
+    lastErrorReason: p.text().strictNullable(),
+    lastErrorMessage: p.text().strictNullable(),
   },
 });
 
-export const Lease = defineEntity({
-  name: 'Lease',
-  tableName: 'leases',
-  properties: { name: p.text().primary(), holder: p.text(), token: p.bigint('string'), expiresAt: p.datetime() },
-});
-
-export const Book = defineEntity({
+export const BookEntity = defineEntity({
   name: 'Book',
   tableName: 'books',
   properties: {
     id: p.integer().primary(),
     name: p.text(),
-    completeThrough: p.datetime().nullable(),
-    balancesCompleteThrough: p.datetime().nullable(),
-    updatedAt: p.datetime().defaultRaw('now()'),
+    completeThrough: p.datetime().strictNullable(),
+    balancesCompleteThrough: p.datetime().strictNullable(),
   },
 });
 
-export const Import = defineEntity({
+export const ImportEntity = defineEntity({
   name: 'Import',
   tableName: 'imports',
   properties: {
     id: p.uuid().primary(),
-    requestId: p.text().nullable(),
+    requestId: p.text().strictNullable(),
     book: p.text(),
-    level: p.text().$type<'entries' | 'balances'>().nullable(),
-    format: p.text(),
-    fileName: p.text().nullable(),
+    level: p.text().$type<'entries' | 'balances'>().strictNullable(),
+    format: p.text().$type<'csv' | 'jsonl'>(),
+    fileName: p.text().strictNullable(),
     state: p.text().$type<'staging' | 'committed' | 'failed'>(),
-    lineCount: p.bigint('string').default('0'),
-    insertedCount: p.bigint('string').default('0'),
-    revisedCount: p.bigint('string').default('0'),
-    unchangedCount: p.bigint('string').default('0'),
-    errorCount: p.bigint('string').default('0'),
-    retractedCount: p.bigint('string').default('0'),
-    receivedBytes: p.bigint('string').default('0'),
-    sha256: p.text().nullable(),
-    errors: p.json<unknown[]>().defaultRaw(`'[]'`),
-    completeThrough: p.datetime().nullable(),
+    lineCount: p.bigint('number').default(0),
+    insertedCount: p.bigint('number').default(0),
+    revisedCount: p.bigint('number').default(0),
+    unchangedCount: p.bigint('number').default(0),
+    errorCount: p.bigint('number').default(0),
+    retractedCount: p.bigint('number').default(0),
+    receivedBytes: p.bigint('number').default(0),
+    sha256: p.text().strictNullable(),
+    errors: p.json<unknown>().defaultRaw(`'[]'`),
+    completeThrough: p.datetime().strictNullable(),
     actor: p.text(),
     createdAt: p.datetime().defaultRaw('now()'),
-    heartbeatAt: p.datetime().defaultRaw('now()'),
-    completedAt: p.datetime().nullable(),
+    completedAt: p.datetime().strictNullable(),
   },
 });
 
-export const Reconciliation = defineEntity({
-  name: 'Reconciliation',
+export const RunEntity = defineEntity({
+  name: 'Run',
   tableName: 'reconciliations',
   properties: {
     id: p.uuid().primary(),
-    requestId: p.text().nullable(),
+    requestId: p.text().strictNullable(),
     policy: p.text(),
-    level: p.text().$type<'entries' | 'balances'>(),
-    trigger: p.text().$type<'scheduled' | 'manual'>(),
-    state: p.text().$type<'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled'>(),
-    verdict: p.text().$type<'INCONCLUSIVE' | 'DRIFT_DETECTED' | 'CLEAN'>().nullable(),
+    level: p.text().$type<Level>(),
+    trigger: p.text().$type<RunTrigger>(),
+    state: p.text().$type<RunState>(),
+    verdict: p.text().$type<Verdict>().strictNullable(),
     sandbox: p.boolean().default(false),
-    stream: p.text().nullable(),
+    stream: p.text().strictNullable(),
     book: p.text(),
-    requestedFrom: p.integer().nullable(),
-    requestedTo: p.integer().nullable(),
-    summary: p.json<unknown>().nullable(),
-    progress: p.json<unknown>().nullable(),
-    errorReason: p.text().nullable(),
-    errorMessage: p.text().nullable(),
+    requestedFrom: p.integer().strictNullable(),
+    requestedTo: p.integer().strictNullable(),
+    requestedWindowMs: p.bigint('number').strictNullable(),
+    requestedScope: keptJson<Policy['scope']>().strictNullable(),
+    summary: keptJson<RunSummary>().strictNullable(),
+    progress: keptJson<RunProgress>().strictNullable(),
+    errorReason: p.text().strictNullable(),
+    errorMessage: p.text().strictNullable(),
     attempt: p.integer().default(0),
     traceId: p.text(),
     actor: p.text(),
     cancelRequested: p.boolean().default(false),
-    sequence: p.bigint('string').defaultRaw(`nextval('trueup.change_sequence')`),
-    createdAt: p.datetime().defaultRaw('now()'),
-    startedAt: p.datetime().nullable(),
-    heartbeatAt: p.datetime().nullable(),
-    completedAt: p.datetime().nullable(),
+    sequence: p.bigint().defaultRaw(`nextval('trueup.change_sequence')`),
+    createdAt: exactTime().defaultRaw('now()'),
+    startedAt: p.datetime().strictNullable(),
+    completedAt: p.datetime().strictNullable(),
   },
 });
 
-export const Drift = defineEntity({
-  name: 'Drift',
-  tableName: 'drifts',
-  properties: {
-    id: p.uuid().primary(),
-    policy: p.text(),
-    level: p.text().$type<'entries' | 'balances'>(),
-    stream: p.text().nullable(),
-    sandbox: p.boolean(),
-    matchKey: p.text(),
-    occurrence: p.integer(),
-    kinds: p.array(),
-    fields: p.json<unknown>(),
-    ledgerSide: p.json<unknown>().nullable(),
-    bookSide: p.json<unknown>().nullable(),
-    account: p.text(),
-    asset: p.text(),
-    valueAtRisk: p.decimal('string').precision(39).scale(0).nullable(),
-    state: p.text().$type<'open' | 'acknowledged' | 'resolved' | 'exempt'>(),
-    resolutionCause: p.text().nullable(),
-    assignee: p.text().nullable(),
-    reason: p.text().nullable(),
-    owner: p.text().nullable(),
-    exemptUntil: p.datetime().nullable(),
-    itemAt: p.datetime().nullable(),
-    firstSeenAt: p.datetime(),
-    lastSeenAt: p.datetime(),
-    firstRunId: p.uuid(),
-    lastRunId: p.uuid(),
-    seenRuns: p.integer().default(1),
-    episode: p.integer().default(1),
-    reopenedCount: p.integer().default(0),
-    transitionAt: p.datetime().nullable(),
-    transitionActor: p.text().nullable(),
-    revision: p.integer().default(1),
-  },
-});
-
-export const Schedule = defineEntity({
+export const ScheduleEntity = defineEntity({
   name: 'Schedule',
   tableName: 'schedules',
   properties: {
     name: p.text().primary(),
-    job: p.text(),
-    policy: p.text().nullable(),
-    intervalMs: p.bigint('string'),
+    intervalMs: p.bigint('number'),
     enabled: p.boolean(),
     dueAt: p.datetime(),
-    lastClaimedAt: p.datetime().nullable(),
-    updatedAt: p.datetime().defaultRaw('now()'),
   },
 });
 
-export const JobHealthRow = defineEntity({
-  name: 'JobHealthRow',
+export const JobHealthEntity = defineEntity({
+  name: 'JobHealth',
   tableName: 'job_health',
   properties: {
     name: p.text().primary(),
-    runs: p.bigint('string').default('0'),
-    succeeded: p.bigint('string').default('0'),
-    failed: p.bigint('string').default('0'),
-    deadLettered: p.bigint('string').default('0'),
+    runs: p.bigint('number').default(0),
+    succeeded: p.bigint('number').default(0),
+    failed: p.bigint('number').default(0),
+    deadLettered: p.bigint('number').default(0),
     consecutiveDeadLetters: p.integer().default(0),
-    lastStartedAt: p.datetime().nullable(),
-    lastSuccessAt: p.datetime().nullable(),
-    lastFailureAt: p.datetime().nullable(),
-    lastError: p.text().nullable(),
-    lastErrorReason: p.text().nullable(),
-    lastErrorFix: p.text().nullable(),
-    lastDurationMs: p.bigint('string').nullable(),
-    totalDurationMs: p.bigint('string').default('0'),
+    lastStartedAt: p.datetime().strictNullable(),
+    lastSuccessAt: p.datetime().strictNullable(),
+    lastFailureAt: p.datetime().strictNullable(),
+    lastError: p.text().strictNullable(),
+    lastErrorReason: p.text().strictNullable(),
+    lastErrorFix: p.text().strictNullable(),
+    lastDurationMs: p.bigint('number').strictNullable(),
+    totalDurationMs: p.bigint('number').default(0),
   },
 });
 
-export const DeadLetter = defineEntity({
+export const DeadLetterEntity = defineEntity({
   name: 'DeadLetter',
   tableName: 'dead_letters',
   properties: {
     id: p.uuid().primary(),
     job: p.text(),
-    payload: p.json<unknown>(),
+    payload: jsonText(),
     attempts: p.integer(),
     error: p.text(),
     reason: p.text().default('INTERNAL'),
     fix: p.text().default(''),
-    resourceId: p.text().nullable(),
+    resourceId: p.text().strictNullable(),
     sentAt: p.datetime().defaultRaw('now()'),
-    createdAt: p.datetime().defaultRaw('now()'),
+    createdAt: exactTime().defaultRaw('now()'),
   },
 });
 
-export const AuditEntry = defineEntity({
-  name: 'AuditEntry',
+export const AuditEntity = defineEntity({
+  name: 'Audit',
   tableName: 'audit_log',
   properties: {
-    id: p.bigint('string').primary(),
+    id: p.bigint().primary(),
     at: p.datetime().defaultRaw('now()'),
     actor: p.text(),
-    role: p.text(),
+    role: p.text().$type<AuditEntry['role']>(),
     method: p.text(),
     requestId: p.text(),
-    traceId: p.text().nullable(),
+    traceId: p.text().strictNullable(),
     resource: p.text(),
-    before: p.json<unknown>().nullable(),
-    after: p.json<unknown>().nullable(),
-    reason: p.text().nullable(),
-    peer: p.text().nullable(),
+    before: jsonText().strictNullable(),
+    after: jsonText().strictNullable(),
+    reason: p.text().strictNullable(),
+    peer: p.text().strictNullable(),
   },
 });
 
-export type Stream = InferEntity<typeof Stream>;
-export type SourceRow = InferEntity<typeof SourceRow>;
-export type WatchSet = InferEntity<typeof WatchSet>;
-export type Follower = InferEntity<typeof Follower>;
-export type Lease = InferEntity<typeof Lease>;
-export type Book = InferEntity<typeof Book>;
-export type Import = InferEntity<typeof Import>;
-export type Reconciliation = InferEntity<typeof Reconciliation>;
-export type Drift = InferEntity<typeof Drift>;
-export type Schedule = InferEntity<typeof Schedule>;
-export type JobHealthRow = InferEntity<typeof JobHealthRow>;
-export type DeadLetter = InferEntity<typeof DeadLetter>;
-export type AuditEntry = InferEntity<typeof AuditEntry>;
+export type RunRow = InferEntity<typeof RunEntity>;
+export type ImportRow = InferEntity<typeof ImportEntity>;
+export type JobHealthRow = InferEntity<typeof JobHealthEntity>;
+export type DeadLetterRow = InferEntity<typeof DeadLetterEntity>;
+export type AuditRow = InferEntity<typeof AuditEntity>;
 
-export const ENTITIES = [Stream, SourceRow, WatchSet, Follower, Lease, Book, Import, Reconciliation, Drift, Schedule, JobHealthRow, DeadLetter, AuditEntry];
+export const ENTITIES = [StreamEntity, FollowerEntity, BookEntity, ImportEntity, RunEntity, ScheduleEntity, JobHealthEntity, DeadLetterEntity, AuditEntity];

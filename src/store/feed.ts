@@ -65,12 +65,6 @@ export async function auditSince(em: EntityManager, since: bigint | null, limit:
   });
 }
 
-/** Jobs of one name that were given up; null counts all. */
-export async function countDeadLettersOf(em: EntityManager, job: string | null): Promise<number> {
-  const rows = await sql<{ count: string }>(em, `select count(*) as count from trueup.dead_letters where $1::text is null or job = $1`, [job]);
-  return Number(rows[0]!.count);
-}
-
 export interface ServerFacts {
   readonly serverVersion: string;
   /** Name of the newest migration; null before the first. */

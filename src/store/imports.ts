@@ -2,7 +2,9 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { BookBalance, BookLevel, BookProblemCode, BookRowInput } from '../core/book.ts';
 import { deriveRowIdBase } from '../core/book.ts';
-import { sql, sqlCount, toDate, toDateOrNull } from './database.ts';
+import { sql, sqlCount } from './database.ts';
+import { ImportEntity } from './entities.ts';
+import type { ImportRow } from './entities.ts';
 import type { BookCounts } from './book-writes.ts';
 
 export type ImportState = 'staging' | 'committed' | 'failed';
@@ -169,11 +171,11 @@ export async function sweepStaleImports(em: EntityManager, staleMs: number): Pro
 }
 
 export async function findImport(em: EntityManager, id: string): Promise<Import | null> {
-  return await findOne(em, 'id = $1::uuid', id);
+  return toImport(await em.findOne(ImportEntity, { id }));
 }
 
 export async function findImportByRequest(em: EntityManager, requestId: string): Promise<Import | null> {
-  return await findOne(em, 'request_id = $1', requestId);
+  return toImport(await em.findOne(ImportEntity, { requestId }));
 }
 
 /** Whether a staging import was worked on within `staleMs`. */
@@ -186,60 +188,25 @@ export async function isImportAlive(em: EntityManager, id: string, staleMs: numb
   return rows.length > 0;
 }
 
-async function findOne(em: EntityManager, condition: string, value: string): Promise<Import | null> {
-  const [row] = await sql<ImportRow>(
-    em,
-    `select id, request_id, book, level, format, file_name, state, received_bytes, line_count, inserted_count, revised_count,
-       unchanged_count, retracted_count, errors::text as errors, error_count, sha256, complete_through, actor, created_at, completed_at
-     from trueup.imports where ${condition}`,
-    [value],
-  );
-  if (row === undefined) return null;
+function toImport(row: ImportRow | null): Import | null {
+  if (row === null) return null;
   return {
     id: row.id,
-    requestId: row.request_id,
+    requestId: row.requestId,
     book: row.book,
     level: row.level,
     format: row.format,
-    fileName: row.file_name,
+    fileName: row.fileName,
     state: row.state,
-    receivedBytes: Number(row.received_bytes),
-    lineCount: Number(row.line_count),
-    counts: {
-      inserted: Number(row.inserted_count),
-      revised: Number(row.revised_count),
-      unchanged: Number(row.unchanged_count),
-      retracted: Number(row.retracted_count),
-    },
-    errors: JSON.parse(row.errors) as ImportError[],
-    errorCount: Number(row.error_count),
+    receivedBytes: row.receivedBytes,
+    lineCount: row.lineCount,
+    counts: { inserted: row.insertedCount, revised: row.revisedCount, unchanged: row.unchangedCount, retracted: row.retractedCount },
+    errors: row.errors as ImportError[],
+    errorCount: row.errorCount,
     sha256: row.sha256,
-    completeThrough: toDateOrNull(row.complete_through),
+    completeThrough: row.completeThrough,
     actor: row.actor,
-    createdAt: toDate(row.created_at),
-    completedAt: toDateOrNull(row.completed_at),
+    createdAt: row.createdAt,
+    completedAt: row.completedAt,
   };
-}
-
-interface ImportRow {
-  id: string;
-  request_id: string | null;
-  book: string;
-  level: BookLevel | null;
-  format: 'csv' | 'jsonl';
-  file_name: string | null;
-  state: ImportState;
-  received_bytes: string;
-  line_count: string;
-  inserted_count: string;
-  revised_count: string;
-  unchanged_count: string;
-  retracted_count: string;
-  errors: string;
-  error_count: string;
-  sha256: string | null;
-  complete_through: string | null;
-  actor: string;
-  created_at: string;
-  completed_at: string | null;
 }

@@ -6,7 +6,10 @@ import { pageOf } from '../core/page.ts';
 import type { Page, PageRequest } from '../core/page.ts';
 import { failureOf } from '../core/status.ts';
 import type { DeadLetter, Failure } from '../core/status.ts';
-import { sql, toDate, toDateOrNull } from './database.ts';
+import { sql, toDate } from './database.ts';
+import { DeadLetterEntity, JobHealthEntity } from './entities.ts';
+import type { DeadLetterRow, JobHealthRow } from './entities.ts';
+import { given, olderThan } from './filters.ts';
 
 /** Given up this often in a row, a job is degraded; one success makes it healthy again. */
 export const DEGRADED_AFTER_DEAD_LETTERS = 2;
@@ -100,88 +103,41 @@ export async function recordDeadLetter(em: EntityManager, given: GivenUpJob): Pr
 
 /** Every job that ever ran, by name: what `job_health_status` and `job_dead_letter_count` are read from. */
 export async function listJobHealth(em: EntityManager): Promise<JobHealth[]> {
-  return (await sql<JobHealthRecord>(em, 'select * from trueup.job_health order by name')).map(toJobHealth);
+  return (await em.find(JobHealthEntity, {}, { orderBy: { name: 'asc' } })).map(toJobHealth);
 }
 
 /** Newest first. */
 export async function listDeadLetters(em: EntityManager, page: PageRequest, filter: { job?: string } = {}): Promise<Page<DeadLetter>> {
-  const after = page.after === null ? null : readPosition(page.after);
-  const rows = await sql<DeadLetterRecord>(
-    em,
-    `select id, job, payload::text as payload, attempts, error, reason, fix, resource_id, sent_at, created_at from trueup.dead_letters
-     where ($1::timestamptz is null or (created_at, id) < ($1::timestamptz, $2::uuid)) and ($3::text is null or job = $3)
-     order by created_at desc, id desc limit $4`,
-    [after?.at ?? null, after?.id ?? null, filter.job ?? null, page.size + 1],
-  );
-  const positions = new Map(rows.map((row) => [row.id, { at: row.created_at, id: row.id }]));
-  return pageOf(rows.map(toDeadLetter), page.size, (last) => positions.get(last.id) ?? {});
+  const after = page.after === null ? {} : readPosition(page.after);
+  const rows = await em.find(DeadLetterEntity, { $and: [given(filter), after] }, { orderBy: { createdAt: 'desc', id: 'desc' }, limit: page.size + 1 });
+  return pageOf(rows, page.size, (last) => ({ at: last.createdAt, id: last.id }), toDeadLetter);
 }
 
-export async function countDeadLetters(em: EntityManager): Promise<number> {
-  const [row] = await sql<{ n: string }>(em, 'select count(*) as n from trueup.dead_letters');
-  return Number(row?.n ?? 0);
+/** Jobs that were given up; of one name where one is named. */
+export async function countDeadLetters(em: EntityManager, filter: { job?: string } = {}): Promise<number> {
+  return em.count(DeadLetterEntity, given(filter));
 }
 
-/** Columns of job_health as `sql()` gives them. */
-export interface JobHealthRecord {
-  readonly name: string;
-  readonly runs: string;
-  readonly succeeded: string;
-  readonly failed: string;
-  readonly dead_lettered: string;
-  readonly consecutive_dead_letters: number;
-  readonly last_started_at: string | null;
-  readonly last_success_at: string | null;
-  readonly last_failure_at: string | null;
-  readonly last_error: string | null;
-  readonly last_error_reason: string | null;
-  readonly last_error_fix: string | null;
-  readonly last_duration_ms: string | null;
-  readonly total_duration_ms: string;
-}
-
-export function toJobHealth(row: JobHealthRecord): JobHealth {
-  const runs = Number(row.runs);
-  const finished = Number(row.succeeded) + Number(row.failed);
-  const lastFailureAt = toDateOrNull(row.last_failure_at);
+function toJobHealth(row: JobHealthRow): JobHealth {
+  const { name, runs, succeeded, failed, deadLettered, lastStartedAt, lastSuccessAt, lastFailureAt, lastDurationMs } = row;
+  const finished = succeeded + failed;
   return {
-    name: row.name,
-    runs,
-    succeeded: Number(row.succeeded),
-    failed: Number(row.failed),
-    deadLettered: Number(row.dead_lettered),
-    lastStartedAt: toDateOrNull(row.last_started_at),
-    lastSuccessAt: toDateOrNull(row.last_success_at),
-    lastFailureAt,
-    lastError: row.last_error === null ? null : toFailure(row.last_error_reason, row.last_error, row.last_error_fix, lastFailureAt),
-    lastDurationMs: row.last_duration_ms === null ? null : Number(row.last_duration_ms),
-    meanDurationMs: finished === 0 ? null : Math.round(Number(row.total_duration_ms) / finished),
-    health: row.consecutive_dead_letters >= DEGRADED_AFTER_DEAD_LETTERS ? 'degraded' : runs === 0 && row.consecutive_dead_letters === 0 ? null : 'healthy',
+    ...{ name, runs, succeeded, failed, deadLettered, lastStartedAt, lastSuccessAt, lastFailureAt, lastDurationMs },
+    lastError: row.lastError === null ? null : toFailure(row.lastErrorReason, row.lastError, row.lastErrorFix, lastFailureAt),
+    meanDurationMs: finished === 0 ? null : Math.round(row.totalDurationMs / finished),
+    health: row.consecutiveDeadLetters >= DEGRADED_AFTER_DEAD_LETTERS ? 'degraded' : runs === 0 && row.consecutiveDeadLetters === 0 ? null : 'healthy',
   };
 }
 
-interface DeadLetterRecord {
-  readonly id: string;
-  readonly job: string;
-  readonly payload: string;
-  readonly attempts: number;
-  readonly error: string;
-  readonly reason: string;
-  readonly fix: string;
-  readonly resource_id: string | null;
-  readonly sent_at: string;
-  readonly created_at: string;
-}
-
-function toDeadLetter(row: DeadLetterRecord): DeadLetter {
-  const deadAt = toDate(row.created_at);
+function toDeadLetter(row: DeadLetterRow): DeadLetter {
+  const deadAt = toDate(row.createdAt);
   return {
     id: row.id,
     job: row.job,
-    resourceId: row.resource_id,
+    resourceId: row.resourceId,
     attempts: row.attempts,
     lastError: toFailure(row.reason, row.error, row.fix, deadAt),
-    createdAt: toDate(row.sent_at),
+    createdAt: row.sentAt,
     deadAt,
     payloadJson: row.payload,
   };
@@ -203,8 +159,8 @@ function payloadJson(payload: unknown): string {
   return bytes <= MAX_PAYLOAD_BYTES ? text : JSON.stringify({ omitted_bytes: bytes });
 }
 
-function readPosition(position: Readonly<Record<string, unknown>>): { at: string; id: string } {
+function readPosition(position: Readonly<Record<string, unknown>>): ReturnType<typeof olderThan> {
   const { at, id } = position;
-  if (typeof at === 'string' && typeof id === 'string' && /^[0-9a-f-]{36}$/.test(id) && !Number.isNaN(Date.parse(at))) return { at, id };
+  if (typeof at === 'string' && typeof id === 'string' && /^[0-9a-f-]{36}$/.test(id) && !Number.isNaN(Date.parse(at))) return olderThan(at, id);
   throw new TrueUpError('INVALID_PAGE_TOKEN', 'this page token is not one of this list; start again without one');
 }

@@ -1,9 +1,10 @@
 // The timetable in the database: which job is due when, and one statement that says whose tick it is.
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { Schedule } from '../core/status.ts';
-import { sql, sqlCount, toDate, toDateOrNull } from './database.ts';
-import { toJobHealth } from './job-health.ts';
-import type { JobHealthRecord } from './job-health.ts';
+import { sql, sqlCount, toDate } from './database.ts';
+import { ScheduleEntity } from './entities.ts';
+import { listJobHealth } from './job-health.ts';
+import type { JobHealth } from './job-health.ts';
 
 /** Ticks that one statement claims at most; what is left is claimed a moment later. */
 const MAX_TICKS_PER_CLAIM = 100;
@@ -85,46 +86,20 @@ export async function claimDue(em: EntityManager, enqueue: (em: EntityManager, t
 
 /** Every schedule with its record over all replicas. `inFlight` tells how many runs of a name are under way. */
 export async function listSchedules(em: EntityManager, inFlight: ReadonlyMap<string, number>): Promise<Schedule[]> {
-  const rows = await sql<ScheduleRecord & Partial<JobHealthRecord>>(
-    em,
-    `select health.*, schedules.name, schedules.enabled, schedules.interval_ms, schedules.due_at
-     from trueup.schedules left join trueup.job_health as health on health.name = schedules.name order by schedules.name`,
-  );
-  return rows.map((row) => {
-    const health = toJobHealth({ ...NEVER_RAN, ...withoutNulls(row), name: row.name });
-    return {
-      ...health,
-      enabled: row.enabled,
-      intervalMs: Number(row.interval_ms),
-      dueAt: row.enabled ? toDateOrNull(row.due_at) : null,
-      inFlight: inFlight.get(row.name) ?? 0,
-    };
-  });
+  const schedules = await em.find(ScheduleEntity, {}, { orderBy: { name: 'asc' } });
+  const records = new Map((await listJobHealth(em)).map((record) => [record.name, record]));
+  return schedules.map(({ name, enabled, intervalMs, dueAt }) => ({
+    ...(records.get(name) ?? neverRan(name)),
+    enabled,
+    intervalMs,
+    dueAt: enabled ? dueAt : null,
+    inFlight: inFlight.get(name) ?? 0,
+  }));
 }
 
-interface ScheduleRecord {
-  readonly name: string;
-  readonly enabled: boolean;
-  readonly interval_ms: string;
-  readonly due_at: string;
-}
-
-const NEVER_RAN: Omit<JobHealthRecord, 'name'> = {
-  runs: '0',
-  succeeded: '0',
-  failed: '0',
-  dead_lettered: '0',
-  consecutive_dead_letters: 0,
-  last_started_at: null,
-  last_success_at: null,
-  last_failure_at: null,
-  last_error: null,
-  last_error_reason: null,
-  last_error_fix: null,
-  last_duration_ms: null,
-  total_duration_ms: '0',
-};
-
-function withoutNulls<T extends object>(row: T): Partial<T> {
-  return Object.fromEntries(Object.entries(row).filter(([, value]) => value !== null)) as Partial<T>;
+function neverRan(name: string): JobHealth {
+  return {
+    ...{ name, runs: 0, succeeded: 0, failed: 0, deadLettered: 0, lastStartedAt: null, lastSuccessAt: null, lastFailureAt: null },
+    ...{ lastError: null, lastDurationMs: null, meanDurationMs: null, health: null },
+  };
 }

@@ -2,7 +2,8 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { LedgerHeader } from '../core/ledger.ts';
 import { watchFingerprint, type Watch } from '../core/watch.ts';
-import { sqlCount, sql, toDate, toDateOrNull } from './database.ts';
+import { sqlCount, sql } from './database.ts';
+import { FollowerEntity, StreamEntity } from './entities.ts';
 
 export interface Stream {
   readonly id: number;
@@ -33,31 +34,14 @@ export interface FollowerRow {
   readonly lastErrorMessage: string | null;
 }
 
-interface StreamRow {
-  id: number;
-  name: string;
-  network_passphrase: string;
-  anchor_ledger: number;
-  epoch: string;
-  sandbox: boolean;
-  state: Stream['state'];
-  created_at: Date | string;
-}
-
 /** Every stream that isn't retired, oldest first; a deployment has one, and an older epoch's after a reset. */
 export async function listStreams(em: EntityManager): Promise<Stream[]> {
-  const rows = await sql<StreamRow>(em, `select * from trueup.streams where state <> 'retired' order by id`);
-  return rows.map(toStream);
+  return em.find(StreamEntity, { state: { $ne: 'retired' } }, { orderBy: { id: 'asc' } });
 }
 
 /** The network's newest epoch; null before anything was read of it. */
 export async function currentStream(em: EntityManager, networkPassphrase: string): Promise<Stream | null> {
-  const rows = await sql<StreamRow>(
-    em,
-    `select * from trueup.streams where network_passphrase = $1 and state <> 'retired' order by id desc limit 1`,
-    [networkPassphrase],
-  );
-  return rows[0] ? toStream(rows[0]) : null;
+  return em.findOne(StreamEntity, { networkPassphrase, state: { $ne: 'retired' } }, { orderBy: { id: 'desc' } });
 }
 
 export interface StreamToOpen {
@@ -71,19 +55,17 @@ export interface StreamToOpen {
 /** Opens a stream with its follower at the start; inside the caller's transaction. */
 export async function openStream(em: EntityManager, stream: StreamToOpen): Promise<Stream> {
   const name = `${streamLabel(stream.networkPassphrase)}-${stream.anchor.hash.slice(0, 8)}`;
-  const rows = await sql<StreamRow>(
-    em,
-    `insert into trueup.streams (name, network_passphrase, anchor_ledger, epoch, sandbox) values ($1, $2, $3, $4, $5)
-     returning *`,
-    [name, stream.networkPassphrase, stream.anchor.sequence, stream.anchor.hash, stream.sandbox],
-  );
-  const opened = toStream(rows[0]!);
+  const opened = em.create(StreamEntity, {
+    name,
+    networkPassphrase: stream.networkPassphrase,
+    anchorLedger: stream.anchor.sequence,
+    epoch: stream.anchor.hash,
+    sandbox: stream.sandbox,
+  });
+  await em.persist(opened).flush();
   const watchSetId = await stream.watchSet(opened.id);
-  await sqlCount(
-    em,
-    `insert into trueup.followers (stream_id, watch_set_id, start_ledger, next_ledger) values ($1, $2, $3, $3)`,
-    [opened.id, watchSetId, stream.startLedger],
-  );
+  const { startLedger } = stream;
+  await em.insert(FollowerEntity, { streamId: opened.id, watchSetId, startLedger, nextLedger: startLedger });
   return opened;
 }
 
@@ -117,40 +99,7 @@ export async function ensureSource(em: EntityManager, label: string): Promise<nu
 }
 
 export async function readFollower(em: EntityManager, streamId: number): Promise<FollowerRow | null> {
-  const rows = await sql<{
-    stream_id: number;
-    watch_set_id: number;
-    start_ledger: number;
-    next_ledger: number;
-    last_hash: string | null;
-    last_closed_at: Date | string | null;
-    processed_ledgers: string;
-    tip_ledger: number | null;
-    tip_closed_at: Date | string | null;
-    oldest_ledger: number | null;
-    last_success_at: Date | string | null;
-    last_error_at: Date | string | null;
-    last_error_reason: string | null;
-    last_error_message: string | null;
-  }>(em, `select * from trueup.followers where stream_id = $1`, [streamId]);
-  const row = rows[0];
-  if (!row) return null;
-  return {
-    streamId: row.stream_id,
-    watchSetId: row.watch_set_id,
-    startLedger: row.start_ledger,
-    nextLedger: row.next_ledger,
-    lastHash: row.last_hash,
-    lastClosedAt: toDateOrNull(row.last_closed_at),
-    processedLedgers: BigInt(row.processed_ledgers),
-    tipLedger: row.tip_ledger,
-    tipClosedAt: toDateOrNull(row.tip_closed_at),
-    oldestLedger: row.oldest_ledger,
-    lastSuccessAt: toDateOrNull(row.last_success_at),
-    lastErrorAt: toDateOrNull(row.last_error_at),
-    lastErrorReason: row.last_error_reason,
-    lastErrorMessage: row.last_error_message,
-  };
+  return em.findOne(FollowerEntity, streamId);
 }
 
 export interface Advance {
@@ -215,17 +164,4 @@ function streamLabel(passphrase: string): string {
   if (passphrase.startsWith('Test SDF Network')) return 'testnet';
   const words = passphrase.toLowerCase().match(/[a-z0-9]+/g) ?? ['network'];
   return words.includes('sandbox') ? 'sandbox' : words.slice(0, 2).join('-').slice(0, 24);
-}
-
-function toStream(row: StreamRow): Stream {
-  return {
-    id: row.id,
-    name: row.name,
-    networkPassphrase: row.network_passphrase,
-    anchorLedger: row.anchor_ledger,
-    epoch: row.epoch,
-    sandbox: row.sandbox,
-    state: row.state,
-    createdAt: toDate(row.created_at),
-  };
 }

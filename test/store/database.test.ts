@@ -1,7 +1,6 @@
 // Goal: the database opens, migrates and clones as every other test relies on. Method: a real server, real clones.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openDatabase, sql, sqlCount, toDate } from '../../src/store/database.ts';
-import { ENTITIES, Schedule } from '../../src/store/entities.ts';
 import { isUniqueViolation, toTrueUpError } from '../../src/store/db-errors.ts';
 import { MIGRATIONS } from '../../src/store/migrations/index.ts';
 import { migrate, requireCurrentSchema } from '../../src/store/migrate.ts';
@@ -22,30 +21,6 @@ describe('a cloned test database', () => {
     expect(await migrate(other.db)).toEqual([]);
     await requireCurrentSchema(other.db);
     await other.drop();
-  });
-});
-
-describe('entities', () => {
-  it('fit their tables: every property is a column, and every other column can be left out', async () => {
-    const rows = await sql<{ table_name: string; column_name: string; nullable: boolean; optional: boolean }>(
-      test.db.em(),
-      `select table_name, column_name, is_nullable = 'YES' as nullable, is_nullable = 'YES' or column_default is not null or is_identity = 'YES' as optional
-       from information_schema.columns where table_schema = 'trueup'`,
-    );
-    for (const entity of ENTITIES) {
-      const meta = test.db.orm.getMetadata().find(entity as never);
-      const columns = rows.filter((row) => row.table_name === meta?.tableName);
-      const ours = new Map(meta?.props.map((property) => [property.fieldNames[0]!, property.nullable === true]));
-      expect(columns.filter((each) => ours.has(each.column_name)).map((each) => [each.column_name, each.nullable]).sort()).toEqual([...ours].sort());
-      expect(columns.filter((each) => !ours.has(each.column_name) && !each.optional)).toEqual([]);
-    }
-  });
-
-  it('carry a bigint past 2^53 as an exact string', async () => {
-    const em = test.db.em();
-    em.persist(em.create(Schedule, { name: 'big', job: 'job', intervalMs: '9007199254740993', enabled: true, dueAt: new Date(0) }));
-    await em.flush();
-    expect((await test.db.em().findOneOrFail(Schedule, 'big')).intervalMs).toBe('9007199254740993');
   });
 });
 
