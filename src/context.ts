@@ -70,6 +70,10 @@ export interface Context extends Base {
   close(): Promise<void>;
 }
 
+const SANDBOX_INTERVAL_MS = 15_000;
+/** A source that missed this many polls, and has been silent for this long, is unavailable to a run. */
+const SILENT_POLLS = 3;
+const MIN_SILENCE_MS = 120_000;
 const FOLLOWER_LEASE_TTL_MS = 10_000;
 /** Waiting for a source at start any longer would keep a service from starting that can serve what it has. */
 const SOURCE_CHECK_TIMEOUT_MS = 3_000;
@@ -87,7 +91,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
   });
   const sandbox = sandboxOptions(config);
   const source = overrides.source ?? (await createSource({ ...config.source, url: config.secrets.sourceUrl, sandbox }, http, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)));
-  const policies = new Map(config.reconciliation.policies.map((policy) => [policy.name, policy]));
+  const policies = new Map(config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]));
   const books = bookOpener(config, db);
   const queue = createQueue({
     db,
@@ -114,7 +118,11 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     queue,
   });
   const startLedger = config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
-  const runDeps: RunDeps = { db, policies, bookOf: books, networkPassphrase: network, events };
+  const following = {
+    endLedger: config.source.endLedgerInclusive,
+    maxSilenceMs: Math.max(MIN_SILENCE_MS, SILENT_POLLS * config.source.pollIntervalMs),
+  };
+  const runDeps: RunDeps = { db, policies, bookOf: books, networkPassphrase: network, following, events };
   return {
     ...base,
     source,
@@ -124,7 +132,6 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     jobs: createJobs({
       policies: policies.values(),
       reconciliationEnabled: config.reconciliation.enabled,
-      sandbox: isSandbox,
       hasOpenings: source.openingBalances !== undefined,
       reconcile: createReconcileJob({ ...runDeps, reconciliation }),
       takeOpenings: async (_payload, { signal }) => {
@@ -240,6 +247,12 @@ function disabledFeatures(config: Config): string[] {
     [config.serving.tokensFile !== null, 'tokens (TRUEUP_TOKENS_FILE is unset: callers on this machine only)'],
   ];
   return features.filter(([on]) => !on).map(([, name]) => name);
+}
+
+/** The sandbox shows within a minute what a business sees in hours; its book states balances too. */
+function shownSoon(policy: Policy): Policy {
+  const intervalMs = Math.min(SANDBOX_INTERVAL_MS, policy.schedule.intervalMs);
+  return { ...policy, schedule: { enabled: policy.schedule.enabled || policy.book.kind === 'recorded', intervalMs } };
 }
 
 function sandboxOptions(config: Config): SandboxOptions {

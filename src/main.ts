@@ -3,12 +3,11 @@ import { readFileSync } from 'node:fs';
 import { createApp, type App } from './app.ts';
 import { readConfig } from './config/read-config.ts';
 import type { Config } from './config/config.ts';
-import { isTrueUpError, messageOf } from './core/errors.ts';
+import { isTrueUpError, messageOf, TrueUpError } from './core/errors.ts';
 import type { Addresses } from './doors.ts';
 import { doctorBook as examineBook, type BookDoctorReport } from './services/doctor-book.ts';
 import { withReadOnlyStore } from './doctor.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
-import { TrueUpError } from './core/errors.ts';
 
 const EXIT_OK = 0;
 const EXIT_FAILED = 1;
@@ -57,17 +56,20 @@ export async function doctorBook(env: NodeJS.ProcessEnv, signal: AbortSignal): P
 
 function welcome(addresses: Addresses, config: Config): string {
   const sandbox = config.source.kind === 'sandbox';
+  const scheme = config.serving.tls === null ? 'http' : 'https';
+  const buf = config.serving.tls === null ? '--http2-prior-knowledge ' : '';
+  const grpcurl = config.serving.tls === null ? '-plaintext ' : '';
   return `
 TrueUp ${sandbox ? 'follows the SANDBOX network: no real ledger, no real money' : `follows ${config.source.kind}`}
-  page     http://${addresses.http}/
+  page     ${scheme}://${addresses.http}/
   gRPC     ${addresses.grpc}
   metrics  http://${addresses.metrics}/metrics   (/livez /readyz /health)
 
 Try it:
   npx trueup status
   npx trueup drifts
-  npx buf curl --protocol grpc --http2-prior-knowledge http://${addresses.grpc}/trueup.v1.ReconciliationService/ListDrifts
-  grpcurl -plaintext ${addresses.grpc} trueup.v1.ReconciliationService/ListDrifts
+  npx buf curl --protocol grpc ${buf}${scheme}://${addresses.grpc}/trueup.v1.ReconciliationService/ListDrifts
+  grpcurl ${grpcurl}${addresses.grpc} trueup.v1.ReconciliationService/ListDrifts
 
 ${sandbox ? 'The first verdict comes within half a minute, with five planted drifts; one is repaired after a minute.\n' : ''}Ctrl-C stops.
 `;

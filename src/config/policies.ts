@@ -67,7 +67,12 @@ const policySchema = z.strictObject({
       '`postgres`: the query of TRUEUP_BOOK_QUERY_FILE; any other name: the book recorded or imported under it.',
     ),
   layer: z.enum(LAYERS).default(POLICY_DEFAULTS.layer).describe('Which view of the ledger is read.'),
-  join: z.enum(JOINS).default(POLICY_DEFAULTS.join).describe('What makes two rows the same movement.'),
+  join: z
+    .enum(JOINS)
+    // Comparing by another join than the one asked for would accuse wrongly, so it is refused until it can be done.
+    .refine((join) => join !== 'sub_account', 'sub_account is not compared yet: use operation or tx_hash')
+    .default(POLICY_DEFAULTS.join)
+    .describe('What makes two rows the same movement; sub_account is not compared yet.'),
   scope: scopeSchema.default({}),
   status_map: z
     .record(z.string().min(1).max(64), z.enum(['success', 'failed', 'pending']))

@@ -12,8 +12,6 @@ export const JOB_NAMES = [RECONCILE_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB] as cons
 const RECONCILE_CONCURRENCY = 2;
 /** A first tick waits for the follower to have something to compare. */
 const FIRST_RUN_DELAY_MS = 10_000;
-/** The sandbox shows in a minute what a business sees in hours. */
-const SANDBOX_INTERVAL_MS = 15_000;
 const OPENINGS_INTERVAL_MS = 20_000;
 const HOUSEKEEPING_INTERVAL_MS = 3_600_000;
 
@@ -23,7 +21,6 @@ export interface JobsOptions {
   readonly policies: Iterable<Policy>;
   /** False: no policy runs by the clock, whatever its own schedule says. */
   readonly reconciliationEnabled: boolean;
-  readonly sandbox: boolean;
   /** Whether the source can be asked for balances. */
   readonly hasOpenings: boolean;
   readonly reconcile: Work;
@@ -68,14 +65,12 @@ export function createJobs(options: JobsOptions): Job[] {
   return jobs.map((job) => ({ ...job, run: observed(job, options.events) }));
 }
 
-function scheduleOf(policy: Policy, { sandbox, reconciliationEnabled }: JobsOptions): JobSchedule {
-  // The sandbox's book states balances too, so both of its policies have something to show.
-  const wanted = policy.schedule.enabled || (sandbox && policy.book.kind === 'recorded');
+function scheduleOf(policy: Policy, { reconciliationEnabled }: JobsOptions): JobSchedule {
   return {
     name: `${RECONCILE_JOB}:${policy.name}`,
     policy: policy.name,
-    intervalMs: sandbox ? Math.min(SANDBOX_INTERVAL_MS, policy.schedule.intervalMs) : policy.schedule.intervalMs,
-    enabled: reconciliationEnabled && wanted,
+    intervalMs: policy.schedule.intervalMs,
+    enabled: reconciliationEnabled && policy.schedule.enabled,
     firstDelayMs: FIRST_RUN_DELAY_MS,
   };
 }
