@@ -268,6 +268,7 @@ const STATEMENTS = [
      item_at timestamptz,
      primary key (run_id, match_key, occurrence))`,
   `create index drifts_open on trueup.drifts (policy, first_seen_at desc, id) where state in ('open', 'acknowledged')`,
+  `create index drifts_unresolved on trueup.drifts (policy, match_key, occurrence) where state <> 'resolved'`,
   `create index drifts_changed on trueup.drifts (policy, transition_at)`,
   `create index drifts_newest on trueup.drifts (first_seen_at desc, id)`,
   `create table trueup.schedules (
