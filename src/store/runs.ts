@@ -1,41 +1,16 @@
 // Runs as rows: one statement a change, and a sequence number with each for those who watch.
+import type { FilterQuery } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { LedgerRange } from '../core/ledger.ts';
 import type { Level, Policy } from '../core/policy.ts';
 import { REASONS, type Reason } from '../core/errors.ts';
 import { pageOf, type Page, type PageRequest } from '../core/page.ts';
-import type { Run, RunFilter, RunProgress, RunState, RunSummary, RunTrigger, Verdict } from '../core/run.ts';
-import { listOrNull, sql, sqlCount, toDate, toDateOrNull } from './database.ts';
-import { fromJson, toJson } from './json.ts';
-
-interface RunRow {
-  id: string;
-  request_id: string | null;
-  policy: string;
-  level: Level;
-  trigger: RunTrigger;
-  state: RunState;
-  verdict: Verdict | null;
-  sandbox: boolean;
-  stream: string | null;
-  book: string;
-  requested_from: number | null;
-  requested_to: number | null;
-  requested_window_ms: string | null;
-  requested_scope: unknown;
-  summary: unknown;
-  progress: unknown;
-  error_reason: string | null;
-  error_message: string | null;
-  trace_id: string;
-  actor: string;
-  cancel_requested: boolean;
-  attempt: number;
-  sequence: string;
-  created_at: string;
-  started_at: string | null;
-  completed_at: string | null;
-}
+import type { Run, RunFilter, RunProgress, RunSummary, RunTrigger, Verdict } from '../core/run.ts';
+import { sql, sqlCount, toDate } from './database.ts';
+import { RunEntity } from './entities.ts';
+import type { RunRow } from './entities.ts';
+import { given, olderThan } from './filters.ts';
+import { toJson } from './json.ts';
 
 /** What a caller narrowed; everything null is the policy as it stands. */
 export interface RunRequest {
@@ -72,97 +47,57 @@ export interface RunToInsert {
 
 /** False where the policy has a run under way already, or the request id is known: nothing was inserted. */
 export async function insertRun(em: EntityManager, run: RunToInsert): Promise<boolean> {
-  const inserted = await sqlCount(
-    em,
-    `insert into trueup.reconciliations (id, request_id, policy, level, trigger, state, sandbox, stream, book,
-       requested_from, requested_to, requested_window_ms, requested_scope, trace_id, actor)
-     values ($1, $2, $3, $4, $5, 'queued', $6, $7, $8, $9, $10, $11, $12::jsonb, $13, $14)
-     on conflict do nothing`,
-    [
-      run.id,
-      run.requestId,
-      run.policy,
-      run.level,
-      run.trigger,
-      run.sandbox,
-      run.stream,
-      run.book,
-      run.request.range?.from ?? null,
-      run.request.range?.to ?? null,
-      run.request.windowMs,
-      run.request.scope && toJson(run.request.scope),
-      run.traceId,
-      run.actor,
-    ],
-  );
-  return inserted === 1;
+  const { request, ...columns } = run;
+  const row = {
+    ...columns,
+    state: 'queued' as const,
+    requestedFrom: request.range?.from ?? null,
+    requestedTo: request.range?.to ?? null,
+    requestedWindowMs: request.windowMs,
+    requestedScope: request.scope,
+  };
+  const inserted = await em.createQueryBuilder(RunEntity).insert(row).onConflict().ignore().execute('run', false);
+  return inserted.affectedRows === 1;
 }
 
 export async function getRun(em: EntityManager, id: string): Promise<StoredRun | null> {
-  const rows = await sql<RunRow>(em, `select * from trueup.reconciliations where id = $1`, [id]);
-  return rows[0] ? toRun(rows[0]) : null;
+  return orNull(await em.findOne(RunEntity, { id }));
 }
 
 export async function getRunByRequest(em: EntityManager, requestId: string): Promise<StoredRun | null> {
-  const rows = await sql<RunRow>(em, `select * from trueup.reconciliations where request_id = $1`, [requestId]);
-  return rows[0] ? toRun(rows[0]) : null;
+  return orNull(await em.findOne(RunEntity, { requestId }));
 }
 
 export async function activeRun(em: EntityManager, policy: string): Promise<StoredRun | null> {
-  const rows = await sql<RunRow>(
-    em,
-    `select * from trueup.reconciliations where policy = $1 and state in ('queued', 'running')`,
-    [policy],
-  );
-  return rows[0] ? toRun(rows[0]) : null;
+  return orNull(await em.findOne(RunEntity, { policy, state: ['queued', 'running'] }));
 }
 
 /** The newest scheduled run that ended with a verdict. */
 export async function latestScheduledRun(em: EntityManager, policy: string | null): Promise<StoredRun | null> {
-  const rows = await sql<RunRow>(
-    em,
-    `select * from trueup.reconciliations where ($1::text is null or policy = $1) and trigger = 'scheduled' and state = 'succeeded'
-     order by created_at desc, id limit 1`,
-    [policy],
-  );
-  return rows[0] ? toRun(rows[0]) : null;
+  const of = policy === null ? {} : { policy };
+  return orNull(await em.findOne(RunEntity, { ...of, trigger: 'scheduled', state: 'succeeded' }, { orderBy: { createdAt: 'desc', id: 'asc' } }));
 }
 
 export async function listRuns(em: EntityManager, filter: RunFilter, page: PageRequest): Promise<Page<StoredRun>> {
-  const rows = await sql<RunRow>(
-    em,
-    `select * from trueup.reconciliations
-     where ($1::text is null or policy = $1) and ($2::text is null or level = $2) and ($3::text is null or trigger = $3)
-       and ($4::text[] is null or state = any($4)) and ($5::text[] is null or verdict = any($5))
-       and ($6::timestamptz is null or created_at >= $6) and ($7::timestamptz is null or created_at < $7)
-       and ($8::timestamptz is null or (created_at, id) < ($8::timestamptz, $9::uuid))
-     order by created_at desc, id desc limit $10`,
-    [
-      filter.policy ?? null,
-      filter.level ?? null,
-      filter.trigger ?? null,
-      listOrNull(filter.states),
-      listOrNull(filter.verdicts),
-      filter.createdFrom ?? null,
-      filter.createdTo ?? null,
-      page.after?.createdAt ?? null,
-      page.after?.id ?? null,
-      page.size + 1,
-    ],
-  );
-  return pageOf(rows, page.size, (row) => ({ createdAt: row.created_at, id: row.id }), toRun);
+  const { policy, level, trigger, states, verdicts, createdFrom, createdTo } = filter;
+  const where: FilterQuery<RunRow>[] = [given({ policy, level, trigger, state: states?.slice(), verdict: verdicts?.slice() })];
+  if (createdFrom !== undefined) where.push({ createdAt: { $gte: createdFrom.toISOString() } });
+  if (createdTo !== undefined) where.push({ createdAt: { $lt: createdTo.toISOString() } });
+  if (page.after !== null) where.push(olderThan(String(page.after.createdAt), String(page.after.id)));
+  const rows = await em.find(RunEntity, { $and: where }, { orderBy: { createdAt: 'desc', id: 'desc' }, limit: page.size + 1 });
+  return pageOf(rows, page.size, (row) => ({ createdAt: row.createdAt, id: row.id }), toRun);
 }
 
 /** Takes a queued run, or one whose worker died, for this attempt; null where it is over or was cancelled meanwhile. */
 export async function beginRun(em: EntityManager, id: string): Promise<StoredRun | null> {
-  const rows = await sql<RunRow>(
+  const rows = await sql(
     em,
     `update trueup.reconciliations set state = 'running', started_at = coalesce(started_at, now()), heartbeat_at = now(),
        attempt = attempt + 1, sequence = nextval('trueup.change_sequence')
      where id = $1 and state in ('queued', 'running') returning *`,
     [id],
   );
-  return rows[0] ? toRun(rows[0]) : null;
+  return rows[0] ? toRun(em.map(RunEntity, rows[0])) : null;
 }
 
 /** Returns whether the worker may go on: nobody asked for the run to be cancelled, and no other worker has it. */
@@ -218,8 +153,13 @@ export async function requestCancel(em: EntityManager, id: string): Promise<void
   );
 }
 
+function orNull(row: RunRow | null): StoredRun | null {
+  return row === null ? null : toRun(row);
+}
+
 function toRun(row: RunRow): StoredRun {
-  const reason = row.error_reason === null ? null : (row.error_reason as Reason);
+  const reason = row.errorReason as Reason | null;
+  const { message, at } = { message: row.errorMessage ?? '', at: row.completedAt };
   return {
     id: row.id,
     policy: row.policy,
@@ -230,32 +170,23 @@ function toRun(row: RunRow): StoredRun {
     sandbox: row.sandbox,
     stream: row.stream,
     book: row.book,
-    summary: row.summary === null ? null : fromJson<RunSummary>(row.summary),
-    traceId: row.trace_id,
+    summary: row.summary,
+    traceId: row.traceId,
     actor: row.actor,
-    requestId: row.request_id,
-    createdAt: toDate(row.created_at),
-    startedAt: toDateOrNull(row.started_at),
-    completedAt: toDateOrNull(row.completed_at),
-    error:
-      reason === null
-        ? null
-        : {
-            reason,
-            message: row.error_message ?? '',
-            fix: '',
-            retryable: REASONS[reason].retryable,
-            at: toDateOrNull(row.completed_at),
-          },
-    progress: row.progress === null ? null : fromJson<RunProgress>(row.progress),
+    requestId: row.requestId,
+    createdAt: toDate(row.createdAt),
+    startedAt: row.startedAt,
+    completedAt: row.completedAt,
+    error: reason === null ? null : { reason, message, fix: '', retryable: REASONS[reason].retryable, at },
+    progress: row.progress,
     request: {
-      range: row.requested_from === null || row.requested_to === null ? null : { from: row.requested_from, to: row.requested_to },
-      windowMs: row.requested_window_ms === null ? null : Number(row.requested_window_ms),
-      scope: row.requested_scope === null ? null : fromJson<Policy['scope']>(row.requested_scope),
+      range: row.requestedFrom === null || row.requestedTo === null ? null : { from: row.requestedFrom, to: row.requestedTo },
+      windowMs: row.requestedWindowMs,
+      scope: row.requestedScope,
     },
-    cancelRequested: row.cancel_requested,
+    cancelRequested: row.cancelRequested,
     attempt: row.attempt,
-    sequence: BigInt(row.sequence),
+    sequence: row.sequence,
   };
 }
 
