@@ -89,8 +89,9 @@ export function createApp(config: Config, overrides: Overrides = {}): App {
     const loops = [
       runFollower(context.follower, stop.signal),
       runLoop(() => GAUGES_INTERVAL_MS, stop.signal, async () => {
-        await context.gauges.refresh();
+        // First, for it must also be shown when the gauges can't be read.
         await doors.showHealth();
+        await context.gauges.refresh();
       }, onError('gauges')),
       ...context.loops.map((loop) => runLoop(() => loop.intervalMs, stop.signal, (signal) => loop.run(signal), onError(loop.name))),
     ];

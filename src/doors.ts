@@ -91,7 +91,11 @@ export async function startDoors(context: DoorsDeps): Promise<Doors> {
     async showHealth() {
       if (!serves) return;
       rpc.health.set('', (await health.readiness()).ready);
-      const streams = await health.streamHealth();
+      const streams = await health.streamHealth().catch((error: unknown) => {
+        // What can't be asked isn't well.
+        for (const stream of shown) rpc.health.set(streamHealthName(stream), false);
+        throw error;
+      });
       for (const { stream, healthy } of streams) rpc.health.set(streamHealthName(stream), healthy);
       const names = new Set(streams.map(({ stream }) => stream));
       for (const gone of shown) if (!names.has(gone)) rpc.health.remove(streamHealthName(gone));

@@ -11,6 +11,7 @@ import { TrueUpError } from '../core/errors.ts';
 import { toTrueUpError } from './db-errors.ts';
 import { ENTITIES } from './entities.ts';
 import type { StoreLog } from './log.ts';
+import { releaseLostClients } from './lost-clients.ts';
 import { MIGRATIONS } from './migrations/index.ts';
 
 /** Schema of all of TrueUp's own tables but the queue's. */
@@ -67,6 +68,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       application_name: options.applicationName ?? 'trueup',
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
+      onPoolCreated: releaseLostClients,
     },
     forceUtcTimezone: true,
     ensureDatabase: false,

@@ -3,7 +3,7 @@ import { TrueUpError, messageOf } from '../core/errors.ts';
 
 /** SQLSTATE codes and the codes of Node's sockets that mean: the server isn't there for us now. */
 const UNAVAILABLE = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'ETIMEDOUT', 'EPIPE', 'EHOSTUNREACH', 'EAI_AGAIN', '57P01', '57P02', '57P03', '57P05', '25006']);
-const UNAVAILABLE_WORDS = ['Connection terminated', 'timeout exceeded when trying to connect', 'timeout expired', 'Client has encountered a connection error', 'not queryable'];
+const UNAVAILABLE_WORDS = ['Connection terminated', 'timeout exceeded when trying to connect', 'timeout expired', 'is not currently accepting connections', 'Client has encountered a connection error', 'not queryable'];
 /** Serialization failure, deadlock, lock wait: the same transaction run again can succeed. */
 const CONFLICT = new Set(['40001', '40P01', '55P03']);
 

@@ -154,6 +154,10 @@ export async function hasEnded(server: RunningServer): Promise<boolean> {
   return true;
 }
 
+export function isRunning(server: RunningServer): Promise<boolean> {
+  return isServer(server.pid, server.clusterDir);
+}
+
 /** Asks for a fast shutdown (running transactions are rolled back), and after a while for an immediate one. */
 export async function stopServer(server: RunningServer): Promise<void> {
   for (const signal of ['SIGINT', 'SIGQUIT', 'SIGKILL'] as const) {

@@ -7,13 +7,15 @@ import pg from 'pg';
 import { TrueUpError, isTrueUpError, messageOf } from '../core/errors.ts';
 import { findServerPackage, prepareLibraries } from './embedded-binaries.ts';
 import { lockDataDir } from './embedded-lock.ts';
-import { findRunningServer, hasEnded, initCluster, startServer, stopServer, waitForOrphans } from './embedded-server.ts';
+import { findRunningServer, hasEnded, initCluster, isRunning, startServer, stopServer, waitForOrphans } from './embedded-server.ts';
 import type { RunningServer, ServerSettings } from './embedded-server.ts';
 import { chooseServerUser } from './embedded-user.ts';
 import type { StoreLog } from './log.ts';
 
 /** A port taken by somebody else between two starts is replaced, at most this often. */
 const MAX_PORT_ATTEMPTS = 5;
+/** How soon a server that died is started again. */
+const LOOK_MS = 1_000;
 const DATABASE_NAME = 'trueup';
 const ROLE = 'trueup';
 
@@ -47,18 +49,56 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
   try {
     const { server, url, adopted } = await openServer(lock.dataDir, options);
     let closing: Promise<void> | undefined;
+    const keeper = keepRunning(lock.dataDir, options, { server, url });
     const close = async (): Promise<void> => {
       try {
-        await stopServer(server);
+        await stopServer(await keeper.stop());
       } finally {
         await lock.release();
       }
     };
-    return { url, pid: server.pid, adopted, close: () => (closing ??= close()) };
+    return {
+      url,
+      get pid() {
+        return keeper.pid();
+      },
+      adopted,
+      close: () => (closing ??= close()),
+    };
   } catch (error) {
     await lock.release();
     throw error;
   }
+}
+
+/** Starts the server again when it died, as it may at the hands of a machine that is out of memory; whoever uses it only sees it away for a moment. */
+function keepRunning(dataDir: string, options: EmbeddedOptions, opened: { readonly server: RunningServer; readonly url: string }) {
+  let { server } = opened;
+  let stopped = false;
+  let looking: Promise<void> = Promise.resolve();
+  const look = async (): Promise<void> => {
+    if (stopped || (await isRunning(server)) || stopped) return;
+    options.log?.warn({ pid: server.pid, dataDir }, 'the embedded PostgreSQL died; starting it again');
+    try {
+      const again = await openServer(dataDir, options);
+      server = again.server;
+      // Its users know it by its port.
+      if (again.url !== opened.url) options.log?.error({ dataDir }, 'the embedded PostgreSQL is back on another port, because its own was taken; start TrueUp again');
+    } catch (error) {
+      options.log?.error({ err: messageOf(error), dataDir }, "the embedded PostgreSQL can't be started again; trying on");
+    }
+  };
+  const timer = setInterval(() => (looking = looking.then(look)), LOOK_MS);
+  timer.unref();
+  return {
+    pid: () => server.pid,
+    async stop(): Promise<RunningServer> {
+      stopped = true;
+      clearInterval(timer);
+      await looking;
+      return server;
+    },
+  };
 }
 
 async function openServer(dataDir: string, options: EmbeddedOptions): Promise<{ server: RunningServer; url: string; adopted: boolean }> {

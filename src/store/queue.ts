@@ -33,6 +33,8 @@ const KEEP_FINISHED_SECONDS = 3_600;
 const MAINTENANCE_SECONDS = 600;
 const POOL_MAX = 4;
 const STOP_TIMEOUT_MS = 20_000;
+const SAME_ERROR_MS = 30_000;
+const MAX_ERRORS_REMEMBERED = 100;
 
 /** JSON; ids and ranges, never secrets. `id` names the resource that the job works on, `schedule` the tick it came from. */
 export type JobPayload = Readonly<Record<string, unknown>>;
@@ -111,7 +113,16 @@ export function createQueue(options: QueueOptions): Queue {
     monitorIntervalSeconds: SUPERVISE_SECONDS,
     maintenanceIntervalSeconds: MAINTENANCE_SECONDS,
   });
-  boss.on('error', (error) => log?.warn({ err: messageOf(error) }, 'the job queue met an error and goes on'));
+  // Every worker says so on every look while the database is away; the same words are worth a line now and then.
+  const said = new Map<string, number>();
+  boss.on('error', (error) => {
+    const words = messageOf(error);
+    const nowMs = performance.now();
+    if (nowMs - (said.get(words) ?? -Infinity) < SAME_ERROR_MS) return;
+    if (said.size >= MAX_ERRORS_REMEMBERED) said.clear();
+    said.set(words, nowMs);
+    log?.warn({ err: words }, 'the job queue met an error and goes on');
+  });
   boss.on('warning', (warning) => log?.warn({ warning: warning.message }, 'the job queue warns'));
 
   return {

@@ -84,7 +84,7 @@ describe.skipIf(!hasSharedData)('a team with accounts on testnet and a table of 
   };
 
   it('comes to the tip of what its accounts did', async () => {
-    await soon(async () => expect(await statusOf()).toMatchObject({ syncStatus: contract.SyncStatus.SYNCED, lagLedgers: 0, tipLedger: 4095 }), 40_000);
+    await soon(async () => expect(await statusOf()).toMatchObject({ syncStatus: contract.SyncStatus.SYNCED, lagLedgers: 0, tipLedger: 4093 }), 40_000);
     const { entries } = await app.client.reconciliation.listEntries({ pageSize: 1 });
     expect(entries).toHaveLength(1);
   }, 60_000);
