@@ -9,6 +9,12 @@ import { createHorizonSource, HORIZON_SPAN_ACCOUNTS, HORIZON_SPAN_EVERYTHING } f
 import { createLakeSource } from './stellar-lake.ts';
 import { createRpcSource, RPC_SPAN_CONTRACTS, RPC_SPAN_LEDGERS } from './stellar-rpc.ts';
 
+/**
+ * Behind one name there may stand replicas that lag by a ledger or two, and an account's page doesn't tell. Reads of everything
+ * are proven against each ledger's header and need no margin.
+ */
+const HORIZON_TIP_MARGIN_LEDGERS = 2;
+
 export interface SourceSettings {
   readonly kind: SourceKind;
   /** Null for the sandbox. */
@@ -36,7 +42,8 @@ export async function createSource(settings: SourceSettings, http: HttpClient, s
       return createLakeSource({ url, networkPassphrase, http });
     case 'stellar-horizon': {
       const maxSpanLedgers = everything ? HORIZON_SPAN_EVERYTHING : HORIZON_SPAN_ACCOUNTS;
-      return createHorizonSource({ url, networkPassphrase, http, maxSpanLedgers });
+      const tipMarginLedgers = everything ? 0 : HORIZON_TIP_MARGIN_LEDGERS;
+      return createHorizonSource({ url, networkPassphrase, http, maxSpanLedgers, tipMarginLedgers });
     }
     case 'stellar-rpc': {
       const onlyContracts = !everything && accounts.length === 0;
