@@ -4,6 +4,7 @@ import { type Entry, type Layer } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import { arrayLiteral } from './array-literal.ts';
 import { sql, sqlCount } from './database.ts';
+import { isUniqueViolation } from './db-errors.ts';
 
 /**
  * Rows a statement, one array a column: 125 k rows/s against 33 k through the unit of work and 74 k by a VALUES list
@@ -20,9 +21,29 @@ export interface EntryToStore {
   readonly closeTime: number;
 }
 
-/** Writes entries that aren't there yet; returns how many were new. Rows already there are left as they are. */
+/**
+ * Writes entries that aren't there yet; returns how many were new. Rows already there are left as they are.
+ *
+ * Nearly always all of them are new. So it is first tried without ON CONFLICT, which costs the server a sixth more time, and
+ * only where one is there already again with it; the savepoint between them is one statement a batch.
+ */
 export async function insertEntries(
   em: EntityManager,
+  streamId: number,
+  sourceId: number,
+  rows: readonly EntryToStore[],
+): Promise<number> {
+  try {
+    return await em.transactional((inner) => insertAll(inner, INSERT_SQL, streamId, sourceId, rows));
+  } catch (error) {
+    if (!isUniqueViolation(error, 'entries_pkey')) throw error;
+    return insertAll(em, `${INSERT_SQL} on conflict do nothing`, streamId, sourceId, rows);
+  }
+}
+
+async function insertAll(
+  em: EntityManager,
+  statement: string,
   streamId: number,
   sourceId: number,
   rows: readonly EntryToStore[],
@@ -33,7 +54,7 @@ export async function insertEntries(
     // The next statement is put together while the server works on this one.
     const columns = columnsOf(rows.slice(from, from + INSERT_ROWS));
     inserted += (await underWay) ?? 0;
-    underWay = sqlCount(em, INSERT_SQL, [streamId, sourceId, ...columns]);
+    underWay = sqlCount(em, statement, [streamId, sourceId, ...columns]);
   }
   return inserted + ((await underWay) ?? 0);
 }
@@ -67,8 +88,7 @@ const INSERT_SQL = `
   select $1, $2, unnest($3::smallint[]), unnest($4::int[]), unnest($5::int[]), unnest($6::int[]), unnest($7::int[]),
     unnest($8::bytea[]), unnest($9::text[]), unnest($10::text[]), unnest($11::numeric[]), unnest($12::text[]),
     unnest($13::text[]), unnest($14::boolean[]), unnest($15::text[]), unnest($16::text[]), unnest($17::text[]),
-    to_timestamp(unnest($18::bigint[]))
-  on conflict do nothing`;
+    to_timestamp(unnest($18::bigint[]))`;
 
 export interface StoredEntry extends Entry {
   readonly closedAt: Date;
