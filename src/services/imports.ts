@@ -1,5 +1,6 @@
 // Importing a file into a book: all of it by one commit, or none of it with every bad line named.
 import { randomUUID } from 'node:crypto';
+import { isUuid } from '../core/ids.ts';
 import type { BookBalance, BookLevel, BookRowInput } from '../core/book.ts';
 import { isTrueUpError, messageOf, TrueUpError } from '../core/errors.ts';
 import { createBookFileReader, formatOfFileName } from '../sources/book-file.ts';
@@ -109,8 +110,7 @@ export async function importBook(
 
 /** @throws TrueUpError IMPORT_NOT_FOUND */
 export async function getImport(deps: { db: Database }, id: string): Promise<Import> {
-  const isUuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id);
-  const found = isUuid ? await findImport(deps.db.em(), id) : null;
+  const found = isUuid(id) ? await findImport(deps.db.em(), id) : null;
   if (found !== null) return found;
   throw new TrueUpError('IMPORT_NOT_FOUND', `there is no import ${JSON.stringify(id.slice(0, 64))}; use the id that ImportEntries returned`);
 }

@@ -1,6 +1,15 @@
 // Drifts as rows: listed by keyset, read by id. What makes them is in findings.ts.
 import type { EntityManager } from '@mikro-orm/postgresql';
-import type { Drift, DriftField, DriftFilter, DriftKind, DriftSide, DriftState, ResolutionCause } from '../core/drift.ts';
+import { isUuid, NOBODYS_UUID } from '../core/ids.ts';
+import type {
+  Drift,
+  DriftField,
+  DriftFilter,
+  DriftKind,
+  DriftSide,
+  DriftState,
+  ResolutionCause,
+} from '../core/drift.ts';
 import { pageOf, type Page, type PageRequest } from '../core/page.ts';
 import type { Level } from '../core/policy.ts';
 import { listOrNull, sql, toDate, toDateOrNull } from './database.ts';
@@ -62,7 +71,7 @@ function filterValues(filter: DriftFilter): unknown[] {
     listOrNull(filter.kinds),
     listOrNull(filter.accounts),
     listOrNull(filter.assets),
-    filter.runId ?? null,
+    filter.runId === undefined ? null : isUuid(filter.runId) ? filter.runId : NOBODYS_UUID,
     filter.matchKey ?? null,
     filter.assignee ?? null,
     filter.ledgers?.from ?? null,
@@ -96,6 +105,7 @@ async function countDrifts(em: EntityManager, filter: DriftFilter): Promise<numb
 }
 
 export async function getDrift(em: EntityManager, id: string): Promise<Drift | null> {
+  if (!isUuid(id)) return null;
   const rows = await sql<DriftRow>(em, `select ${DRIFT_COLUMNS} from trueup.drifts where id = $1`, [id]);
   return rows[0] ? toDrift(rows[0]) : null;
 }

@@ -1,6 +1,7 @@
 // Runs as rows: one statement a change, and a sequence number with each for those who watch.
 import type { FilterQuery } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
+import { isUuid } from '../core/ids.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type { Level, Policy } from '../core/policy.ts';
 import { REASONS, type Reason } from '../core/errors.ts';
@@ -61,7 +62,7 @@ export async function insertRun(em: EntityManager, run: RunToInsert): Promise<bo
 }
 
 export async function getRun(em: EntityManager, id: string): Promise<StoredRun | null> {
-  return orNull(await em.findOne(RunEntity, { id }));
+  return isUuid(id) ? orNull(await em.findOne(RunEntity, { id })) : null;
 }
 
 export async function getRunByRequest(em: EntityManager, requestId: string): Promise<StoredRun | null> {
@@ -195,7 +196,7 @@ const PRUNE_BATCH_ROWS = 1000;
 
 /** Deletes runs that ended more than `days` ago, but for each policy's latest; returns how many. */
 export async function pruneRuns(em: EntityManager, days: number): Promise<number> {
-  for (let pruned = 0; ; ) {
+  for (let pruned = 0; ;) {
     const deleted = await sqlCount(
       em,
       `delete from trueup.reconciliations where id in (

@@ -31,7 +31,11 @@ export async function openTestStream(
 }
 
 /** The target of another watch of the same stream. */
-export async function targetOf(em: ReturnType<Database['em']>, streamId: number, watch: Watch): Promise<CoverageTarget> {
+export async function targetOf(
+  em: ReturnType<Database['em']>,
+  streamId: number,
+  watch: Watch,
+): Promise<CoverageTarget> {
   return {
     streamId,
     watch,
@@ -105,7 +109,12 @@ export async function commitByHand(
   await db.em().transactional(async (em) => {
     const { newLedgers } = await commitBatch(em, target, batch);
     if (options.follow === false) return;
-    await advanceFollower(em, stream.id, { nextLedger: range.to, last: batch.last, newLedgers, watchSetId: target.watchSetId });
+    await advanceFollower(em, stream.id, {
+      nextLedger: range.to,
+      last: batch.last,
+      newLedgers,
+      watchSetId: target.watchSetId,
+    });
   });
 }
 
