@@ -10,6 +10,7 @@ import type { Database } from '../store/database.ts';
 import { deleteFindings, mergeFindings, policyTotals, type MergeResult } from '../store/findings.ts';
 import { feeTotals, withLedgerSnapshot } from '../store/ledger-side.ts';
 import { beginRun, endRun, finishRun, type StoredRun } from '../store/runs.ts';
+import { keepStatistics } from '../store/statistics.ts';
 import type { Events } from '../telemetry/events.ts';
 import { compareBalances, recheckOpenBalances } from './run-balances.ts';
 import { compareWindow, recheckOpenDrifts } from './run-entries.ts';
@@ -56,6 +57,7 @@ export async function runReconciliation(deps: RunDeps, runId: string, attempt: A
   try {
     // What an attempt before this one had found when its worker died.
     await deleteFindings(deps.db.em(), run, run.attempt);
+    await keepStatistics(deps.db.em());
     const outcome = await compare(deps, policy, run, attempt.signal);
     await conclude(deps, policy, run, outcome, startedMs);
   } catch (error) {

@@ -79,7 +79,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const database: Database = {
     orm,
     url: options.url,
-    em: () => orm.em.fork() as EntityManager,
+    em: () => withOurErrors(orm.em.fork() as EntityManager),
     async ping() {
       await sql(this.em(), 'select 1');
     },
@@ -93,6 +93,19 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     throw error;
   }
   return database;
+}
+
+/** The ORM translates what a statement met, but not what the beginning of a transaction did, such as having no server. */
+function withOurErrors(em: EntityManager): EntityManager {
+  const transactional = em.transactional.bind(em) as typeof em.transactional;
+  em.transactional = async (...call) => {
+    try {
+      return await transactional(...call);
+    } catch (error) {
+      throw toTrueUpError(error);
+    }
+  };
+  return em;
 }
 
 /**

@@ -35,9 +35,12 @@ describe('a service that is locked out of its database', () => {
     expect((await fetch(`${app.metrics}/livez`)).status).toBe(200);
     expect((await fetch(`${app.metrics}/health`)).status).toBe(503);
     expect((await fetch(`${app.metrics}/metrics`)).status).toBe(200);
-    const error = await app.client.reconciliation.listDrifts({}).catch((thrown: unknown) => thrown);
-    expect(error).toMatchObject({ code: Code.Unavailable });
-    expect(describeError(error).reason).toBe('DATABASE_UNAVAILABLE');
+    const { reconciliation } = app.client;
+    for (const call of [() => reconciliation.listDrifts({}), () => reconciliation.startReconciliation({}), () => reconciliation.recordEntries({ book: 'other' })]) {
+      const error = await call().catch((thrown: unknown) => thrown);
+      expect(error).toMatchObject({ code: Code.Unavailable });
+      expect(describeError(error).reason).toBe('DATABASE_UNAVAILABLE');
+    }
   });
 
   it('goes on where it stopped when the database is back, without a gap', async () => {
