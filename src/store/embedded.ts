@@ -88,7 +88,9 @@ function keepRunning(dataDir: string, options: EmbeddedOptions, opened: { readon
       options.log?.error({ err: messageOf(error), dataDir }, "the embedded PostgreSQL can't be started again; trying on");
     }
   };
-  const timer = setInterval(() => (looking = looking.then(look)), LOOK_MS);
+  const timer = setInterval(() => {
+    looking = looking.then(look);
+  }, LOOK_MS);
   timer.unref();
   return {
     pid: () => server.pid,

@@ -24,5 +24,6 @@ export function releaseLostClients(pool: Pool): void {
     return client;
   };
   // The pool's own query() asks with a callback; what it checks out it always gives back.
-  pool.connect = ((callback?: Parameters<Pool['connect']>[0]) => (callback === undefined ? checkOut() : (connect as Pool['connect'])(callback))) as Pool['connect'];
+  pool.connect = ((callback?: Parameters<Pool['connect']>[0]) =>
+    callback === undefined ? checkOut() : (connect as Pool['connect'])(callback)) as Pool['connect'];
 }

@@ -60,7 +60,14 @@ export async function startApp(env: Env = {}, overrides: Overrides = {}): Promis
   const folder = mkdtempSync(join(tmpdir(), 'trueup-app-'));
   const lines: string[] = [];
   const config = readConfig(
-    { ...FREE_PORTS, DATABASE_URL: databaseUrl, TRUEUP_DATA_DIR: join(folder, 'data'), TRUEUP_DRAIN_TIMEOUT_MS: '2000', ...sourceOf(env), ...env },
+    {
+      ...FREE_PORTS,
+      DATABASE_URL: databaseUrl,
+      TRUEUP_DATA_DIR: join(folder, 'data'),
+      TRUEUP_DRAIN_TIMEOUT_MS: '2000',
+      ...sourceOf(env),
+      ...env,
+    },
     { cwd: folder, readFile: (path) => readFileSync(path, 'utf8') },
   );
   const app = createApp(config, { logDestination: { write: (line) => void lines.push(line) }, ...overrides });
@@ -92,15 +99,23 @@ export async function startApp(env: Env = {}, overrides: Overrides = {}): Promis
 
 /** A source must be said where a database is configured; the sandbox unless the test names one. */
 function sourceOf(env: Env): Env {
-  return Object.keys(env).some((name) => /^(TRUEUP_SOURCE|STELLAR_.*_URL)$/.test(name)) ? {} : { TRUEUP_SOURCE: 'sandbox' };
+  return Object.keys(env).some((name) => /^(TRUEUP_SOURCE|STELLAR_.*_URL)$/.test(name))
+    ? {}
+    : { TRUEUP_SOURCE: 'sandbox' };
 }
 
 /** `trueup serve` as a child. Resolves once it prints where it is and its gRPC health is SERVING; rejects with its words when it ends before. */
 export async function startProcess(env: Env): Promise<RunningProcess> {
-  const child = spawn(nodeBinary(), [BIN, 'serve'], { cwd: env['TRUEUP_DATA_DIR'] ?? tmpdir(), env: cleanEnv({ ...FREE_PORTS, ...env }), stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(nodeBinary(), [BIN, 'serve'], {
+    cwd: env['TRUEUP_DATA_DIR'] ?? tmpdir(),
+    env: cleanEnv({ ...FREE_PORTS, ...env }),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const [out, err] = [collect(child.stdout), collect(child.stderr)];
   let ended: Exit | undefined;
-  const exited = new Promise<Exit>((resolve) => child.once('close', (code, signal) => resolve((ended = { code, signal }))));
+  const exited = new Promise<Exit>((resolve) =>
+    child.once('close', (code, signal) => resolve((ended = { code, signal }))),
+  );
   try {
     await eventually(() => {
       if (ended === undefined && !/Ctrl-C stops/.test(out())) throw new Error(`no banner yet: ${out()}${err()}`);
@@ -134,8 +149,15 @@ export async function startProcess(env: Env): Promise<RunningProcess> {
 }
 
 /** Runs `trueup ARGS` through the real launcher to its end. */
-export async function trueup(args: readonly string[], env: Env = {}): Promise<{ code: number | null; out: string; err: string }> {
-  const child = spawn(nodeBinary(), [BIN, ...args], { cwd: tmpdir(), env: cleanEnv(env), stdio: ['ignore', 'pipe', 'pipe'] });
+export async function trueup(
+  args: readonly string[],
+  env: Env = {},
+): Promise<{ code: number | null; out: string; err: string }> {
+  const child = spawn(nodeBinary(), [BIN, ...args], {
+    cwd: tmpdir(),
+    env: cleanEnv(env),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const [out, err] = [collect(child.stdout), collect(child.stderr)];
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
   return { code, out: out(), err: err() };
@@ -160,12 +182,20 @@ export function temporaryDataDir(): { readonly path: string; remove(): Promise<v
 }
 
 /** Waits for what a running service does by itself; asked a few times a second, for each question is a call that it answers and logs. */
-export const soon = (check: () => void | Promise<void>, timeoutMs?: number): Promise<void> => eventually(check, timeoutMs, 200);
+export const soon = (check: () => void | Promise<void>, timeoutMs?: number): Promise<void> =>
+  eventually(check, timeoutMs, 200);
 
 /** Messages that were logged as errors. */
 export function complaints(served: Pick<Served, 'log'>): string[] {
-  const lines = served.log().split('\n').filter((line) => line.startsWith('{'));
-  return lines.map((line) => JSON.parse(line) as { level: string; msg: string; err?: { message: string } }).flatMap(({ level, msg, err }) => (level === 'error' || level === 'fatal' ? [`${msg}${err ? `: ${err.message}` : ''}`] : []));
+  const lines = served
+    .log()
+    .split('\n')
+    .filter((line) => line.startsWith('{'));
+  return lines
+    .map((line) => JSON.parse(line) as { level: string; msg: string; err?: { message: string } })
+    .flatMap(({ level, msg, err }) =>
+      level === 'error' || level === 'fatal' ? [`${msg}${err ? `: ${err.message}` : ''}`] : [],
+    );
 }
 
 /** The embedded server of a data folder; null when none has left its number there. */

@@ -1,12 +1,24 @@
 // Asking grpc.health.v1.Health with grpc-js alone, as a load balancer does.
 import { createRequire } from 'node:module';
-import { type ClientReadableStream, credentials, makeClientConstructor, Metadata, type ServiceDefinition, type ServiceError } from '@grpc/grpc-js';
+import {
+  type ClientReadableStream,
+  credentials,
+  makeClientConstructor,
+  Metadata,
+  type ServiceDefinition,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 
 export type ServingWord = 'UNKNOWN' | 'SERVING' | 'NOT_SERVING' | 'SERVICE_UNKNOWN';
 
 interface HealthClient {
-  Check(request: { service: string }, metadata: Metadata, options: { deadline: number }, done: (error: ServiceError | null, answer?: { status: ServingWord }) => void): void;
+  Check(
+    request: { service: string },
+    metadata: Metadata,
+    options: { deadline: number },
+    done: (error: ServiceError | null, answer?: { status: ServingWord }) => void,
+  ): void;
   Watch(request: { service: string }): ClientReadableStream<{ status: ServingWord }>;
   close(): void;
 }
@@ -23,7 +35,9 @@ export async function checkHealth(address: string, service = ''): Promise<string
   const client = new Health(address, credentials.createInsecure());
   try {
     return await new Promise((resolve) => {
-      client.Check({ service }, new Metadata(), { deadline: Date.now() + CALL_TIMEOUT_MS }, (error, answer) => resolve(answer?.status ?? String(error?.message)));
+      client.Check({ service }, new Metadata(), { deadline: Date.now() + CALL_TIMEOUT_MS }, (error, answer) =>
+        resolve(answer?.status ?? String(error?.message)),
+      );
     });
   } finally {
     client.close();
@@ -31,7 +45,10 @@ export async function checkHealth(address: string, service = ''): Promise<string
 }
 
 /** Every status a watcher hears until the stream ends; the last word is how it ended. */
-export function watchHealth(address: string, service = ''): { readonly heard: string[]; readonly ended: Promise<void>; close(): void } {
+export function watchHealth(
+  address: string,
+  service = '',
+): { readonly heard: string[]; readonly ended: Promise<void>; close(): void } {
   const client = new Health(address, credentials.createInsecure());
   const heard: string[] = [];
   const stream = client.Watch({ service });

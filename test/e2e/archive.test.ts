@@ -29,7 +29,10 @@ describe.skipIf(!hasSharedData)('an archive with one truncated file', () => {
   };
   const advance = (currentLedger: number): void => {
     mkdirSync(join(folder, '.well-known'), { recursive: true });
-    writeFileSync(join(folder, '.well-known/stellar-history.json'), JSON.stringify({ version: 1, currentLedger, networkPassphrase: TESTNET_PASSPHRASE }));
+    writeFileSync(
+      join(folder, '.well-known/stellar-history.json'),
+      JSON.stringify({ version: 1, currentLedger, networkPassphrase: TESTNET_PASSPHRASE }),
+    );
   };
   const through = async () => (await app.client.health.getStatus({})).streams[0]?.layers[0]?.contiguousThrough;
   const health = async () => {
@@ -41,7 +44,13 @@ describe.skipIf(!hasSharedData)('an archive with one truncated file', () => {
     for (let checkpoint = 63; checkpoint <= 319; checkpoint += 64) publish(checkpoint);
     truncateSync(join(folder, pathOf('transactions', BAD)), 400);
     advance(319);
-    app = await startApp({ STELLAR_ARCHIVE_URL: pathToFileURL(folder).href, STELLAR_NETWORK_PASSPHRASE: 'testnet', TRUEUP_START_LEDGER: '1', TRUEUP_WATCH: 'all', POLL_INTERVAL_SECS: '1' });
+    app = await startApp({
+      STELLAR_ARCHIVE_URL: pathToFileURL(folder).href,
+      STELLAR_NETWORK_PASSPHRASE: 'testnet',
+      TRUEUP_START_LEDGER: '1',
+      TRUEUP_WATCH: 'all',
+      POLL_INTERVAL_SECS: '1',
+    });
   });
   afterAll(async () => {
     await app?.close();
@@ -74,10 +83,15 @@ describe.skipIf(!hasSharedData)('an archive with one truncated file', () => {
   });
 
   it('makes a run over it INCONCLUSIVE', async () => {
-    await app.client.reconciliation.recordEntries({ book: 'default', entries: [], completeThrough: { seconds: 4_000_000_000n, nanos: 0 } });
+    await app.client.reconciliation.recordEntries({
+      book: 'default',
+      entries: [],
+      completeThrough: { seconds: 4_000_000_000n, nanos: 0 },
+    });
     const { reconciliation } = await app.client.reconciliation.startReconciliation({ policy: 'default' });
     await soon(async () => {
-      const run = (await app.client.reconciliation.getReconciliation({ reconciliationId: reconciliation!.id })).reconciliation!;
+      const run = (await app.client.reconciliation.getReconciliation({ reconciliationId: reconciliation!.id }))
+        .reconciliation!;
       expect(run.verdict).toBe(contract.Verdict.INCONCLUSIVE);
     });
   });

@@ -13,9 +13,14 @@ const [vault] = castOf('1').vaults;
 let app: RunningApp;
 beforeAll(async () => {
   app = await startApp({ LEDGER_RECONCILIATION_ENABLED: 'false' });
-  await soon(async () => expect(Number((await app.client.health.getStatus({})).streams[0]?.lagLedgers ?? 99)).toBeLessThan(3), 30_000);
+  await soon(
+    async () => expect(Number((await app.client.health.getStatus({})).streams[0]?.lagLedgers ?? 99)).toBeLessThan(3),
+    30_000,
+  );
   // The book keeper writes what a business has by now.
-  await soon(async () => expect((await app.client.reconciliation.listEntries({ side: 2, pageSize: 1 })).bookRows).toHaveLength(1));
+  await soon(async () =>
+    expect((await app.client.reconciliation.listEntries({ side: 2, pageSize: 1 })).bookRows).toHaveLength(1),
+  );
 });
 afterAll(async () => {
   await app?.close();
@@ -23,7 +28,11 @@ afterAll(async () => {
 });
 
 const ask = (...args: string[]) => trueup(args, { TRUEUP_SERVER: app.grpc });
-const lines = (text: string) => text.trimEnd().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+const lines = (text: string) =>
+  text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
 const file = (name: string, text: string): string => {
   writeFileSync(join(folder, name), text);
   return join(folder, name);
@@ -32,7 +41,9 @@ const file = (name: string, text: string): string => {
 it('status: one object, and words for people', async () => {
   const { code, out } = await ask('status', '--json');
   expect(code).toBe(EXIT.ok);
-  expect(lines(out)).toMatchObject([{ sandbox: true, healthy: true, streams: [{ syncStatus: expect.stringMatching(/SYNCED|CATCHING_UP/) }] }]);
+  expect(lines(out)).toMatchObject([
+    { sandbox: true, healthy: true, streams: [{ syncStatus: expect.stringMatching(/SYNCED|CATCHING_UP/) }] },
+  ]);
   expect((await ask('status')).out).toContain('SANDBOX');
 });
 
@@ -45,7 +56,9 @@ it('policies: a line each', async () => {
 it('reconcile --wait: the verdict, and exit code 3 for drift', async () => {
   const json = await ask('reconcile', '--wait', '--json');
   expect(json.code, json.err).toBe(EXIT.drift);
-  expect(lines(json.out)).toMatchObject([{ verdict: 'VERDICT_DRIFT_DETECTED', policy: 'default', sandbox: true, counts: { driftedCount: '5' } }]);
+  expect(lines(json.out)).toMatchObject([
+    { verdict: 'VERDICT_DRIFT_DETECTED', policy: 'default', sandbox: true, counts: { driftedCount: '5' } },
+  ]);
   const words = await ask('reconcile', '--wait');
   expect(words.code).toBe(EXIT.drift);
   expect(words.out).toMatch(/DRIFT/);
@@ -75,20 +88,29 @@ it('gaps: none before the ledger that is being read, said in words and as no lin
 });
 
 it('import book: a bad file changes nothing and names every bad line', async () => {
-  const bad = file('bad.csv', `key,account,asset,amount\n${'ab'.repeat(32)}:1,${vault},native,1.5\n${'cd'.repeat(32)}:1,${vault},native,1.23456789\n${'ef'.repeat(32)}:1,NOBODY,native,x\n`);
+  const bad = file(
+    'bad.csv',
+    `key,account,asset,amount\n${'ab'.repeat(32)}:1,${vault},native,1.5\n${'cd'.repeat(32)}:1,${vault},native,1.23456789\n${'ef'.repeat(32)}:1,NOBODY,native,x\n`,
+  );
   const words = await ask('import', 'book', bad, '--book', 'other');
   expect(words.code).toBe(EXIT.failed);
   expect(words.out).toMatch(/^ +3 +amount/m);
   expect(words.out).toMatch(/^ +4 +account/m);
   expect(words.out).toContain('nothing was recorded');
   const json = await ask('import', 'book', bad, '--book', 'other', '--json');
-  expect(lines(json.out)[0]).toMatchObject({ state: expect.stringMatching(/FAILED|REJECTED/), errors: expect.arrayContaining([expect.objectContaining({ line: '3', column: 'amount' })]) });
+  expect(lines(json.out)[0]).toMatchObject({
+    state: expect.stringMatching(/FAILED|REJECTED/),
+    errors: expect.arrayContaining([expect.objectContaining({ line: '3', column: 'amount' })]),
+  });
   const rows = await ask('entries', '--book', 'other', '--json');
   expect(rows.out).toBe('');
 });
 
 it('import book: a good file is counted, and again it is nothing new', async () => {
-  const good = file('good.csv', `key,account,asset,amount\n${'ab'.repeat(32)}:1,${vault},native,1.5\n${'cd'.repeat(32)}:1,${vault},native,-2.25\n`);
+  const good = file(
+    'good.csv',
+    `key,account,asset,amount\n${'ab'.repeat(32)}:1,${vault},native,1.5\n${'cd'.repeat(32)}:1,${vault},native,-2.25\n`,
+  );
   const first = await ask('import', 'book', good, '--book', 'other', '--json');
   expect(first.code, first.err).toBe(EXIT.ok);
   expect(lines(first.out)[0]).toMatchObject({ insertedCount: '2', fileName: 'good.csv' });

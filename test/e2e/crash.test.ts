@@ -8,7 +8,16 @@ import { WATCH_EVERYTHING } from '../../src/core/watch.ts';
 import { createSandboxSource, SANDBOX_STARTED_AT_MS } from '../../src/sources/sandbox.ts';
 import { contract } from '../../src/client/index.ts';
 import { LAYER_CODES } from '../../src/store/entries.ts';
-import { complaints, isAlive, postgresPid, type RunningProcess, soon, startProcess, temporaryDataDir, trueup } from '../_util/app.ts';
+import {
+  complaints,
+  isAlive,
+  postgresPid,
+  type RunningProcess,
+  soon,
+  startProcess,
+  temporaryDataDir,
+  trueup,
+} from '../_util/app.ts';
 import { onAdminConnection } from '../_util/database.ts';
 
 const SEED = 7;
@@ -17,8 +26,17 @@ const LEDGERS_PER_SECOND = 5;
 
 describe('killed again and again', () => {
   const folder = temporaryDataDir();
-  const env = { TRUEUP_DATA_DIR: folder.path, TRUEUP_SANDBOX_LEDGERS_PER_SECOND: String(LEDGERS_PER_SECOND), LEDGER_RECONCILIATION_INTERVAL_MS: '5000', LOG_LEVEL: 'warn' };
-  const source = createSandboxSource({ seed: '1', ledgersPerSecond: LEDGERS_PER_SECOND, startedAtMs: SANDBOX_STARTED_AT_MS });
+  const env = {
+    TRUEUP_DATA_DIR: folder.path,
+    TRUEUP_SANDBOX_LEDGERS_PER_SECOND: String(LEDGERS_PER_SECOND),
+    LEDGER_RECONCILIATION_INTERVAL_MS: '5000',
+    LOG_LEVEL: 'warn',
+  };
+  const source = createSandboxSource({
+    seed: '1',
+    ledgersPerSecond: LEDGERS_PER_SECOND,
+    startedAtMs: SANDBOX_STARTED_AT_MS,
+  });
   const random = randomFrom(SEED);
   let service: RunningProcess | undefined;
   afterAll(async () => {
@@ -26,7 +44,8 @@ describe('killed again and again', () => {
     await folder.remove();
   });
 
-  const through = async (running: RunningProcess): Promise<number> => (await running.client.health.getStatus({})).streams[0]?.layers[0]?.contiguousThrough ?? 0;
+  const through = async (running: RunningProcess): Promise<number> =>
+    (await running.client.health.getStatus({})).streams[0]?.layers[0]?.contiguousThrough ?? 0;
   const dead = (pid: number) => soon(() => expect(isAlive(pid)).toBe(false));
 
   it(`agrees with the ledger itself after each of ${ROUNDS} kills, of both processes or of one`, async () => {
@@ -49,7 +68,9 @@ describe('killed again and again', () => {
       first ||= state.start;
       expect(state.start, `round ${round}`).toBe(first);
       expect(state.next - 1, `round ${round}`).toBeGreaterThanOrEqual(reached);
-      expect(state.islands, `round ${round}`).toEqual(source.layers.map((layer) => `${LAYER_CODES[layer]} ${first}-${state.next} done`));
+      expect(state.islands, `round ${round}`).toEqual(
+        source.layers.map((layer) => `${LAYER_CODES[layer]} ${first}-${state.next} done`),
+      );
       expect(state.entries, `round ${round}`).toEqual(await expected(first, state.next));
       expect(state.counted, `round ${round}`).toEqual(state.entries);
       await stop(service);
@@ -58,7 +79,8 @@ describe('killed again and again', () => {
 
   it('still tells the latest verdict after it was killed, before any new run, and then goes on', async () => {
     const running = (service = await startProcess(env));
-    const latest = async (of: RunningProcess) => (await of.client.reconciliation.getLatestReconciliation({ policy: 'default' })).reconciliation!;
+    const latest = async (of: RunningProcess) =>
+      (await of.client.reconciliation.getLatestReconciliation({ policy: 'default' })).reconciliation!;
     await soon(async () => expect((await latest(running)).verdict).toBe(contract.Verdict.DRIFT_DETECTED), 30_000);
     running.kill('SIGKILL');
     process.kill(postgresPid(folder.path)!, 'SIGKILL');
@@ -69,7 +91,10 @@ describe('killed again and again', () => {
     expect(Number(kept.counts!.driftedCount)).toBeGreaterThan(0);
     await stop(service);
     service = await startProcess(env);
-    await soon(async () => expect((await latest(service!)).createTime!.seconds).toBeGreaterThan(kept.createTime!.seconds), 40_000);
+    await soon(
+      async () => expect((await latest(service!)).createTime!.seconds).toBeGreaterThan(kept.createTime!.seconds),
+      40_000,
+    );
   }, 120_000);
 
   it('refuses a second process on its folder, naming the first', async () => {
@@ -80,7 +105,9 @@ describe('killed again and again', () => {
 
   it('goes on by itself when one of its database connections is killed', async () => {
     const before = await through(service!);
-    const [victim] = await ask<{ pid: number }>(`select pid from pg_stat_activity where application_name = 'trueup' and pid <> pg_backend_pid() limit 1`);
+    const [victim] = await ask<{ pid: number }>(
+      `select pid from pg_stat_activity where application_name = 'trueup' and pid <> pg_backend_pid() limit 1`,
+    );
     process.kill(victim!.pid, 'SIGKILL');
     await soon(async () => expect(await through(service!)).toBeGreaterThan(before + 2 * LEDGERS_PER_SECOND), 30_000);
     await soon(async () => expect((await fetch(`${service!.metrics}/health`)).status).toBe(200));
@@ -92,8 +119,14 @@ describe('killed again and again', () => {
   }
 
   async function ask<T extends object>(sql: string): Promise<T[]> {
-    const { port, password } = JSON.parse(readFileSync(join(folder.path, 'embedded.json'), 'utf8')) as { port: number; password: string };
-    return onAdminConnection(`postgresql://trueup:${password}@127.0.0.1:${port}/trueup`, async (client) => (await client.query<T>(sql)).rows);
+    const { port, password } = JSON.parse(readFileSync(join(folder.path, 'embedded.json'), 'utf8')) as {
+      port: number;
+      password: string;
+    };
+    return onAdminConnection(
+      `postgresql://trueup:${password}@127.0.0.1:${port}/trueup`,
+      async (client) => (await client.query<T>(sql)).rows,
+    );
   }
 
   /** One statement, so one moment: entries, coverage and checkpoint as they were together. */
@@ -111,8 +144,12 @@ describe('killed again and again', () => {
     const counts: Counts = {};
     for (let start = from; start < to; start += source.maxSpanLedgers) {
       const range = { from: start, to: Math.min(to, start + source.maxSpanLedgers) };
-      const { records } = await source.read({ range, layers: source.layers, watch: WATCH_EVERYTHING }, AbortSignal.timeout(30_000));
-      for (const { entries } of records) for (const { layer } of entries) counts[LAYER_CODES[layer]] = (counts[LAYER_CODES[layer]] ?? 0) + 1;
+      const { records } = await source.read(
+        { range, layers: source.layers, watch: WATCH_EVERYTHING },
+        AbortSignal.timeout(30_000),
+      );
+      for (const { entries } of records)
+        for (const { layer } of entries) counts[LAYER_CODES[layer]] = (counts[LAYER_CODES[layer]] ?? 0) + 1;
     }
     return counts;
   }

@@ -5,7 +5,15 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { contract } from '../../src/client/index.ts';
-import { complaints, isAlive, postgresPid, type RunningProcess, soon, startProcess, temporaryDataDir } from '../_util/app.ts';
+import {
+  complaints,
+  isAlive,
+  postgresPid,
+  type RunningProcess,
+  soon,
+  startProcess,
+  temporaryDataDir,
+} from '../_util/app.ts';
 
 const run = promisify(execFile);
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -29,8 +37,10 @@ describe('the first minutes with the sandbox', () => {
     await folder.remove();
   });
 
-  const latest = async () => (await service.client.reconciliation.getLatestReconciliation({ policy: 'default' })).reconciliation!;
-  const drifts = async (states: contract.DriftState[] = []) => (await service.client.reconciliation.listDrifts({ filter: { policy: 'default', states } })).drifts;
+  const latest = async () =>
+    (await service.client.reconciliation.getLatestReconciliation({ policy: 'default' })).reconciliation!;
+  const drifts = async (states: contract.DriftState[] = []) =>
+    (await service.client.reconciliation.listDrifts({ filter: { policy: 'default', states } })).drifts;
   const theStream = async () => (await service.client.health.getStatus({})).streams[0]!;
 
   it('says where it is, and that nothing here is real', () => {
@@ -104,29 +114,45 @@ describe('the first minutes with the sandbox', () => {
     expect(new Set(seen).size).toBe(3);
   });
 
-  it('resolves the drift whose row comes in after a minute, and leaves the other four open', async () => {
-    await soon(async () => expect(await drifts([DriftState.RESOLVED])).toHaveLength(1), REPAIR_LIMIT_MS);
-    const [resolved] = await drifts([DriftState.RESOLVED]);
-    expect(resolved!.kinds).toEqual([DriftKind.MISSING_IN_DB]);
-    expect(resolved!.resolutionCause).not.toBe(contract.ResolutionCause.UNSPECIFIED);
-    expect(await drifts()).toHaveLength(4);
-  }, REPAIR_LIMIT_MS + 10_000);
+  it(
+    'resolves the drift whose row comes in after a minute, and leaves the other four open',
+    async () => {
+      await soon(async () => expect(await drifts([DriftState.RESOLVED])).toHaveLength(1), REPAIR_LIMIT_MS);
+      const [resolved] = await drifts([DriftState.RESOLVED]);
+      expect(resolved!.kinds).toEqual([DriftKind.MISSING_IN_DB]);
+      expect(resolved!.resolutionCause).not.toBe(contract.ResolutionCause.UNSPECIFIED);
+      expect(await drifts()).toHaveLength(4);
+    },
+    REPAIR_LIMIT_MS + 10_000,
+  );
 
   it('counts each drift once, however many runs saw it', async () => {
     const metrics = await (await fetch(`${service.metrics}/metrics`)).text();
-    const counted = [...metrics.matchAll(/^reconciliation_drift_total\{.*\} (\d+)$/gm)].map(([, count]) => Number(count));
+    const counted = [...metrics.matchAll(/^reconciliation_drift_total\{.*\} (\d+)$/gm)].map(([, count]) =>
+      Number(count),
+    );
     expect(counted.reduce((sum, each) => sum + each, 0)).toBe(5);
   });
 
-  it('comes to a verdict of its balances too, and accuses none of them', async () => {
-    await soon(async () => {
-      const { reconciliation } = await service.client.reconciliation.getLatestReconciliation({ policy: 'default-balances' });
-      expect(reconciliation).toMatchObject({ verdict: Verdict.CLEAN });
-    }, REPAIR_LIMIT_MS);
-  }, REPAIR_LIMIT_MS + 10_000);
+  it(
+    'comes to a verdict of its balances too, and accuses none of them',
+    async () => {
+      await soon(async () => {
+        const { reconciliation } = await service.client.reconciliation.getLatestReconciliation({
+          policy: 'default-balances',
+        });
+        expect(reconciliation).toMatchObject({ verdict: Verdict.CLEAN });
+      }, REPAIR_LIMIT_MS);
+    },
+    REPAIR_LIMIT_MS + 10_000,
+  );
 
   it('ends within ten seconds of Ctrl-C, with code 0, its database too, and keeps its history over a restart', async () => {
-    const before = { run: await latest(), stream: await theStream(), runs: (await service.client.reconciliation.listReconciliations({ pageSize: 100 })).reconciliations };
+    const before = {
+      run: await latest(),
+      stream: await theStream(),
+      runs: (await service.client.reconciliation.listReconciliations({ pageSize: 100 })).reconciliations,
+    };
     const postgres = postgresPid(folder.path)!;
     const askedMs = performance.now();
     service.kill('SIGINT');
@@ -141,7 +167,9 @@ describe('the first minutes with the sandbox', () => {
     const after = await latest();
     expect(before.runs.map(({ id }) => id)).toContain(before.run.id);
     expect(after.createTime!.seconds).toBeGreaterThanOrEqual(before.run.createTime!.seconds);
-    const kept = (await service.client.reconciliation.listReconciliations({ pageSize: 100 })).reconciliations.map(({ id }) => id);
+    const kept = (await service.client.reconciliation.listReconciliations({ pageSize: 100 })).reconciliations.map(
+      ({ id }) => id,
+    );
     expect(kept).toEqual(expect.arrayContaining(before.runs.map(({ id }) => id)));
     await soon(async () => {
       const stream = await theStream();

@@ -64,7 +64,8 @@ it.skipIf(!hasPromtool)('is a clean page to promtool, but for one inherited name
 it('shows a manual run in its counters, but not as the verdict of the schedule', async () => {
   const { reconciliation } = await app.client.reconciliation.startReconciliation({ policy: 'default' });
   await soon(async () => {
-    const run = (await app.client.reconciliation.getReconciliation({ reconciliationId: reconciliation!.id })).reconciliation!;
+    const run = (await app.client.reconciliation.getReconciliation({ reconciliationId: reconciliation!.id }))
+      .reconciliation!;
     expect(run.state).toBe(contract.ReconciliationState.SUCCEEDED);
   }, 30_000);
   expect(await page()).toMatch(/^trueup_reconciliation_runs_total\{.*trigger="manual".*\} 1$/m);

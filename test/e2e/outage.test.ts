@@ -3,11 +3,20 @@
 import { Code } from '@connectrpc/connect';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeError } from '../../src/client/index.ts';
-import { postgresPid, type RunningApp, type RunningProcess, soon, startApp, startProcess, temporaryDataDir } from '../_util/app.ts';
+import {
+  postgresPid,
+  type RunningApp,
+  type RunningProcess,
+  soon,
+  startApp,
+  startProcess,
+  temporaryDataDir,
+} from '../_util/app.ts';
 import { createTestDatabase, onAdminConnection, type TestDatabase, withDatabase } from '../_util/database.ts';
 import { checkHealth } from '../_util/grpc-health.ts';
 
-const through = async ({ client }: Pick<RunningApp, 'client'>) => (await client.health.getStatus({})).streams[0]?.layers[0]?.contiguousThrough ?? 0;
+const through = async ({ client }: Pick<RunningApp, 'client'>) =>
+  (await client.health.getStatus({})).streams[0]?.layers[0]?.contiguousThrough ?? 0;
 
 describe('a service that is locked out of its database', () => {
   let test: TestDatabase;
@@ -31,12 +40,21 @@ describe('a service that is locked out of its database', () => {
     await admin(`alter database ${name()} with allow_connections false`);
     await admin(`select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name()}'`);
     await soon(async () => expect((await fetch(`${app.metrics}/readyz`)).status).toBe(503));
-    await soon(async () => expect([await checkHealth(app.grpc), await checkHealth(app.grpc, stream)]).toEqual(['NOT_SERVING', 'NOT_SERVING']));
+    await soon(async () =>
+      expect([await checkHealth(app.grpc), await checkHealth(app.grpc, stream)]).toEqual([
+        'NOT_SERVING',
+        'NOT_SERVING',
+      ]),
+    );
     expect((await fetch(`${app.metrics}/livez`)).status).toBe(200);
     expect((await fetch(`${app.metrics}/health`)).status).toBe(503);
     expect((await fetch(`${app.metrics}/metrics`)).status).toBe(200);
     const { reconciliation } = app.client;
-    for (const call of [() => reconciliation.listDrifts({}), () => reconciliation.startReconciliation({}), () => reconciliation.recordEntries({ book: 'other' })]) {
+    for (const call of [
+      () => reconciliation.listDrifts({}),
+      () => reconciliation.startReconciliation({}),
+      () => reconciliation.recordEntries({ book: 'other' }),
+    ]) {
       const error = await call().catch((thrown: unknown) => thrown);
       expect(error).toMatchObject({ code: Code.Unavailable });
       expect(describeError(error).reason).toBe('DATABASE_UNAVAILABLE');
@@ -48,7 +66,9 @@ describe('a service that is locked out of its database', () => {
     await soon(async () => expect((await fetch(`${app.metrics}/readyz`)).status).toBe(200));
     const before = await through(app);
     await soon(async () => expect(await through(app)).toBeGreaterThan(before), 40_000);
-    await soon(async () => expect([await checkHealth(app.grpc), await checkHealth(app.grpc, stream)]).toEqual(['SERVING', 'SERVING']));
+    await soon(async () =>
+      expect([await checkHealth(app.grpc), await checkHealth(app.grpc, stream)]).toEqual(['SERVING', 'SERVING']),
+    );
     expect((await app.client.health.getStatus({})).streams[0]!.layers[0]!.coveredRangeCount).toBe(1n);
   }, 60_000);
 });

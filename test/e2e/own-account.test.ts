@@ -38,8 +38,13 @@ describe.skipIf(!hasSharedData)('a team with accounts on testnet and a table of 
     rows = movementsOf(history, new Set(accounts));
     business = await createTestDatabase({ migrated: false });
     await onAdminConnection(business.url, async (client) => {
-      await client.query('create table movements (id serial primary key, tx text, op int, wallet text, coin text, delta text, what text, other text, state text, at timestamptz)');
-      await client.query(`insert into movements (tx, op, wallet, coin, delta, what, other, state, at) select tx, op, wallet, coin, delta, what, other, 'settled', at from jsonb_to_recordset($1) as m (tx text, op int, wallet text, coin text, delta text, what text, other text, at timestamptz)`, [JSON.stringify(rows)]);
+      await client.query(
+        'create table movements (id serial primary key, tx text, op int, wallet text, coin text, delta text, what text, other text, state text, at timestamptz)',
+      );
+      await client.query(
+        `insert into movements (tx, op, wallet, coin, delta, what, other, state, at) select tx, op, wallet, coin, delta, what, other, 'settled', at from jsonb_to_recordset($1) as m (tx text, op int, wallet text, coin text, delta text, what text, other text, at timestamptz)`,
+        [JSON.stringify(rows)],
+      );
       await client.query(`create role ${READER} login password '${PASSWORD}'`);
       await client.query(`grant select on movements to ${READER}`);
     });
@@ -71,7 +76,8 @@ describe.skipIf(!hasSharedData)('a team with accounts on testnet and a table of 
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const change = (text: string, values: unknown[] = []) => onAdminConnection(business.url, (client) => client.query(text, values));
+  const change = (text: string, values: unknown[] = []) =>
+    onAdminConnection(business.url, (client) => client.query(text, values));
   const statusOf = async () => (await app.client.health.getStatus({})).streams[0]!;
   const reconcile = async (): Promise<contract.Reconciliation> => {
     const { reconciliation } = await app.client.reconciliation.startReconciliation({ policy: 'default' });
@@ -84,14 +90,27 @@ describe.skipIf(!hasSharedData)('a team with accounts on testnet and a table of 
   };
 
   it('comes to the tip of what its accounts did', async () => {
-    await soon(async () => expect(await statusOf()).toMatchObject({ syncStatus: contract.SyncStatus.SYNCED, lagLedgers: 0, tipLedger: 4093 }), 40_000);
+    await soon(
+      async () =>
+        expect(await statusOf()).toMatchObject({
+          syncStatus: contract.SyncStatus.SYNCED,
+          lagLedgers: 0,
+          tipLedger: 4093,
+        }),
+      40_000,
+    );
     const { entries } = await app.client.reconciliation.listEntries({ pageSize: 1 });
     expect(entries).toHaveLength(1);
   }, 60_000);
 
   it('is told by the doctor that its book can be read, in rows it recognises', async () => {
     const { code, out } = await trueup(['doctor', 'book', '--json'], { ...env, DATABASE_URL: app.databaseUrl });
-    const report = JSON.parse(out) as { level: string; rows: { problem: string | null; columns: Record<string, string> }[]; overlap: { sampled: number; found: number }; fixes: string[] };
+    const report = JSON.parse(out) as {
+      level: string;
+      rows: { problem: string | null; columns: Record<string, string> }[];
+      overlap: { sampled: number; found: number };
+      fixes: string[];
+    };
     expect(report).toMatchObject({ level: 'entries', fixes: [] });
     expect(report.rows).toHaveLength(5);
     expect(report.rows.every(({ problem }) => problem === null)).toBe(true);
@@ -112,7 +131,11 @@ describe.skipIf(!hasSharedData)('a team with accounts on testnet and a table of 
   it('is shown one wrong row field by field, and that it is right again', async () => {
     const victim = rows.find(({ delta }) => delta.startsWith('-') === false)!;
     const where = 'where tx = $1 and op = $2 and wallet = $3';
-    await change(`update movements set delta = (delta::numeric + 0.0000001)::text ${where}`, [victim.tx, victim.op, victim.wallet]);
+    await change(`update movements set delta = (delta::numeric + 0.0000001)::text ${where}`, [
+      victim.tx,
+      victim.op,
+      victim.wallet,
+    ]);
     const drifted = await reconcile();
     expect(Verdict[drifted.verdict]).toBe('DRIFT_DETECTED');
     const { drifts } = await app.client.reconciliation.listDrifts({});
@@ -120,29 +143,48 @@ describe.skipIf(!hasSharedData)('a team with accounts on testnet and a table of 
     const [drift] = drifts;
     expect(drift!.kinds.map((kind) => DriftKind[kind])).toEqual(['AMOUNT_MISMATCH']);
     expect(drift!.fields.map(({ field }) => field)).toEqual(['amount']);
-    expect(drift).toMatchObject({ matchKey: `${victim.tx}:${victim.op}`, valueAtRiskMinor: '1', ledgerSide: { account: victim.wallet, amount: victim.delta }, sandbox: false });
+    expect(drift).toMatchObject({
+      matchKey: `${victim.tx}:${victim.op}`,
+      valueAtRiskMinor: '1',
+      ledgerSide: { account: victim.wallet, amount: victim.delta },
+      sandbox: false,
+    });
     expect(BigInt(drift!.bookSide!.amountMinor) - BigInt(drift!.ledgerSide!.amountMinor)).toBe(1n);
     await change(`update movements set delta = $4 ${where}`, [victim.tx, victim.op, victim.wallet, victim.delta]);
     expect(Verdict[(await reconcile()).verdict]).toBe('CLEAN');
-    expect((await app.client.reconciliation.getDrift({ driftId: drift!.id })).drift).toMatchObject({ state: contract.DriftState.RESOLVED });
+    expect((await app.client.reconciliation.getDrift({ driftId: drift!.id })).drift).toMatchObject({
+      state: contract.DriftState.RESOLVED,
+    });
   });
 
   it('is told of a row it has and the ledger has not, and of one it forgot', async () => {
     const [forgotten] = rows;
-    await change('delete from movements where tx = $1 and op = $2 and wallet = $3', [forgotten!.tx, forgotten!.op, forgotten!.wallet]);
-    await change(`insert into movements (tx, op, wallet, coin, delta, what, other, state, at) values ($1, 1, $2, 'native', '5', 'payment', $2, 'settled', $3)`, ['ab'.repeat(32), forgotten!.wallet, rows.at(-1)!.at]);
+    await change('delete from movements where tx = $1 and op = $2 and wallet = $3', [
+      forgotten!.tx,
+      forgotten!.op,
+      forgotten!.wallet,
+    ]);
+    await change(
+      `insert into movements (tx, op, wallet, coin, delta, what, other, state, at) values ($1, 1, $2, 'native', '5', 'payment', $2, 'settled', $3)`,
+      ['ab'.repeat(32), forgotten!.wallet, rows.at(-1)!.at],
+    );
     await change(`update movements set at = at - interval '1 hour' where tx = $1`, ['ab'.repeat(32)]);
     const run = await reconcile();
     expect(Verdict[run.verdict]).toBe('DRIFT_DETECTED');
     const { drifts } = await app.client.reconciliation.listDrifts({});
-    expect(drifts.map(({ kinds }) => kinds.map((kind) => DriftKind[kind]).join()).sort()).toEqual(['MISSING_IN_DB', 'MISSING_ON_LEDGER']);
+    expect(drifts.map(({ kinds }) => kinds.map((kind) => DriftKind[kind]).join()).sort()).toEqual([
+      'MISSING_IN_DB',
+      'MISSING_ON_LEDGER',
+    ]);
   });
 
   it('hears INCONCLUSIVE while the source is down, with everything that stands for it degraded but the service itself', async () => {
     const { stream } = await statusOf();
     horizon.faults.push({ kind: 'status', status: 503, times: Infinity });
     await soon(async () => expect((await fetch(`${app.metrics}/health`)).status).toBe(503));
-    const health = (await (await fetch(`${app.metrics}/health`)).json()) as { degraded: { name: string; reason: string }[] };
+    const health = (await (await fetch(`${app.metrics}/health`)).json()) as {
+      degraded: { name: string; reason: string }[];
+    };
     expect(health.degraded.map(({ name }) => name)).toContain('stream');
     expect((await fetch(`${app.metrics}/readyz`)).status).toBe(200);
     await soon(async () => expect(await checkHealth(app.grpc, `trueup.stream/${stream}`)).toBe('NOT_SERVING'));
@@ -192,7 +234,11 @@ function busyAccounts(history: History): string[] {
       if (typeof id === 'string') counts.set(id, (counts.get(id) ?? 0) + 1);
     }
   }
-  const traded = new Set(history.ledgers.flatMap(({ transactions }) => transactions.flatMap(({ trades }) => trades.flatMap(({ seller, taker }) => [seller, taker]))));
+  const traded = new Set(
+    history.ledgers.flatMap(({ transactions }) =>
+      transactions.flatMap(({ trades }) => trades.flatMap(({ seller, taker }) => [seller, taker])),
+    ),
+  );
   const sorted = [...counts].filter(([id]) => !traded.has(id)).sort((a, b) => b[1] - a[1]);
   return sorted.slice(2, 2 + ACCOUNTS).map(([id]) => id);
 }
@@ -203,18 +249,40 @@ function movementsOf(history: History, own: ReadonlySet<string>): Movement[] {
     .filter((payment) => payment['transaction_successful'] === true)
     .flatMap((payment) => {
       const text = (name: string): string => String(payment[name]);
-      const coin = (prefix: string): string => (payment[`${prefix}asset_type`] === 'native' ? 'native' : `${text(`${prefix}asset_code`)}:${text(`${prefix}asset_issuer`)}`);
+      const coin = (prefix: string): string =>
+        payment[`${prefix}asset_type`] === 'native'
+          ? 'native'
+          : `${text(`${prefix}asset_code`)}:${text(`${prefix}asset_issuer`)}`;
       const common = { tx: text('transaction_hash'), op: Number(BigInt(text('id')) & 0xfffn), at: text('created_at') };
-      const leg = (what: string, wallet: string, other: string, sign: '' | '-', amount: string, asset: string): Movement => ({ ...common, what, wallet, other, delta: `${sign}${amount}`, coin: asset });
+      const leg = (
+        what: string,
+        wallet: string,
+        other: string,
+        sign: '' | '-',
+        amount: string,
+        asset: string,
+      ): Movement => ({ ...common, what, wallet, other, delta: `${sign}${amount}`, coin: asset });
       switch (payment['type']) {
         case 'create_account':
-          return [leg('create_account', text('funder'), text('account'), '-', text('starting_balance'), 'native'), leg('create_account', text('account'), text('funder'), '', text('starting_balance'), 'native')];
+          return [
+            leg('create_account', text('funder'), text('account'), '-', text('starting_balance'), 'native'),
+            leg('create_account', text('account'), text('funder'), '', text('starting_balance'), 'native'),
+          ];
         case 'account_merge':
-          return [leg('account_merge', text('account'), text('into'), '-', text('_merged_amount'), 'native'), leg('account_merge', text('into'), text('account'), '', text('_merged_amount'), 'native')];
+          return [
+            leg('account_merge', text('account'), text('into'), '-', text('_merged_amount'), 'native'),
+            leg('account_merge', text('into'), text('account'), '', text('_merged_amount'), 'native'),
+          ];
         case 'payment':
-          return [leg('payment', text('from'), text('to'), '-', text('amount'), coin('')), leg('payment', text('to'), text('from'), '', text('amount'), coin(''))];
+          return [
+            leg('payment', text('from'), text('to'), '-', text('amount'), coin('')),
+            leg('payment', text('to'), text('from'), '', text('amount'), coin('')),
+          ];
         default:
-          return [leg('path_payment', text('from'), text('to'), '-', text('source_amount'), coin('source_')), leg('path_payment', text('to'), text('from'), '', text('amount'), coin(''))];
+          return [
+            leg('path_payment', text('from'), text('to'), '-', text('source_amount'), coin('source_')),
+            leg('path_payment', text('to'), text('from'), '', text('amount'), coin('')),
+          ];
       }
     })
     .filter(({ wallet }) => own.has(wallet));

@@ -19,7 +19,12 @@ describe('two replicas on one database', () => {
 
   beforeAll(async () => {
     test = await createTestDatabase();
-    const env = { DATABASE_URL: test.url, TRUEUP_SOURCE: 'sandbox', LEDGER_RECONCILIATION_INTERVAL_MS: String(INTERVAL_MS), TRUEUP_DRAIN_TIMEOUT_MS: '5000' };
+    const env = {
+      DATABASE_URL: test.url,
+      TRUEUP_SOURCE: 'sandbox',
+      LEDGER_RECONCILIATION_INTERVAL_MS: String(INTERVAL_MS),
+      TRUEUP_DRAIN_TIMEOUT_MS: '5000',
+    };
     replicas = await Promise.all(folders.map(({ path }) => startProcess({ ...env, TRUEUP_DATA_DIR: path })));
   });
   afterAll(async () => {
@@ -28,16 +33,27 @@ describe('two replicas on one database', () => {
     for (const folder of folders) await folder.remove();
   });
 
-  const processed = async (replica: RunningProcess): Promise<number> => Number(/^processed_ledgers_total (\d+)/m.exec(await (await fetch(`${replica.metrics}/metrics`)).text())?.[1] ?? 0);
-  const runsIn = (replica: RunningProcess): string[] => [...replica.log().matchAll(/"event":"run_finished","runId":"([^"]+)","policy":"default","trigger":"scheduled"/g)].map(([, id]) => id!);
-  const scheduled = async () => sql<{ id: string; request_id: string; state: string }>(test.db.em(), `select id, request_id, state from trueup.reconciliations where policy = 'default' and trigger = 'scheduled'`);
+  const processed = async (replica: RunningProcess): Promise<number> =>
+    Number(/^processed_ledgers_total (\d+)/m.exec(await (await fetch(`${replica.metrics}/metrics`)).text())?.[1] ?? 0);
+  const runsIn = (replica: RunningProcess): string[] =>
+    [
+      ...replica.log().matchAll(/"event":"run_finished","runId":"([^"]+)","policy":"default","trigger":"scheduled"/g),
+    ].map(([, id]) => id!);
+  const scheduled = async () =>
+    sql<{ id: string; request_id: string; state: string }>(
+      test.db.em(),
+      `select id, request_id, state from trueup.reconciliations where policy = 'default' and trigger = 'scheduled'`,
+    );
 
   it('migrates once and starts both', async () => {
     expect(await Promise.all(replicas.map(({ grpc }) => checkHealth(grpc)))).toEqual(['SERVING', 'SERVING']);
   });
 
   it('is followed by one of them', async () => {
-    await soon(async () => expect((await Promise.all(replicas.map(processed))).some((count) => count > 2_000)).toBe(true), 30_000);
+    await soon(
+      async () => expect((await Promise.all(replicas.map(processed))).some((count) => count > 2_000)).toBe(true),
+      30_000,
+    );
     const counts = await Promise.all(replicas.map(processed));
     expect(counts.filter((count) => count === 0)).toHaveLength(1);
   });
@@ -50,18 +66,43 @@ describe('two replicas on one database', () => {
     expect(new Set(rows.map(({ request_id }) => request_id)).size).toBe(rows.length);
     // A tick a second, from the first one on: no tick was run twice, and none is missing but where a run was under way.
     const due = rows.map(({ request_id }) => Date.parse(request_id.split('@')[1]!)).sort((a, b) => a - b);
-    expect(due.slice(1).every((at, i) => at - due[i]! >= INTERVAL_MS * 0.9), due.join()).toBe(true);
-    const counted = await Promise.all(replicas.map(async ({ metrics }) => [...(await (await fetch(`${metrics}/metrics`)).text()).matchAll(/^reconciliation_drift_total\{.*\} (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0)));
+    expect(
+      due.slice(1).every((at, i) => at - due[i]! >= INTERVAL_MS * 0.9),
+      due.join(),
+    ).toBe(true);
+    const counted = await Promise.all(
+      replicas.map(async ({ metrics }) =>
+        [
+          ...(await (await fetch(`${metrics}/metrics`)).text()).matchAll(/^reconciliation_drift_total\{.*\} (\d+)$/gm),
+        ].reduce((sum, [, count]) => sum + Number(count), 0),
+      ),
+    );
     expect(counted[0]! + counted[1]!).toBe(5);
   }, 60_000);
 
   it('answers the same whichever is asked', async () => {
     const told = async ({ client }: RunningProcess) => {
-      const [{ streams }, { drifts }] = await Promise.all([client.health.getStatus({}), client.reconciliation.listDrifts({ filter: { policy: 'default' } })]);
+      const [{ streams }, { drifts }] = await Promise.all([
+        client.health.getStatus({}),
+        client.reconciliation.listDrifts({ filter: { policy: 'default' } }),
+      ]);
       const [stream] = streams;
       return {
-        stream: [stream!.stream, stream!.epoch, stream!.startLedger, stream!.tipLedger, stream!.syncStatus, stream!.degradedReasons, stream!.processedLedgerCount],
-        layers: stream!.layers.map((layer) => [layer.layer, layer.contiguousFrom, layer.contiguousThrough, layer.missingLedgerCount]),
+        stream: [
+          stream!.stream,
+          stream!.epoch,
+          stream!.startLedger,
+          stream!.tipLedger,
+          stream!.syncStatus,
+          stream!.degradedReasons,
+          stream!.processedLedgerCount,
+        ],
+        layers: stream!.layers.map((layer) => [
+          layer.layer,
+          layer.contiguousFrom,
+          layer.contiguousThrough,
+          layer.missingLedgerCount,
+        ]),
         drifts: drifts.map(({ id, state, kinds }) => [id, state, kinds]),
       };
     };
@@ -92,7 +133,8 @@ describe('two replicas on one database', () => {
     const feed = (async () => {
       const topics: string[] = [];
       try {
-        for await (const { payload } of last!.client.health.watchStatus({ topics: [contract.WatchTopic.STREAMS] })) topics.push(payload.case ?? '');
+        for await (const { payload } of last!.client.health.watchStatus({ topics: [contract.WatchTopic.STREAMS] }))
+          topics.push(payload.case ?? '');
         return { topics, error: '' };
       } catch (error) {
         return { topics, error: (error as Error).message };

@@ -25,7 +25,15 @@ describe('a configuration with mistakes', () => {
       TRUEUP_SORUCE: 'sandbox',
     });
     expect(code).toBe(EXIT_CONFIGURATION);
-    for (const name of ['GRPC_BIND', 'LEDGER_RECONCILIATION_INTERVAL_MS', 'RECONCILIATION_WINDOW_HOURS', 'STELLAR_HORIZON_URL', 'TRUEUP_WATCH_ACCOUNTS', 'TRUEUP_SORUCE']) expect(err).toContain(name);
+    for (const name of [
+      'GRPC_BIND',
+      'LEDGER_RECONCILIATION_INTERVAL_MS',
+      'RECONCILIATION_WINDOW_HOURS',
+      'STELLAR_HORIZON_URL',
+      'TRUEUP_WATCH_ACCOUNTS',
+      'TRUEUP_SORUCE',
+    ])
+      expect(err).toContain(name);
     expect(err).toContain('TRUEUP_SOURCE');
     expect(err).not.toContain('pa55word');
     expect(err).not.toMatch(/\n\s+at /);
@@ -51,18 +59,30 @@ describe('what is wrong outside', () => {
   });
   afterAll(() => test.drop());
 
-  it.each(['GRPC_BIND', 'HTTP_BIND', 'METRICS_BIND'])('a taken %s ends the start, the other ports closed again', async (name) => {
-    const taken = createServer();
-    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
-    const { port } = taken.address() as AddressInfo;
-    const { code, err } = await trueup(['serve'], { ...PORTS, DATABASE_URL: test.url, TRUEUP_SOURCE: 'sandbox', [name]: `127.0.0.1:${port}` });
-    taken.close();
-    expect(code).toBe(EXIT_CONFIGURATION);
-    expect(err).toContain(`${name} 127.0.0.1:${port} can't be bound`);
-  });
+  it.each(['GRPC_BIND', 'HTTP_BIND', 'METRICS_BIND'])(
+    'a taken %s ends the start, the other ports closed again',
+    async (name) => {
+      const taken = createServer();
+      await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+      const { port } = taken.address() as AddressInfo;
+      const { code, err } = await trueup(['serve'], {
+        ...PORTS,
+        DATABASE_URL: test.url,
+        TRUEUP_SOURCE: 'sandbox',
+        [name]: `127.0.0.1:${port}`,
+      });
+      taken.close();
+      expect(code).toBe(EXIT_CONFIGURATION);
+      expect(err).toContain(`${name} 127.0.0.1:${port} can't be bound`);
+    },
+  );
 
   it("a database that can't be reached is named without its password", async () => {
-    const { code, err } = await trueup(['serve'], { ...PORTS, DATABASE_URL: 'postgresql://someone:secret-word@127.0.0.1:1/none', TRUEUP_SOURCE: 'sandbox' });
+    const { code, err } = await trueup(['serve'], {
+      ...PORTS,
+      DATABASE_URL: 'postgresql://someone:secret-word@127.0.0.1:1/none',
+      TRUEUP_SOURCE: 'sandbox',
+    });
     expect(code).not.toBe(0);
     expect(err).toMatch(/127\.0\.0\.1/);
     expect(err).not.toContain('secret-word');
@@ -74,7 +94,14 @@ describe('what is wrong outside', () => {
       horizon = await startHorizonServer(loadTestnetHistory(255));
     });
     afterAll(() => horizon.close());
-    const serve = (env: Record<string, string>) => trueup(['serve'], { ...PORTS, DATABASE_URL: test.url, STELLAR_HORIZON_URL: horizon.url, TRUEUP_WATCH_ACCOUNTS: ACCOUNT, ...env });
+    const serve = (env: Record<string, string>) =>
+      trueup(['serve'], {
+        ...PORTS,
+        DATABASE_URL: test.url,
+        STELLAR_HORIZON_URL: horizon.url,
+        TRUEUP_WATCH_ACCOUNTS: ACCOUNT,
+        ...env,
+      });
 
     it('another network than the one that was named stops the start', async () => {
       const { code, err } = await serve({ STELLAR_NETWORK_PASSPHRASE: 'pubnet' });
@@ -99,7 +126,11 @@ describe('what is wrong outside', () => {
 it('Ctrl-C while it starts ends it with code 0, and its PostgreSQL with it', async () => {
   const folder = temporaryDataDir();
   const { PATH } = process.env;
-  const child = spawn(process.execPath, [BIN, 'serve'], { cwd: folder.path, env: { PATH, ...PORTS, TRUEUP_DATA_DIR: folder.path }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [BIN, 'serve'], {
+    cwd: folder.path,
+    env: { PATH, ...PORTS, TRUEUP_DATA_DIR: folder.path },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let out = '';
   child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
   child.stderr.resume();

@@ -21,7 +21,13 @@ const as = (role: keyof typeof TOKENS): TrueUpClient => {
 
 beforeAll(async () => {
   const path = join(folder, 'tokens');
-  writeFileSync(path, Object.entries(TOKENS).map(([role, token]) => tokenLine(`${role}-desk`, role, token)).join('\n'), { mode: 0o600 });
+  writeFileSync(
+    path,
+    Object.entries(TOKENS)
+      .map(([role, token]) => tokenLine(`${role}-desk`, role, token))
+      .join('\n'),
+    { mode: 0o600 },
+  );
   app = await startApp({ TRUEUP_TOKENS_FILE: path });
 });
 afterAll(async () => {
@@ -34,7 +40,11 @@ it('turns away whoever has no token, or a wrong one, on every port', async () =>
   await expect(app.client.health.getStatus({})).rejects.toMatchObject({ code: Code.Unauthenticated });
   using wrong = createTrueUpClient({ server: app.grpc, token: 'guessed' });
   await expect(wrong.health.getStatus({})).rejects.toMatchObject({ code: Code.Unauthenticated });
-  const response = await fetch(`${app.http}/trueup.v1.HealthService/GetStatus`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{}' });
+  const response = await fetch(`${app.http}/trueup.v1.HealthService/GetStatus`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{}',
+  });
   expect(response.status).toBe(401);
   expect((await fetch(`${app.metrics}/readyz`)).status).toBe(200);
 });
@@ -42,19 +52,31 @@ it('turns away whoever has no token, or a wrong one, on every port', async () =>
 it('lets a reader read and start nothing, an operator start and see no audit, an admin see all', async () => {
   const start = { policy: 'default', requestId: randomUUID() };
   expect((await as('read').reconciliation.listPolicies({})).policies).toHaveLength(2);
-  await expect(as('read').reconciliation.startReconciliation(start)).rejects.toMatchObject({ code: Code.PermissionDenied });
+  await expect(as('read').reconciliation.startReconciliation(start)).rejects.toMatchObject({
+    code: Code.PermissionDenied,
+  });
   await expect(as('operate').health.listAuditEntries({})).rejects.toMatchObject({ code: Code.PermissionDenied });
-  expect((await as('operate').reconciliation.startReconciliation(start)).reconciliation).toMatchObject({ policy: 'default', requester: 'operate-desk' });
+  expect((await as('operate').reconciliation.startReconciliation(start)).reconciliation).toMatchObject({
+    policy: 'default',
+    requester: 'operate-desk',
+  });
   expect((await as('admin').health.getDiagnostics({})).diagnostics!.config.length).toBeGreaterThan(10);
 });
 
 it('writes each change down under the name of its token, with the id of its request, and refusals change nothing', async () => {
   const requestId = randomUUID();
-  await as('operate').reconciliation.recordEntries({ book: 'extra', entries: [], completeThrough: { seconds: 1_780_000_000n, nanos: 0 }, requestId });
+  await as('operate').reconciliation.recordEntries({
+    book: 'extra',
+    entries: [],
+    completeThrough: { seconds: 1_780_000_000n, nanos: 0 },
+    requestId,
+  });
   const { auditEntries } = await as('admin').health.listAuditEntries({ pageSize: 200 });
   const mine = auditEntries.filter(({ actor }) => actor !== 'sandbox-book-keeper');
   expect(mine.every(({ actor }) => actor === 'operate-desk')).toBe(true);
-  expect(mine.map(({ method }) => method)).toEqual(expect.arrayContaining([expect.stringContaining('StartReconciliation'), expect.stringContaining('RecordEntries')]));
+  expect(mine.map(({ method }) => method)).toEqual(
+    expect.arrayContaining([expect.stringContaining('StartReconciliation'), expect.stringContaining('RecordEntries')]),
+  );
   expect(mine.every(({ role }) => role === contract.Role.OPERATE)).toBe(true);
 });
 

@@ -26,7 +26,9 @@ it('gets every connection back that died inside a transaction, and closes', asyn
 it('says that a database which lets nobody in is unavailable', async () => {
   const test = await createTestDatabase({ migrated: false });
   const name = new URL(test.url).pathname.slice(1);
-  await onAdminConnection(withDatabase(test.url, 'postgres'), (client) => client.query(`alter database ${name} with allow_connections false`));
+  await onAdminConnection(withDatabase(test.url, 'postgres'), (client) =>
+    client.query(`alter database ${name} with allow_connections false`),
+  );
   await expect(openDatabase({ url: test.url })).rejects.toMatchObject({ reason: 'DATABASE_UNAVAILABLE' });
   await test.drop();
 });
