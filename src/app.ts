@@ -39,7 +39,14 @@ interface Part {
 }
 
 export function createApp(config: Config, overrides: Overrides = {}): App {
-  const log = overrides.log ?? createLogger({ level: config.telemetry.logLevel, name: config.service.name, secrets: secretValues(config.secrets), ...(overrides.logDestination && { destination: overrides.logDestination }) });
+  const log =
+    overrides.log ??
+    createLogger({
+      level: config.telemetry.logLevel,
+      name: config.service.name,
+      secrets: secretValues(config.secrets),
+      ...(overrides.logDestination && { destination: overrides.logDestination }),
+    });
   const metrics = createMetrics();
   const events = createEvents({ log, metrics });
   const opened: Part[] = [];
@@ -51,12 +58,16 @@ export function createApp(config: Config, overrides: Overrides = {}): App {
     const startedAt = new Date();
     // Asked to stop while starting: what is open by now is closed, and nothing more is opened.
     const goOn = (): void => {
-      if (closing !== undefined) throw new TrueUpError('SHUTTING_DOWN', 'this process was asked to stop while it started');
+      if (closing !== undefined)
+        throw new TrueUpError('SHUTTING_DOWN', 'this process was asked to stop while it started');
     };
     for (const message of config.warnings) events.configWarning({ message });
     const db = await openStore(config, log, opened);
     goOn();
-    const context = await createContext({ config, log, metrics, events, db, startedAt, replica: `${hostname()}-${randomUUID().slice(0, 8)}` }, overrides);
+    const context = await createContext(
+      { config, log, metrics, events, db, startedAt, replica: `${hostname()}-${randomUUID().slice(0, 8)}` },
+      overrides,
+    );
     opened.push({ name: 'source', close: () => context.close() });
     await context.checkSource(AbortSignal.timeout(config.service.drainTimeoutMs));
     goOn();
@@ -81,19 +92,36 @@ export function createApp(config: Config, overrides: Overrides = {}): App {
 
   /** The clock's side: the scheduler, the follower, and the loops of this process. */
   async function startWork(context: Context, db: Database, workEvents: Events, doors: Doors): Promise<void> {
-    const scheduler: Scheduler = createScheduler({ timetable: createTimetable(db, context.queue), queue: context.queue, jobs: context.jobs, log });
+    const scheduler: Scheduler = createScheduler({
+      timetable: createTimetable(db, context.queue),
+      queue: context.queue,
+      jobs: context.jobs,
+      log,
+    });
     await scheduler.start();
     opened.push({ name: 'scheduler', close: () => scheduler.stop() });
     const stop = new AbortController();
     const onError = (where: string) => (error: unknown) => workEvents.unexpectedError({ where, error });
     const loops = [
       runFollower(context.follower, stop.signal),
-      runLoop(() => GAUGES_INTERVAL_MS, stop.signal, async () => {
-        // First, for it must also be shown when the gauges can't be read.
-        await doors.showHealth();
-        await context.gauges.refresh();
-      }, onError('gauges')),
-      ...context.loops.map((loop) => runLoop(() => loop.intervalMs, stop.signal, (signal) => loop.run(signal), onError(loop.name))),
+      runLoop(
+        () => GAUGES_INTERVAL_MS,
+        stop.signal,
+        async () => {
+          // First, for it must also be shown when the gauges can't be read.
+          await doors.showHealth();
+          await context.gauges.refresh();
+        },
+        onError('gauges'),
+      ),
+      ...context.loops.map((loop) =>
+        runLoop(
+          () => loop.intervalMs,
+          stop.signal,
+          (signal) => loop.run(signal),
+          onError(loop.name),
+        ),
+      ),
     ];
     opened.push({
       name: 'loops',
@@ -144,7 +172,12 @@ async function openStore(config: Config, log: Logger, opened: Part[]): Promise<D
     opened.push({ name: 'embedded PostgreSQL', close: () => embedded.close() });
     url = embedded.url;
   }
-  const db = await openDatabase({ url, poolMax: config.database.maxPoolConnections, applicationName: config.service.name, log });
+  const db = await openDatabase({
+    url,
+    poolMax: config.database.maxPoolConnections,
+    applicationName: config.service.name,
+    log,
+  });
   opened.push({ name: 'database', close: () => db.close() });
   await migrate(db);
   return db;

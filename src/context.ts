@@ -26,7 +26,12 @@ import { createPostgresBook } from './sources/book-postgres.ts';
 import { createSource } from './sources/create-source.ts';
 import { createHttpClient } from './sources/http/client.ts';
 import type { HttpClient } from './sources/http/types.ts';
-import { SANDBOX_STARTED_AT_MS, sandboxStartLedger, type SandboxOptions, type SandboxSource } from './sources/sandbox.ts';
+import {
+  SANDBOX_STARTED_AT_MS,
+  sandboxStartLedger,
+  type SandboxOptions,
+  type SandboxSource,
+} from './sources/sandbox.ts';
 import { faultsNamed } from './sources/sandbox/faults.ts';
 import type { Source } from './sources/source.ts';
 import type { Database } from './store/database.ts';
@@ -85,17 +90,31 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     ...config.source.retry,
     breaker: config.source.circuitBreaker,
     allowPrivateAddresses: config.source.allowPrivateAddresses,
-    operatorUrls: [config.secrets.sourceUrl, ...Object.values(config.secrets.otherSourceUrls)].filter((url) => url !== null),
+    operatorUrls: [config.secrets.sourceUrl, ...Object.values(config.secrets.otherSourceUrls)].filter(
+      (url) => url !== null,
+    ),
     userAgent: `trueup/${VERSION}`,
     onEvent: (event) => events.httpClient(config.source.kind, event),
   });
   const sandbox = sandboxOptions(config);
-  const source = overrides.source ?? (await createSource({ ...config.source, url: config.secrets.sourceUrl, sandbox }, http, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)));
-  const policies = new Map(config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]));
+  const source =
+    overrides.source ??
+    (await createSource(
+      { ...config.source, url: config.secrets.sourceUrl, sandbox },
+      http,
+      AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS),
+    ));
+  const policies = new Map(
+    config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]),
+  );
   const books = bookOpener(config, db);
   const queue = createQueue({
     db,
-    jobs: JOB_NAMES.map((name) => ({ name, maxAttempts: config.jobs.maxAttempts, retryBaseMs: config.jobs.baseDelayMs })),
+    jobs: JOB_NAMES.map((name) => ({
+      name,
+      maxAttempts: config.jobs.maxAttempts,
+      retryBaseMs: config.jobs.baseDelayMs,
+    })),
     log: base.log,
     onDeadLetter: async (job) => {
       events.jobDeadLettered({ job: job.healthName, jobId: job.id, attempt: job.attempts, reason: job.failure.reason });
@@ -103,7 +122,13 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     },
   });
   const network = source.networkPassphrase;
-  const reconciliation = createReconciliationService({ db, queue, policies, networkPassphrase: network, sandbox: isSandbox });
+  const reconciliation = createReconciliationService({
+    db,
+    queue,
+    policies,
+    networkPassphrase: network,
+    sandbox: isSandbox,
+  });
   const health = createHealthService({
     db,
     source,
@@ -117,7 +142,8 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     embedded: config.database.kind === 'embedded',
     queue,
   });
-  const startLedger = config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
+  const startLedger =
+    config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
   const following = {
     endLedger: config.source.endLedgerInclusive,
     maxSilenceMs: Math.max(MIN_SILENCE_MS, SILENT_POLLS * config.source.pollIntervalMs),
@@ -162,9 +188,16 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
         },
       },
     },
-    gauges: createGauges({ db, events, policies, networkPassphrase: network, syncStatusNow: () => health.syncStatus() }),
+    gauges: createGauges({
+      db,
+      events,
+      policies,
+      networkPassphrase: network,
+      syncStatusNow: () => health.syncStatus(),
+    }),
     loops: isSandbox ? [createSandboxLoop({ db, sandbox, networkPassphrase: network })] : [],
-    checkSource: (signal) => checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
+    checkSource: (signal) =>
+      checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
     async close() {
       health.close();
       await source.close();
@@ -188,7 +221,12 @@ function createPorts({ db, networkPassphrase, source, config, reconciliation, he
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
   const balanceLists = createBalanceLists({ db, networkPassphrase });
-  const coverage = createCoverageLists({ db, networkPassphrase, layers: source.layers, endLedger: config.source.endLedgerInclusive });
+  const coverage = createCoverageLists({
+    db,
+    networkPassphrase,
+    layers: source.layers,
+    endLedger: config.source.endLedgerInclusive,
+  });
   return {
     reconciliations,
     drifts,
@@ -199,7 +237,13 @@ function createPorts({ db, networkPassphrase, source, config, reconciliation, he
         const startedMs = performance.now();
         const done = await importBook({ db }, header, chunks, asker);
         const outcome = done.state === 'committed' ? 'committed' : 'rejected';
-        events.importFinished({ importId: done.id, book: done.book, outcome, rows: done.lineCount, durationMs: performance.now() - startedMs });
+        events.importFinished({
+          importId: done.id,
+          book: done.book,
+          outcome,
+          rows: done.lineCount,
+          durationMs: performance.now() - startedMs,
+        });
         return listedImport(done);
       },
       getImport: async (id) => listedImport(await getImport({ db }, id)),
@@ -217,7 +261,12 @@ function createPorts({ db, networkPassphrase, source, config, reconciliation, he
 }
 
 function listedImport({ counts, lineCount, errors, ...rest }: StoredImport): Import {
-  return { ...rest, ...counts, lines: lineCount, errors: errors.map(({ code, ...error }) => ({ ...error, reason: code })) };
+  return {
+    ...rest,
+    ...counts,
+    lines: lineCount,
+    errors: errors.map(({ code, ...error }) => ({ ...error, reason: code })),
+  };
 }
 
 /** One book a policy, opened anew for each run. */
@@ -229,7 +278,10 @@ function bookOpener(config: Config, db: Database): (policy: Policy) => Book {
   return (policy) => {
     if (policy.book.kind === 'recorded') return createRecordedBook({ db }, policy.book.name);
     if (postgres !== null) return postgres;
-    throw new TrueUpError('INVALID_CONFIGURATION', `policy ${policy.name} reads the book from PostgreSQL, but TRUEUP_BOOK_URL is unset`);
+    throw new TrueUpError(
+      'INVALID_CONFIGURATION',
+      `policy ${policy.name} reads the book from PostgreSQL, but TRUEUP_BOOK_URL is unset`,
+    );
   };
 }
 
@@ -257,17 +309,28 @@ function shownSoon(policy: Policy): Policy {
 
 function sandboxOptions(config: Config): SandboxOptions {
   const { seed, ledgersPerSecond, faults } = config.source.sandbox;
-  return { seed, ledgersPerSecond, startedAtMs: SANDBOX_STARTED_AT_MS, faults: faultsNamed(faults, config.source.startLedger ?? 1) };
+  return {
+    seed,
+    ledgersPerSecond,
+    startedAtMs: SANDBOX_STARTED_AT_MS,
+    faults: faultsNamed(faults, config.source.startLedger ?? 1),
+  };
 }
 
 /** Reasons for which no amount of waiting helps: somebody has to change the configuration. */
 const FATAL = ['SOURCE_WRONG_NETWORK', 'SOURCE_ADDRESS_FORBIDDEN', 'INVALID_CONFIGURATION'] as const;
 
-async function checkSource(source: Source, startLedger: number | null, config: Config, signal: AbortSignal): Promise<void> {
+async function checkSource(
+  source: Source,
+  startLedger: number | null,
+  config: Config,
+  signal: AbortSignal,
+): Promise<void> {
   try {
     const tip = await source.tip(signal);
     const end = config.source.endLedgerInclusive;
-    const variable = startLedger !== null && (startLedger < tip.oldest || startLedger > tip.sequence) ? 'TRUEUP_START_LEDGER' : null;
+    const variable =
+      startLedger !== null && (startLedger < tip.oldest || startLedger > tip.sequence) ? 'TRUEUP_START_LEDGER' : null;
     if (variable !== null || (end !== null && end < tip.oldest)) {
       throw new TrueUpError(
         'INVALID_CONFIGURATION',

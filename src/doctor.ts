@@ -15,10 +15,16 @@ const NO_LAST_LEDGER = 2_147_483_647;
  * Hands `work` a look-up of book keys among the stored entries; null where the database can't be reached from here: the embedded
  * one belongs to the running service, so only DATABASE_URL can be asked.
  */
-export async function withReadOnlyStore<T>(config: Config, work: (countKeysFound: CountKeysFound | null) => Promise<T>): Promise<T> {
+export async function withReadOnlyStore<T>(
+  config: Config,
+  work: (countKeysFound: CountKeysFound | null) => Promise<T>,
+): Promise<T> {
   if (config.secrets.databaseUrl === null) return work(null);
   await using db = await openDatabase({ url: config.secrets.databaseUrl, applicationName: 'trueup-doctor' });
-  const [schema] = await sql(db.em(), `select 1 from information_schema.tables where table_schema = 'trueup' and table_name = 'entries'`);
+  const [schema] = await sql(
+    db.em(),
+    `select 1 from information_schema.tables where table_schema = 'trueup' and table_name = 'entries'`,
+  );
   const stream = schema === undefined ? undefined : (await listStreams(db.em())).at(-1);
   if (stream === undefined) return await work(null);
   return await work(async (keys, { form }) => {

@@ -69,7 +69,15 @@ export async function startDoors(context: DoorsDeps): Promise<Doors> {
     const page = consoleHandler();
     grpc = await open(rpc.startGrpc({ bind: serving.grpc, tls: serving.tls }));
     const connectHandler = (fallback: RequestListener): RequestListener => rpc.connectHandler(fallback);
-    http = await open(startHttpServer({ bind: serving.http, tls: serving.tls, connectHandler, page, hasTokens: serving.tokensFile !== null }));
+    http = await open(
+      startHttpServer({
+        bind: serving.http,
+        tls: serving.tls,
+        connectHandler,
+        page,
+        hasTokens: serving.tokensFile !== null,
+      }),
+    );
   } catch (error) {
     // One port that can't be bound must not leave the others open: they would keep the process from ending.
     for (const listener of [...listeners, metrics]) listener.destroy();

@@ -46,9 +46,13 @@ export async function serve(env: NodeJS.ProcessEnv): Promise<number> {
 export async function doctorBook(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<BookDoctorReport> {
   const config = readConfig(env, { cwd: process.cwd(), readFile: (path) => readFileSync(path, 'utf8') });
   if (config.book === null || config.secrets.bookUrl === null) {
-    throw new TrueUpError('INVALID_CONFIGURATION', 'there is no book to look at: TRUEUP_BOOK_URL and TRUEUP_BOOK_QUERY_FILE are unset', {
-      fix: 'set both: the URL of a read-only role, and a file with one SELECT',
-    });
+    throw new TrueUpError(
+      'INVALID_CONFIGURATION',
+      'there is no book to look at: TRUEUP_BOOK_URL and TRUEUP_BOOK_QUERY_FILE are unset',
+      {
+        fix: 'set both: the URL of a read-only role, and a file with one SELECT',
+      },
+    );
   }
   const book = createPostgresBook({ url: config.secrets.bookUrl, query: config.book.query });
   return withReadOnlyStore(config, (countKeysFound) => examineBook({ book, countKeysFound }, signal));
@@ -76,6 +80,7 @@ ${sandbox ? 'The first verdict comes within half a minute, with five planted dri
 }
 
 function refusal(error: unknown): string {
-  if (!isTrueUpError(error)) return `trueup: ${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}`;
+  if (!isTrueUpError(error))
+    return `trueup: ${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}`;
   return `trueup: ${error.message}${error.details.fix ? `\n  fix: ${error.details.fix}` : ''}`;
 }

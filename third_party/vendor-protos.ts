@@ -6,10 +6,10 @@
 // fetched. google.rpc and grpc.health.v1 are copied. buf.validate is printed from the descriptor inside
 // @bufbuild/protovalidate: that package ships no .proto text, and its descriptor is what validates at run time, so
 // the annotations in our files can't mean one thing to the compiler and another to the server.
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
-import { type JsonValue, createRegistry, isFieldSet, toJson } from "@bufbuild/protobuf";
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { type JsonValue, createRegistry, isFieldSet, toJson } from '@bufbuild/protobuf';
 import {
   type DescriptorProto,
   type DescriptorProto_ReservedRange,
@@ -25,23 +25,23 @@ import {
   FileOptionsSchema,
   MessageOptionsSchema,
   OneofOptionsSchema,
-} from "@bufbuild/protobuf/wkt";
-import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
+} from '@bufbuild/protobuf/wkt';
+import { file_buf_validate_validate } from '@bufbuild/protovalidate/gen/buf/validate/validate_pb.js';
 
 const outDir = import.meta.dirname;
 const require = createRequire(import.meta.url);
 
 function main(): void {
-  for (const name of ["status", "error_details", "code"]) {
-    copy("google-proto-files", `google/rpc/${name}.proto`, `google/rpc/${name}.proto`);
+  for (const name of ['status', 'error_details', 'code']) {
+    copy('google-proto-files', `google/rpc/${name}.proto`, `google/rpc/${name}.proto`);
   }
-  copy("grpc-health-check", "proto/health/v1/health.proto", "grpc/health/v1/health.proto");
-  write("buf/validate/validate.proto", printFile(file_buf_validate_validate.proto));
+  copy('grpc-health-check', 'proto/health/v1/health.proto', 'grpc/health/v1/health.proto');
+  write('buf/validate/validate.proto', printFile(file_buf_validate_validate.proto));
 }
 
 function copy(packageName: string, from: string, to: string): void {
   const packageDir = dirname(require.resolve(`${packageName}/package.json`));
-  write(to, readFileSync(join(packageDir, from), "utf8"));
+  write(to, readFileSync(join(packageDir, from), 'utf8'));
 }
 
 function write(path: string, text: string): void {
@@ -55,31 +55,31 @@ function write(path: string, text: string): void {
 const registry = createRegistry(file_buf_validate_validate);
 
 function printFile(file: FileDescriptorProto): string {
-  if (file.syntax !== "" && file.syntax !== "proto2") throw new Error(`unsupported syntax ${file.syntax}`);
-  if (file.service.length > 0) throw new Error("services are not supported");
+  if (file.syntax !== '' && file.syntax !== 'proto2') throw new Error(`unsupported syntax ${file.syntax}`);
+  if (file.service.length > 0) throw new Error('services are not supported');
   const out: string[] = [
     "// Protovalidate's rules (Apache License 2.0), printed from the descriptor in npm package @bufbuild/protovalidate.",
     "// Written by third_party/vendor-protos.ts; don't edit.",
-    "",
+    '',
     'syntax = "proto2";',
-    "",
+    '',
     `package ${file.package};`,
-    "",
+    '',
     ...file.dependency.map((dependency) => `import "${dependency}";`),
-    "",
+    '',
   ];
   if (file.options) {
     for (const [name, value] of optionEntries(toJson(FileOptionsSchema, file.options, jsonOptions))) {
       out.push(`option ${name} = ${value};`);
     }
-    out.push("");
+    out.push('');
   }
   for (const extension of file.extension) {
-    out.push(`extend ${extension.extendee} {`, `  ${fieldText(extension)}`, "}", "");
+    out.push(`extend ${extension.extendee} {`, `  ${fieldText(extension)}`, '}', '');
   }
-  for (const message of file.messageType) printMessage(message, "", out);
-  for (const enumeration of file.enumType) printEnum(enumeration, "", out);
-  return `${out.join("\n").trimEnd()}\n`;
+  for (const message of file.messageType) printMessage(message, '', out);
+  for (const enumeration of file.enumType) printEnum(enumeration, '', out);
+  return `${out.join('\n').trimEnd()}\n`;
 }
 
 function printMessage(message: DescriptorProto, indent: string, out: string[]): void {
@@ -113,14 +113,14 @@ function printMessage(message: DescriptorProto, indent: string, out: string[]): 
   }
   // 536,870,912 is the exclusive end that the word "max" compiles to.
   for (const range of message.extensionRange) {
-    out.push(`${inner}extensions ${range.start} to ${range.end === 536870912 ? "max" : range.end - 1};`);
+    out.push(`${inner}extensions ${range.start} to ${range.end === 536870912 ? 'max' : range.end - 1};`);
   }
   for (const range of message.reservedRange) out.push(`${inner}reserved ${rangeText(range)};`);
   for (const name of message.reservedName) out.push(`${inner}reserved "${name}";`);
   for (const nested of message.nestedType) printMessage(nested, inner, out);
   for (const nested of message.enumType) printEnum(nested, inner, out);
   out.push(`${indent}}`);
-  if (indent === "") out.push("");
+  if (indent === '') out.push('');
 }
 
 function printEnum(enumeration: EnumDescriptorProto, indent: string, out: string[]): void {
@@ -139,7 +139,7 @@ function printEnum(enumeration: EnumDescriptorProto, indent: string, out: string
   }
   for (const name of enumeration.reservedName) out.push(`${indent}  reserved "${name}";`);
   out.push(`${indent}}`);
-  if (indent === "") out.push("");
+  if (indent === '') out.push('');
 }
 
 // 0 is a valid oneof index, so presence is what tells.
@@ -149,14 +149,14 @@ function inOneof(field: FieldDescriptorProto): boolean {
 
 function fieldText(field: FieldDescriptorProto): string {
   const label = inOneof(field)
-    ? ""
+    ? ''
     : field.label === Label.REPEATED
-      ? "repeated "
+      ? 'repeated '
       : field.label === Label.REQUIRED
-        ? "required "
-        : "optional ";
+        ? 'required '
+        : 'optional ';
   const options: [string, string][] = isFieldSet(field, FieldDescriptorProtoSchema.field.defaultValue)
-    ? [["default", defaultText(field)]]
+    ? [['default', defaultText(field)]]
     : [];
   if (field.options) options.push(...optionEntries(toJson(FieldOptionsSchema, field.options, jsonOptions)));
   return `${label}${typeText(field)} ${field.name} = ${field.number}${optionList(options)};`;
@@ -182,7 +182,7 @@ const jsonOptions = { registry, useProtoFieldName: true };
 function optionEntries(json: JsonValue): [string, string][] {
   const entries: [string, string][] = [];
   for (const [key, value] of Object.entries(json as Record<string, JsonValue>)) {
-    const name = key.startsWith("[") ? `(${key.slice(1, -1)})` : key;
+    const name = key.startsWith('[') ? `(${key.slice(1, -1)})` : key;
     // A repeated option is set once for each of its elements.
     for (const element of Array.isArray(value) ? value : [value]) entries.push([name, valueText(element, key)]);
   }
@@ -190,19 +190,19 @@ function optionEntries(json: JsonValue): [string, string][] {
 }
 
 function optionList(options: [string, string][]): string {
-  return options.length === 0 ? "" : ` [${options.map(([name, value]) => `${name} = ${value}`).join(", ")}]`;
+  return options.length === 0 ? '' : ` [${options.map(([name, value]) => `${name} = ${value}`).join(', ')}]`;
 }
 
 // The JSON form of an enum value is its bare name, which only these options hold.
-const enumOptions = new Set(["optimize_for", "ctype", "jstype", "retention", "targets"]);
+const enumOptions = new Set(['optimize_for', 'ctype', 'jstype', 'retention', 'targets']);
 
 function valueText(value: JsonValue, key: string): string {
-  if (typeof value === "string") return enumOptions.has(key) ? value : JSON.stringify(value);
-  if (value === null || typeof value !== "object") return String(value);
-  if (Array.isArray(value)) return `[${value.map((element) => valueText(element, key)).join(", ")}]`;
+  if (typeof value === 'string') return enumOptions.has(key) ? value : JSON.stringify(value);
+  if (value === null || typeof value !== 'object') return String(value);
+  if (Array.isArray(value)) return `[${value.map((element) => valueText(element, key)).join(', ')}]`;
   return `{${Object.entries(value)
     .map(([name, member]) => `${name}: ${valueText(member, name)}`)
-    .join(", ")}}`;
+    .join(', ')}}`;
 }
 
 main();

@@ -48,7 +48,9 @@ export function parseBookRow(record: Columns, scaleOf: ScaleOf = assetScale): Bo
   const asset = parseAsset(record, problems);
   const key = normalizeKey(text('key', BOOK_LIMITS.maxKeyBytes));
   if (key === '' && subAccount === '' && problems.length === 0) {
-    problems.push(problem('key', 'VALUE_MISSING', 'is missing; a row without a key needs a sub_account to be found by'));
+    problems.push(
+      problem('key', 'VALUE_MISSING', 'is missing; a row without a key needs a sub_account to be found by'),
+    );
   }
   const retracted = parseFlag(record['retracted'], 'retracted', problems);
   const amount = parseMoney(record, 'amount', scaleOf(asset), !retracted, problems);
@@ -80,7 +82,8 @@ export function parseBookBalance(record: Columns, scaleOf: ScaleOf = assetScale)
   const problems: BookProblem[] = [];
   const { account, subAccount } = parseAccount(record, problems);
   if (subAccount !== '') {
-    const description = 'has a sub-account; a ledger keeps balances of whole accounts: sum up the sub-accounts, send G...';
+    const description =
+      'has a sub-account; a ledger keeps balances of whole accounts: sum up the sub-accounts, send G...';
     problems.push(problem('account', 'ACCOUNT_INVALID', description));
   }
   const asset = parseAsset(record, problems);
@@ -111,7 +114,10 @@ export function checkBookColumns(columns: readonly string[], level: BookLevel): 
     if (seen.has(column)) problems.push(problem(column, 'COLUMN_UNKNOWN', 'stands twice'));
     seen.add(column);
     if (known.includes(column)) continue;
-    const meant = nearest(column, known.filter((name) => !columns.includes(name)));
+    const meant = nearest(
+      column,
+      known.filter((name) => !columns.includes(name)),
+    );
     const advice = meant === null ? `leave it out; known are ${known.join(', ')}` : `did you mean ${meant}?`;
     problems.push(problem(column, 'COLUMN_UNKNOWN', `is no column of ${level}; ${advice}`));
   }
@@ -188,7 +194,8 @@ function problem(field: string, code: BookProblemCode, description: string): Boo
 
 /** The problems that parseBookRow or parseBookBalance threw; any other error is thrown on. */
 export function bookProblemsOf(error: unknown): readonly BookProblem[] {
-  if (isTrueUpError(error, 'INVALID_REQUEST') && error.details.fields) return error.details.fields as readonly BookProblem[];
+  if (isTrueUpError(error, 'INVALID_REQUEST') && error.details.fields)
+    return error.details.fields as readonly BookProblem[];
   throw error;
 }
 

@@ -27,8 +27,7 @@ export interface BookProblem extends FieldViolation {
 const MAX_LEDGER = 2 ** 31 - 1;
 const TRUE_WORDS = new Set(['true', 't', 'yes', '1']);
 const FALSE_WORDS = new Set(['', 'false', 'f', 'no', '0']);
-const TIME =
-  /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s?(Z|z|[+-]\d\d(?::?\d\d)?)?$/;
+const TIME = /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s?(Z|z|[+-]\d\d(?::?\d\d)?)?$/;
 
 /** Trimmed text; '' for absent. Refuses other types, too many bytes, and characters that no database keeps. */
 export function parseText(value: unknown, field: string, maxBytes: number, problems: BookProblem[]): string {
@@ -37,7 +36,11 @@ export function parseText(value: unknown, field: string, maxBytes: number, probl
   if (typeof value === 'string') text = value.trim();
   else if (typeof value === 'bigint' || Number.isSafeInteger(value)) text = String(value);
   else {
-    problems.push({ field, code: 'VALUE_INVALID', description: `must be text, but is ${describeType(value)}: send a string` });
+    problems.push({
+      field,
+      code: 'VALUE_INVALID',
+      description: `must be text, but is ${describeType(value)}: send a string`,
+    });
     return '';
   }
   if (text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes) {
@@ -63,11 +66,16 @@ export function parseMoney(
   const whole = isAbsent(record[name]) ? null : record[name];
   const minor = isAbsent(record[minorName]) ? null : record[minorName];
   if (whole !== null && minor !== null) {
-    problems.push({ field: name, code: 'AMOUNT_INVALID', description: `stands beside ${minorName}; give one of the two` });
+    problems.push({
+      field: name,
+      code: 'AMOUNT_INVALID',
+      description: `stands beside ${minorName}; give one of the two`,
+    });
     return null;
   }
   if (whole === null && minor === null) {
-    if (required) problems.push({ field: name, code: 'VALUE_MISSING', description: `is missing; give ${name} or ${minorName}` });
+    if (required)
+      problems.push({ field: name, code: 'VALUE_MISSING', description: `is missing; give ${name} or ${minorName}` });
     return null;
   }
   const field = whole === null ? minorName : name;
@@ -120,7 +128,11 @@ export function parseCount(value: unknown, field: string, problems: BookProblem[
   if (isAbsent(value)) return 0;
   const text = String(value).trim();
   if (/^\d{1,10}$/.test(text) && Number(text) <= MAX_LEDGER) return Number(text);
-  problems.push({ field, code: 'VALUE_INVALID', description: `${quote(text)} is no ledger number from 1 to ${MAX_LEDGER}` });
+  problems.push({
+    field,
+    code: 'VALUE_INVALID',
+    description: `${quote(text)} is no ledger number from 1 to ${MAX_LEDGER}`,
+  });
   return 0;
 }
 
@@ -129,7 +141,8 @@ export function parseFlag(value: unknown, field: string, problems: BookProblem[]
   if (value === true) return true;
   const word = String(value).trim().toLowerCase();
   if (TRUE_WORDS.has(word)) return true;
-  if (!FALSE_WORDS.has(word)) problems.push({ field, code: 'VALUE_INVALID', description: `${quote(word)} is neither true nor false` });
+  if (!FALSE_WORDS.has(word))
+    problems.push({ field, code: 'VALUE_INVALID', description: `${quote(word)} is neither true nor false` });
   return false;
 }
 

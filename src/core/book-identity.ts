@@ -10,7 +10,12 @@ import { hash } from 'node:crypto';
  * on purpose: a correction would otherwise leave the wrong row standing beside the right one. What follows: a
  * caller whose key can carry several rows of one account and asset sends them in one call, or sends row ids.
  */
-export function deriveRowIdBase(row: { key: string; account: string; subAccount: string | null; asset: string }): string {
+export function deriveRowIdBase(row: {
+  key: string;
+  account: string;
+  subAccount: string | null;
+  asset: string;
+}): string {
   const text = JSON.stringify([row.key, row.account, row.subAccount, row.asset]);
   return `~${hash('sha256', text, 'base64url').slice(0, 22)}`;
 }

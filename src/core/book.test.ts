@@ -44,7 +44,12 @@ function muxed(id: bigint): string {
 
 describe('amounts', () => {
   test('"100" and "100.0" are the same amount, and so are their minor units', () => {
-    const amounts = [{ amount: '100' }, { amount: '100.0' }, { amount: '+100.0000000' }, { amount_minor: '1000000000' }];
+    const amounts = [
+      { amount: '100' },
+      { amount: '100.0' },
+      { amount: '+100.0000000' },
+      { amount_minor: '1000000000' },
+    ];
     for (const amount of amounts) expect(parseBookRow({ ...base, amount: '', ...amount }).amount).toBe(1_000_000_000n);
   });
 
@@ -53,7 +58,9 @@ describe('amounts', () => {
   });
 
   test('refuses a float with the fix, and takes a safe integer', () => {
-    expect(problemsOf(() => parseBookRow({ ...base, amount: 12.5 }))['amount']).toMatch(/floating-point.*send a string/);
+    expect(problemsOf(() => parseBookRow({ ...base, amount: 12.5 }))['amount']).toMatch(
+      /floating-point.*send a string/,
+    );
     expect(problemsOf(() => parseBookRow({ ...base, amount: 2 ** 53 }))['amount']).toMatch(/send a string/);
     expect(parseBookRow({ ...base, amount: 3 }).amount).toBe(30_000_000n);
   });
@@ -94,7 +101,9 @@ describe('accounts and keys', () => {
     const address = muxed(8n);
     const broken = address.slice(0, -1) + (address.endsWith('A') ? 'B' : 'A');
     expect(problemsOf(() => parseBookRow({ ...base, account: broken }))['account']).toMatch(/checksum/);
-    expect(problemsOf(() => parseBookRow({ ...base, account: address, sub_account: '9' }))['account']).toMatch(/muxed id 8/);
+    expect(problemsOf(() => parseBookRow({ ...base, account: address, sub_account: '9' }))['account']).toMatch(
+      /muxed id 8/,
+    );
   });
 
   test('writes hashes in lower case and leaves other keys alone', () => {
@@ -124,9 +133,16 @@ describe('accounts and keys', () => {
 
 describe('times', () => {
   test('reads ISO 8601 with a zone in its common spellings', () => {
-    const spellings = ['2026-03-01T12:00:00Z', '2026-03-01 14:00:00+02', '2026-03-01T07:00-0500', '2026-03-01T12:00:00.0004+00:00'];
+    const spellings = [
+      '2026-03-01T12:00:00Z',
+      '2026-03-01 14:00:00+02',
+      '2026-03-01T07:00-0500',
+      '2026-03-01T12:00:00.0004+00:00',
+    ];
     for (const spelling of spellings) {
-      expect(parseBookRow({ ...base, occurred_at: spelling }).occurredAt?.toISOString()).toBe('2026-03-01T12:00:00.000Z');
+      expect(parseBookRow({ ...base, occurred_at: spelling }).occurredAt?.toISOString()).toBe(
+        '2026-03-01T12:00:00.000Z',
+      );
     }
   });
 
@@ -167,7 +183,9 @@ describe('columns', () => {
 
 describe('row identity', () => {
   test('equal rows in one file are different rows, and the same file again gives the same ids', () => {
-    const rows = [base, base, { ...base, amount: '13' }, { ...base, key: 'other' }].map((record) => parseBookRow(record));
+    const rows = [base, base, { ...base, amount: '13' }, { ...base, key: 'other' }].map((record) =>
+      parseBookRow(record),
+    );
     const ids = () => {
       const counter = createOccurrenceCounter(100);
       return rows.map(deriveRowIdBase).map((id) => derivedRowId(id, counter.next(id)));
@@ -196,7 +214,10 @@ describe('inferring the join', () => {
   });
 
   test('says so when the keys are mixed or absent, and bears a stray one', () => {
-    expect(inferJoin([HASH, `${HASH}:1`])).toMatchObject({ join: null, reason: expect.stringContaining('several forms') });
+    expect(inferJoin([HASH, `${HASH}:1`])).toMatchObject({
+      join: null,
+      reason: expect.stringContaining('several forms'),
+    });
     expect(inferJoin(['', '']).join).toBeNull();
     expect(inferJoin([...Array.from({ length: 19 }, () => HASH), 'stray']).join).toBe('tx_hash');
   });

@@ -2,7 +2,10 @@
 import type { Entry } from './entry.ts';
 
 /** `<stream>/<ledger>-<transaction>-<operation>-<leg>-<o|t>`; the last letter is the layer's. */
-export function entryIdOf(stream: string, entry: Pick<Entry, 'ledger' | 'txIndex' | 'opIndex' | 'leg' | 'layer'>): string {
+export function entryIdOf(
+  stream: string,
+  entry: Pick<Entry, 'ledger' | 'txIndex' | 'opIndex' | 'leg' | 'layer'>,
+): string {
   const layer = entry.layer === 'operations' ? 'o' : 't';
   return `${stream}/${entry.ledger}-${entry.txIndex}-${entry.opIndex}-${entry.leg}-${layer}`;
 }

@@ -25,7 +25,12 @@ export function rateOver(samples: readonly CounterSample[], spanMs: number): num
 }
 
 /** The samples with a new one, without what is older than `keepMs`; one a `gapMs` at most. */
-export function keepSamples(samples: readonly CounterSample[], sample: CounterSample, keepMs: number, gapMs: number): CounterSample[] {
+export function keepSamples(
+  samples: readonly CounterSample[],
+  sample: CounterSample,
+  keepMs: number,
+  gapMs: number,
+): CounterSample[] {
   const kept = samples.filter((each) => each.atMs >= sample.atMs - keepMs && each.atMs < sample.atMs);
   const [last, before] = [kept.at(-1), kept.at(-2)];
   // The newest one is replaced as long as it is close to the one before it, so that the newest is always now.

@@ -61,7 +61,9 @@ export function createJobs(options: JobsOptions): Job[] {
       run: options.keepHouse,
     },
   ];
-  options.events.jobsKnown(jobs.flatMap((job) => [job.name, ...(job.schedules ?? []).map((schedule) => schedule.name)]));
+  options.events.jobsKnown(
+    jobs.flatMap((job) => [job.name, ...(job.schedules ?? []).map((schedule) => schedule.name)]),
+  );
   return jobs.map((job) => ({ ...job, run: observed(job, options.events) }));
 }
 

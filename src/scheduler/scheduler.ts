@@ -85,13 +85,16 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
 
   function next(lookAt: number): void {
     if (stopped) return;
-    timer = setTimeout(() => {
-      looking = look().finally(() => {
-        // From the time it should have been, so that looks don't drift; what was missed is not made up for.
-        const now = performance.now();
-        next(lookAt + tickMs * Math.max(1, Math.ceil((now - lookAt) / tickMs)));
-      });
-    }, Math.max(0, lookAt - performance.now()));
+    timer = setTimeout(
+      () => {
+        looking = look().finally(() => {
+          // From the time it should have been, so that looks don't drift; what was missed is not made up for.
+          const now = performance.now();
+          next(lookAt + tickMs * Math.max(1, Math.ceil((now - lookAt) / tickMs)));
+        });
+      },
+      Math.max(0, lookAt - performance.now()),
+    );
   }
 
   async function stop(): Promise<void> {
@@ -102,8 +105,11 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
 
   return {
     async start() {
-      await options.timetable.declare(options.jobs.flatMap((job) => (job.schedules ?? []).map((schedule) => ({ ...schedule, job: job.name }))));
-      for (const job of options.jobs) await options.queue.work(job.name, { concurrency: job.concurrency ?? 1 }, job.run);
+      await options.timetable.declare(
+        options.jobs.flatMap((job) => (job.schedules ?? []).map((schedule) => ({ ...schedule, job: job.name }))),
+      );
+      for (const job of options.jobs)
+        await options.queue.work(job.name, { concurrency: job.concurrency ?? 1 }, job.run);
       next(performance.now());
     },
     stop,
@@ -112,8 +118,15 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
 }
 
 function refuseDuplicates(jobs: readonly Job[]): void {
-  for (const names of [jobs.map((job) => job.name), jobs.flatMap((job) => job.schedules ?? []).map((schedule) => schedule.name)]) {
+  for (const names of [
+    jobs.map((job) => job.name),
+    jobs.flatMap((job) => job.schedules ?? []).map((schedule) => schedule.name),
+  ]) {
     const twice = names.find((name, index) => names.indexOf(name) !== index);
-    if (twice !== undefined) throw new TrueUpError('INVALID_CONFIGURATION', `${twice} is in the timetable twice; give each job and each schedule a name of its own`);
+    if (twice !== undefined)
+      throw new TrueUpError(
+        'INVALID_CONFIGURATION',
+        `${twice} is in the timetable twice; give each job and each schedule a name of its own`,
+      );
   }
 }

@@ -39,36 +39,51 @@ export function createBalanceLists(options: BalanceListsOptions): BalanceLists {
   const fix = 'narrow it to fewer accounts, or ask for smaller pages';
   return {
     listLedgerBalances: (filter, page) =>
-      withinListLimit(db.em(), fix, async (em) => ledgerPage(em, await chooseStream(em, filter.stream, networkPassphrase), filter, page), statementTimeoutMs),
+      withinListLimit(
+        db.em(),
+        fix,
+        async (em) => ledgerPage(em, await chooseStream(em, filter.stream, networkPassphrase), filter, page),
+        statementTimeoutMs,
+      ),
     async listBookBalances(filter, page) {
       const name = filter.book === '' ? DEFAULT_BOOK : filter.book;
-      return withinListLimit(db.em(), fix, async (em) => {
-        const book = requireBook(await findBook(em, name), name);
-        const { items, ...rest } = await listBookBalancePage(em, book.id, filter, page);
-        return {
-          ...rest,
-          items: items.map((row): ListedBalance => ({
-            side: 'book',
-            name: book.name,
-            account: row.account,
-            asset: row.asset,
-            amount: row.amount,
-            state: 'stated',
-            reasons: [],
-            asOfLedger: row.asOfLedger === 0 ? null : row.asOfLedger,
-            asOfAt: row.recordedAt,
-            openingLedger: null,
-            openingAmount: null,
-            legsAmount: null,
-            source: null,
-          })),
-        };
-      }, statementTimeoutMs);
+      return withinListLimit(
+        db.em(),
+        fix,
+        async (em) => {
+          const book = requireBook(await findBook(em, name), name);
+          const { items, ...rest } = await listBookBalancePage(em, book.id, filter, page);
+          return {
+            ...rest,
+            items: items.map((row): ListedBalance => ({
+              side: 'book',
+              name: book.name,
+              account: row.account,
+              asset: row.asset,
+              amount: row.amount,
+              state: 'stated',
+              reasons: [],
+              asOfLedger: row.asOfLedger === 0 ? null : row.asOfLedger,
+              asOfAt: row.recordedAt,
+              openingLedger: null,
+              openingAmount: null,
+              legsAmount: null,
+              source: null,
+            })),
+          };
+        },
+        statementTimeoutMs,
+      );
     },
   };
 }
 
-async function ledgerPage(em: EntityManager, stream: Stream, filter: BalanceFilter, page: PageRequest): Promise<Page<ListedBalance>> {
+async function ledgerPage(
+  em: EntityManager,
+  stream: Stream,
+  filter: BalanceFilter,
+  page: PageRequest,
+): Promise<Page<ListedBalance>> {
   // A list that goes on is of the same ledger as its first page, however far the follower has come meanwhile.
   const asOfLedger = page.after === null ? await ledgerToList(em, stream, filter) : Number(page.after['n']);
   const closedAt = await closeTimeOfLedger(em, stream.id, filter.layer, asOfLedger);
@@ -76,7 +91,12 @@ async function ledgerPage(em: EntityManager, stream: Stream, filter: BalanceFilt
   let last = page.after === null ? null : pairOf(page.after);
   for (let looked = 0; looked < MAX_PAIRS_PER_PAGE; looked += page.size + 1) {
     const pairs = await listLedgerPairs(em, stream.id, filter, last, page.size + 1);
-    const balances = await balancesOfPairs(em, stream.id, filter.layer, pairs.map((pair) => ({ ...pair, asOfLedger })));
+    const balances = await balancesOfPairs(
+      em,
+      stream.id,
+      filter.layer,
+      pairs.map((pair) => ({ ...pair, asOfLedger })),
+    );
     for (const balance of balances) {
       if (found.length === page.size) return pageOfBalances(stream, found, last, asOfLedger, closedAt);
       if (isHeld(balance)) found.push(balance);
@@ -127,8 +147,13 @@ function toListed(stream: Stream, balance: PairBalance, closedAt: Date | null): 
 
 function whyNoOpening({ missing, openingLedger }: PairBalance): string {
   const first = missing[0];
-  const ranges = first === undefined ? '' : `; not covered: ledgers ${first.from}-${first.to - 1}${missing.length > 1 ? ` and ${missing.length - 1} more ranges` : ''}`;
-  return openingLedger === null ? `no opening balance to count from${ranges}` : `not all legs since the opening at ledger ${openingLedger} are covered${ranges}`;
+  const ranges =
+    first === undefined
+      ? ''
+      : `; not covered: ledgers ${first.from}-${first.to - 1}${missing.length > 1 ? ` and ${missing.length - 1} more ranges` : ''}`;
+  return openingLedger === null
+    ? `no opening balance to count from${ranges}`
+    : `not all legs since the opening at ledger ${openingLedger} are covered${ranges}`;
 }
 
 async function ledgerToList(em: EntityManager, stream: Stream, filter: BalanceFilter): Promise<number> {
@@ -144,6 +169,7 @@ async function ledgerToList(em: EntityManager, stream: Stream, filter: BalanceFi
 
 function pairOf(position: PagePosition): { account: string; asset: string } {
   const { c: account, a: asset, n: ledger } = position;
-  if (typeof account === 'string' && typeof asset === 'string' && Number.isSafeInteger(ledger)) return { account, asset };
+  if (typeof account === 'string' && typeof asset === 'string' && Number.isSafeInteger(ledger))
+    return { account, asset };
   throw new TrueUpError('INVALID_PAGE_TOKEN', 'this page token is not one of this list; start again without one');
 }

@@ -2,7 +2,15 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { Book, BookLevel, BookSide } from '../core/book.ts';
 import { TrueUpError } from '../core/errors.ts';
-import { beginSnapshot, bookPairs, findBook, readBookBalances, readBookEntries, readBookEntriesByKeys, sampleBookKeys } from '../store/books.ts';
+import {
+  beginSnapshot,
+  bookPairs,
+  findBook,
+  readBookBalances,
+  readBookEntries,
+  readBookEntriesByKeys,
+  sampleBookKeys,
+} from '../store/books.ts';
 import type { StoredBook } from '../store/books.ts';
 import type { Database } from '../store/database.ts';
 
@@ -26,7 +34,13 @@ export function createRecordedBook(deps: { db: Database; maxScopePairs?: number 
   };
 }
 
-function createSide(em: EntityManager, book: StoredBook | null, name: string, level: BookLevel, maxScopePairs: number): BookSide {
+function createSide(
+  em: EntityManager,
+  book: StoredBook | null,
+  name: string,
+  level: BookLevel,
+  maxScopePairs: number,
+): BookSide {
   // No book has this id, so that a book nobody wrote to reads as empty.
   const id = book?.id ?? 0;
   let closed: Promise<void> | null = null;
@@ -36,12 +50,16 @@ function createSide(em: EntityManager, book: StoredBook | null, name: string, le
     async pairs() {
       const pairs = await bookPairs(em, id, level, maxScopePairs + 1);
       if (pairs.length <= maxScopePairs) return pairs;
-      throw new TrueUpError('BOOK_UNREADABLE', `book ${name} has more than ${maxScopePairs} account and asset pairs; name accounts in the policy's scope`);
+      throw new TrueUpError(
+        'BOOK_UNREADABLE',
+        `book ${name} has more than ${maxScopePairs} account and asset pairs; name accounts in the policy's scope`,
+      );
     },
     async completeThrough() {
       return (level === 'entries' ? book?.completeThrough : book?.balancesCompleteThrough) ?? null;
     },
-    entries: ({ occurredFrom, occurredTo }, signal) => readBookEntries(em, id, { fromTime: occurredFrom, toTime: occurredTo }, signal),
+    entries: ({ occurredFrom, occurredTo }, signal) =>
+      readBookEntries(em, id, { fromTime: occurredFrom, toTime: occurredTo }, signal),
     async entriesByKeys(keys, signal) {
       const rows = [];
       for (let at = 0; at < keys.length; at += BOOK_SIDE_LIMITS.maxKeysPerRead) {
@@ -58,5 +76,7 @@ function createSide(em: EntityManager, book: StoredBook | null, name: string, le
 }
 
 function inByteOrder(a: { key: string; rowId: string }, b: { key: string; rowId: string }): number {
-  return Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)) || Buffer.compare(Buffer.from(a.rowId), Buffer.from(b.rowId));
+  return (
+    Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)) || Buffer.compare(Buffer.from(a.rowId), Buffer.from(b.rowId))
+  );
 }

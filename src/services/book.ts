@@ -1,13 +1,28 @@
 // Recording into a book: rows pushed by the business, in one call or as a stream.
 import { createHash } from 'node:crypto';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { bookProblemsOf, createOccurrenceCounter, deriveRowIdBase, derivedRowId, parseBookBalance, parseBookRow } from '../core/book.ts';
+import {
+  bookProblemsOf,
+  createOccurrenceCounter,
+  deriveRowIdBase,
+  derivedRowId,
+  parseBookBalance,
+  parseBookRow,
+} from '../core/book.ts';
 import type { BookBalance, BookRowInput } from '../core/book.ts';
 import type { FieldViolation } from '../core/errors.ts';
 import { TrueUpError } from '../core/errors.ts';
 import type { Caller } from '../store/audit.ts';
 import { findRecordedAnswer, writeRecordAudit } from '../store/book-audit.ts';
-import { advanceCompleteness, BOOK_BATCH_ROWS, lockBook, mergeBookBalances, mergeBookRows, NO_COUNTS, unknownRowIds } from '../store/book-writes.ts';
+import {
+  advanceCompleteness,
+  BOOK_BATCH_ROWS,
+  lockBook,
+  mergeBookBalances,
+  mergeBookRows,
+  NO_COUNTS,
+  unknownRowIds,
+} from '../store/book-writes.ts';
 import type { BookCounts, BookRowToStore } from '../store/book-writes.ts';
 import type { Database } from '../store/database.ts';
 
@@ -88,9 +103,15 @@ export async function streamEntries(
   caller: Caller,
 ): Promise<RecordAnswer & { batches: number }> {
   const book = bookNameOf(header.book);
-  const hash = contentDigest(createHash('sha256'), { book, completeThrough: header.completeThrough, rows: [], balances: [] });
+  const hash = contentDigest(createHash('sha256'), {
+    book,
+    completeThrough: header.completeThrough,
+    rows: [],
+    balances: [],
+  });
   // Asked beforehand: a repeated stream must not write before it is known whether its content is the same.
-  const repeated = header.requestId !== null && (await findRecordedAnswer(deps.db.em(), caller, header.requestId, null)) !== null;
+  const repeated =
+    header.requestId !== null && (await findRecordedAnswer(deps.db.em(), caller, header.requestId, null)) !== null;
   const occurrences = createOccurrenceCounter(BOOK_CALL_LIMITS.maxDerivedRowsPerStream);
   let totals = { entries: NO_COUNTS, balances: NO_COUNTS };
   let [batches, hadRows, hadBalances] = [0, false, false];
@@ -138,12 +159,17 @@ export function parseBookCall(
   balances: readonly Readonly<Record<string, unknown>>[],
 ): StreamMessage {
   const problems: FieldViolation[] = [];
-  const collect = <Row>(list: readonly Readonly<Record<string, unknown>>[], name: string, parse: (record: Readonly<Record<string, unknown>>) => Row) =>
+  const collect = <Row>(
+    list: readonly Readonly<Record<string, unknown>>[],
+    name: string,
+    parse: (record: Readonly<Record<string, unknown>>) => Row,
+  ) =>
     list.flatMap((record, index) => {
       try {
         return [parse(record)];
       } catch (error) {
-        for (const problem of bookProblemsOf(error)) problems.push({ ...problem, field: `${name}[${index}].${problem.field}` });
+        for (const problem of bookProblemsOf(error))
+          problems.push({ ...problem, field: `${name}[${index}].${problem.field}` });
         return [];
       }
     });
@@ -157,7 +183,9 @@ export function parseBookCall(
 export function bookNameOf(text: string): string {
   const name = text === '' ? DEFAULT_BOOK : text;
   if (name.length <= BOOK_CALL_LIMITS.maxBookNameChars && /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) return name;
-  throw refuse([{ field: 'book', description: `must be 1 to ${BOOK_CALL_LIMITS.maxBookNameChars} letters, digits, dots, dashes` }]);
+  throw refuse([
+    { field: 'book', description: `must be 1 to ${BOOK_CALL_LIMITS.maxBookNameChars} letters, digits, dots, dashes` },
+  ]);
 }
 
 async function writeRows(
@@ -169,29 +197,52 @@ async function writeRows(
 ): Promise<RecordAnswer> {
   const limit = BOOK_CALL_LIMITS.maxRowsPerCall;
   if (rows.length > limit || balances.length > limit) {
-    throw new TrueUpError('REQUEST_TOO_LARGE', `more than ${limit} rows in one call; split it, stream them, or import a file`);
+    throw new TrueUpError(
+      'REQUEST_TOO_LARGE',
+      `more than ${limit} rows in one call; split it, stream them, or import a file`,
+    );
   }
   const distinct = distinctBy(rows, (row) => row.rowId, 'entries', 'row_id');
-  const distinctBalances = distinctBy(balances, (each) => `${each.account} ${each.asset} ${each.asOfLedger}`, 'balances', 'account');
+  const distinctBalances = distinctBy(
+    balances,
+    (each) => `${each.account} ${each.asset} ${each.asOfLedger}`,
+    'balances',
+    'account',
+  );
   const amountless = distinct.kept.filter((row) => row.amount === null).map((row) => row.rowId);
   const unknown = new Set(await unknownRowIds(em, bookId, amountless));
   if (unknown.size > 0) {
     const description = 'retracts a row that the book does not have; send the row with its amount, or correct its id';
-    throw refuse(rows.flatMap((row, index) => (unknown.has(row.rowId) ? [{ field: `entries[${index}].row_id`, description }] : [])));
+    throw refuse(
+      rows.flatMap((row, index) =>
+        unknown.has(row.rowId) ? [{ field: `entries[${index}].row_id`, description }] : [],
+      ),
+    );
   }
-  const entryCounts = addCounts(await mergeBookRows(em, bookId, distinct.kept), { ...NO_COUNTS, unchanged: distinct.repeated });
+  const entryCounts = addCounts(await mergeBookRows(em, bookId, distinct.kept), {
+    ...NO_COUNTS,
+    unchanged: distinct.repeated,
+  });
   const balanceCounts = addCounts(await mergeBookBalances(em, bookId, distinctBalances.kept), {
     ...NO_COUNTS,
     unchanged: distinctBalances.repeated,
   });
-  const through = await advanceCompleteness(em, bookId, throughOf(completeThrough, rows.length > 0, balances.length > 0));
+  const through = await advanceCompleteness(
+    em,
+    bookId,
+    throughOf(completeThrough, rows.length > 0, balances.length > 0),
+  );
   return {
     entries: { ...entryCounts, completeThrough: through.completeThrough },
     balances: { ...balanceCounts, completeThrough: through.balancesCompleteThrough },
   };
 }
 
-function throughOf(time: Date | null, hasRows: boolean, hasBalances: boolean): { entries: Date | null; balances: Date | null } {
+function throughOf(
+  time: Date | null,
+  hasRows: boolean,
+  hasBalances: boolean,
+): { entries: Date | null; balances: Date | null } {
   return { entries: hasRows || !hasBalances ? time : null, balances: hasBalances ? time : null };
 }
 
@@ -204,7 +255,12 @@ function withRowIds(rows: readonly BookRowInput[], next: (base: string) => numbe
 }
 
 /** The same row said twice is said once; two contents for one id in one call have no order, so they are refused. */
-function distinctBy<Row>(rows: readonly Row[], idOf: (row: Row) => string, list: string, column: string): { kept: Row[]; repeated: number } {
+function distinctBy<Row>(
+  rows: readonly Row[],
+  idOf: (row: Row) => string,
+  list: string,
+  column: string,
+): { kept: Row[]; repeated: number } {
   const first = new Map<string, Row>();
   const problems: FieldViolation[] = [];
   rows.forEach((row, index) => {
@@ -212,7 +268,10 @@ function distinctBy<Row>(rows: readonly Row[], idOf: (row: Row) => string, list:
     const known = first.get(id);
     if (known === undefined) first.set(id, row);
     else if (toJson(known) !== toJson(row)) {
-      problems.push({ field: `${list}[${index}].${column}`, description: 'stands twice in this call with other content' });
+      problems.push({
+        field: `${list}[${index}].${column}`,
+        description: 'stands twice in this call with other content',
+      });
     }
   });
   if (problems.length > 0) throw refuse(problems);
@@ -221,7 +280,12 @@ function distinctBy<Row>(rows: readonly Row[], idOf: (row: Row) => string, list:
 
 function contentDigest(
   hash: ReturnType<typeof createHash>,
-  content: { book: string; rows: readonly BookRowInput[]; balances: readonly BookBalance[]; completeThrough: Date | null },
+  content: {
+    book: string;
+    rows: readonly BookRowInput[];
+    balances: readonly BookBalance[];
+    completeThrough: Date | null;
+  },
 ): ReturnType<typeof createHash> {
   return hash.update(toJson([content.book, content.rows, content.balances, content.completeThrough]));
 }
@@ -248,5 +312,8 @@ function refuse(problems: readonly FieldViolation[]): TrueUpError {
 
 function tooManyDerived(): TrueUpError {
   const limit = BOOK_CALL_LIMITS.maxDerivedRowsPerStream;
-  return new TrueUpError('REQUEST_TOO_LARGE', `more than ${limit} rows without a row_id in one stream; send row ids, or import a file`);
+  return new TrueUpError(
+    'REQUEST_TOO_LARGE',
+    `more than ${limit} rows without a row_id in one stream; send row ids, or import a file`,
+  );
 }

@@ -7,7 +7,14 @@ import { TrueUpError } from '../core/errors.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import { pageOf, type Page, type PagePosition, type PageRequest } from '../core/page.ts';
 import type { CoverageFilter, CoverageRange, CoverageState, Failure, Gap } from '../core/status.ts';
-import { factsOfRanges, listChunks, watchSetsOf, watchSetsOfEverything, type ChunkRow, type RangeFacts } from '../store/coverage-lists.ts';
+import {
+  factsOfRanges,
+  listChunks,
+  watchSetsOf,
+  watchSetsOfEverything,
+  type ChunkRow,
+  type RangeFacts,
+} from '../store/coverage-lists.ts';
 import { coverageOf } from '../store/coverage-read.ts';
 import type { Database } from '../store/database.ts';
 import { LAYER_CODES } from '../store/entries.ts';
@@ -46,23 +53,35 @@ export function createCoverageLists(options: CoverageListsOptions): CoverageList
   return {
     async listCoverage(filter, page) {
       requireRange(filter.range);
-      return withinListLimit(options.db.em(), FIX, async (em) => {
-        const stream = await chooseStream(em, filter.stream, options.networkPassphrase);
-        const layers = filter.layer === undefined ? (Object.keys(LAYER_CODES) as Layer[]) : [filter.layer];
-        const scope = await scopeOf(em, stream, filter.watch);
-        if (scope === null) return { items: [], next: null };
-        return filter.chunks === true ? chunkPage(em, stream, scope, layers, filter, page) : rangePage(em, stream, scope, layers, filter, page);
-      }, limitMs);
+      return withinListLimit(
+        options.db.em(),
+        FIX,
+        async (em) => {
+          const stream = await chooseStream(em, filter.stream, options.networkPassphrase);
+          const layers = filter.layer === undefined ? (Object.keys(LAYER_CODES) as Layer[]) : [filter.layer];
+          const scope = await scopeOf(em, stream, filter.watch);
+          if (scope === null) return { items: [], next: null };
+          return filter.chunks === true
+            ? chunkPage(em, stream, scope, layers, filter, page)
+            : rangePage(em, stream, scope, layers, filter, page);
+        },
+        limitMs,
+      );
     },
     async listGaps(filter, page) {
       requireRange(filter.range);
-      return withinListLimit(options.db.em(), FIX, async (em) => {
-        const stream = await chooseStream(em, filter.stream, options.networkPassphrase);
-        const layers = filter.layer === undefined ? options.layers : [filter.layer];
-        const gaps = await gapsOf(em, stream, layers, filter, options.endLedger);
-        const { items, next } = slice(gaps, page, (gap) => gap.range.from);
-        return { items, next, missingLedgers: rangeLength(gaps.map((gap) => gap.range)) };
-      }, limitMs);
+      return withinListLimit(
+        options.db.em(),
+        FIX,
+        async (em) => {
+          const stream = await chooseStream(em, filter.stream, options.networkPassphrase);
+          const layers = filter.layer === undefined ? options.layers : [filter.layer];
+          const gaps = await gapsOf(em, stream, layers, filter, options.endLedger);
+          const { items, next } = slice(gaps, page, (gap) => gap.range.from);
+          return { items, next, missingLedgers: rangeLength(gaps.map((gap) => gap.range)) };
+        },
+        limitMs,
+      );
     },
   };
 }
@@ -129,7 +148,12 @@ async function rangePage(
   return { items: items.map((item) => toCoverageRange(stream, scope.watch, item, facts.get(item) ?? null)), next };
 }
 
-function toCoverageRange(stream: Stream, watch: string, { layer, range, state }: StatedRange, facts: RangeFacts | null): CoverageRange {
+function toCoverageRange(
+  stream: Stream,
+  watch: string,
+  { layer, range, state }: StatedRange,
+  facts: RangeFacts | null,
+): CoverageRange {
   return {
     stream: stream.name,
     layer,
@@ -143,7 +167,10 @@ function toCoverageRange(stream: Stream, watch: string, { layer, range, state }:
     lastHash: facts?.lastHash ?? null,
     digest: null,
     source: facts === null || facts.source === null ? null : provenanceOf(facts.source, facts.updatedAt),
-    failure: state === 'done' ? null : unreadableFailure(range, state, facts?.reason ?? null, facts?.detail ?? null, facts?.updatedAt ?? null),
+    failure:
+      state === 'done'
+        ? null
+        : unreadableFailure(range, state, facts?.reason ?? null, facts?.detail ?? null, facts?.updatedAt ?? null),
     updatedAt: facts?.updatedAt ?? stream.createdAt,
   };
 }
@@ -203,7 +230,11 @@ export function unreadableFailure(
   const [from, last] = [range.from, range.to - 1];
   const ledgers = from === last ? `ledger ${from} is` : `ledgers ${from}-${last} are`;
   const word = state === 'quarantined' ? 'set apart as undecodable' : 'kept by no configured source';
-  const failure = keptFailure(state === 'quarantined' ? 'LEDGER_QUARANTINED' : 'LEDGER_UNAVAILABLE', `${ledgers} ${word}`, at);
+  const failure = keptFailure(
+    state === 'quarantined' ? 'LEDGER_QUARANTINED' : 'LEDGER_UNAVAILABLE',
+    `${ledgers} ${word}`,
+    at,
+  );
   const why = [reason, detail].filter((each) => each !== null && each !== '').join(': ');
   return {
     ...failure,
@@ -225,14 +256,20 @@ async function gapsOf(
   // Before the source has told its tip, what was read is all that is known to exist.
   const tip = Math.max(follower.tipLedger ?? 0, follower.nextLedger - 1);
   const last = endLedger === null ? tip : Math.min(tip, endLedger);
-  const wanted = { from: filter.range?.from ?? follower.startLedger, to: Math.min(filter.range?.to ?? Infinity, (filter.range ? tip : last) + 1) };
+  const wanted = {
+    from: filter.range?.from ?? follower.startLedger,
+    to: Math.min(filter.range?.to ?? Infinity, (filter.range ? tip : last) + 1),
+  };
   if (wanted.from >= wanted.to) return [];
   const gaps: Gap[] = [];
   for (const layer of layers) {
     const coverage = await scope.coverage(layer);
     const forgotten = { from: 0, to: follower.oldestLedger ?? 0 };
     for (const hole of subtract(wanted, coverage.done)) {
-      const lost = intersect([hole], [...coverage.unavailable, forgotten].filter((range) => range.from < range.to));
+      const lost = intersect(
+        [hole],
+        [...coverage.unavailable, forgotten].filter((range) => range.from < range.to),
+      );
       const add = (ranges: readonly LedgerRange[], available: boolean | null): void => {
         for (const range of ranges) gaps.push({ stream: stream.name, layer, watch: scope.watch, range, available });
       };
@@ -244,7 +281,11 @@ async function gapsOf(
 }
 
 /** The page of a list that is whole in memory, in order of ledgers, then layers. */
-function slice<T extends { readonly layer: Layer }>(all: readonly T[], page: PageRequest, fromOf: (item: T) => number): Page<T> {
+function slice<T extends { readonly layer: Layer }>(
+  all: readonly T[],
+  page: PageRequest,
+  fromOf: (item: T) => number,
+): Page<T> {
   const order = (layer: Layer, from: number) => from * 2 + LAYER_CODES[layer];
   const sorted = [...all].sort((a, b) => order(a.layer, fromOf(a)) - order(b.layer, fromOf(b)));
   const after = page.after === null ? -1 : readPosition(page.after);
@@ -260,7 +301,13 @@ function readPosition(position: PagePosition): number {
 
 function readChunkPosition(position: PagePosition): { ledger: number; layer: Layer; watchSetId: number } {
   const { f: ledger, l: layer, w: watchSetId } = position;
-  if (!Number.isSafeInteger(ledger) || !Number.isSafeInteger(watchSetId) || typeof layer !== 'string' || !(layer in LAYER_CODES)) throw badPosition();
+  if (
+    !Number.isSafeInteger(ledger) ||
+    !Number.isSafeInteger(watchSetId) ||
+    typeof layer !== 'string' ||
+    !(layer in LAYER_CODES)
+  )
+    throw badPosition();
   return { ledger: ledger as number, layer: layer as Layer, watchSetId: watchSetId as number };
 }
 
@@ -278,5 +325,8 @@ function touches(range: LedgerRange, wanted: LedgerRange | undefined): boolean {
 
 function requireRange(range: LedgerRange | undefined): void {
   if (range === undefined || range.from < range.to) return;
-  throw new TrueUpError('INVALID_LEDGER_RANGE', `ledgers ${range.from}-${range.to - 1} are no range: the first is above the last`);
+  throw new TrueUpError(
+    'INVALID_LEDGER_RANGE',
+    `ledgers ${range.from}-${range.to - 1} are no range: the first is above the last`,
+  );
 }

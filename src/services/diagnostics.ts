@@ -3,7 +3,17 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { TrueUpError } from '../core/errors.ts';
 import type { Page, PageRequest } from '../core/page.ts';
 import { failureOf } from '../core/status.ts';
-import type { AuditEntry, AuditFilter, ConfigEntry, DatabaseDiagnostics, DeadLetter, DeploymentStatus, Diagnostics, RuntimeInfo, Schedule } from '../core/status.ts';
+import type {
+  AuditEntry,
+  AuditFilter,
+  ConfigEntry,
+  DatabaseDiagnostics,
+  DeadLetter,
+  DeploymentStatus,
+  Diagnostics,
+  RuntimeInfo,
+  Schedule,
+} from '../core/status.ts';
 import { listAudit } from '../store/audit.ts';
 import type { Database } from '../store/database.ts';
 import { newestRunIds, readPool, readServerFacts } from '../store/feed.ts';
@@ -43,9 +53,16 @@ export function createDiagnostics(options: DiagnosticsOptions): DiagnosticsServi
   return {
     async diagnostics(traceId) {
       const at = new Date();
-      const process = { at, traceId, runtime: options.runtime(), config: options.configEntries, disabledFeatures: options.disabledFeatures };
+      const process = {
+        at,
+        traceId,
+        runtime: options.runtime(),
+        config: options.configEntries,
+        disabledFeatures: options.disabledFeatures,
+      };
       const database = await databaseDiagnostics(db, options.embedded);
-      if (!database.reachable) return { ...process, database, streams: [], schedules: [], deadLetterCount: 0, lastRuns: [] };
+      if (!database.reachable)
+        return { ...process, database, streams: [], schedules: [], deadLetterCount: 0, lastRuns: [] };
       const em = db.em();
       return {
         ...process,

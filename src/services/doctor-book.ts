@@ -39,11 +39,22 @@ export async function doctorBook(
   const { book, countKeysFound } = options;
   const fixes: string[] = [];
   const notes: string[] = [];
-  const report = { book: book.describe(), inspection: null, level: null, rows: [], join: null, overlap: null, fixes, notes };
+  const report = {
+    book: book.describe(),
+    inspection: null,
+    level: null,
+    rows: [],
+    join: null,
+    overlap: null,
+    fixes,
+    notes,
+  };
   const inspection = await orFix(() => book.inspect(signal), fixes);
   if (inspection === null) return report;
   if (inspection.writable.length > 0) {
-    notes.push(`the role ${inspection.user} could write (${inspection.writable.join('; ')}); TrueUp reads in a read-only transaction, but give it a role that can only SELECT`);
+    notes.push(
+      `the role ${inspection.user} could write (${inspection.writable.join('; ')}); TrueUp reads in a read-only transaction, but give it a role that can only SELECT`,
+    );
   }
   for (const problem of inspection.problems) fixes.push(`column ${problem.field} ${problem.description}`);
   const { level } = inspection;
@@ -52,7 +63,8 @@ export async function doctorBook(
   const sample = await orFix(() => book.sample(DOCTOR_LIMITS.sampleRows, signal), fixes);
   if (sample === null) return { ...report, inspection, level };
   const rows = sample.map((record) => mapRow(record, level));
-  for (const problem of new Set(rows.flatMap((row) => row.problem ?? []))) fixes.push(`a row can't be read: ${problem}`);
+  for (const problem of new Set(rows.flatMap((row) => row.problem ?? [])))
+    fixes.push(`a row can't be read: ${problem}`);
   if (rows.length === 0) fixes.push('the query gives no row; check its conditions');
   if (level === 'balances' || rows.length === 0) return { ...report, inspection, level, rows };
 
@@ -70,9 +82,13 @@ export async function doctorBook(
   if (join.join === null) return { ...report, inspection, level, rows, join };
   const found = await countKeysFound(keys, join);
   if (found === 0) {
-    fixes.push(`none of ${keys.length} sampled keys is on the ledger; check the key column, the network and the watched accounts`);
+    fixes.push(
+      `none of ${keys.length} sampled keys is on the ledger; check the key column, the network and the watched accounts`,
+    );
   } else if (found < keys.length) {
-    notes.push(`${found} of ${keys.length} sampled keys are on the ledger; the others may lie outside what has been read so far`);
+    notes.push(
+      `${found} of ${keys.length} sampled keys are on the ledger; the others may lie outside what has been read so far`,
+    );
   }
   return { ...report, inspection, level, rows, join, overlap: { sampled: keys.length, found } };
 }
@@ -91,10 +107,16 @@ function mapRow(record: Readonly<Record<string, string | null>>, level: BookLeve
     if (level === 'entries') return { columns: formatBookRow(parseBookRow(record)), problem: null };
     const { account, asset, amount, asOfLedger } = parseBookBalance(record);
     const scale = assetScale(asset);
-    const balance: Record<string, string> = scale === undefined ? { balance_minor: amount.toString() } : { balance: formatAmount(amount, scale) };
-    return { columns: { account, asset, ...balance, ...(asOfLedger > 0 && { as_of_ledger: String(asOfLedger) }) }, problem: null };
+    const balance: Record<string, string> =
+      scale === undefined ? { balance_minor: amount.toString() } : { balance: formatAmount(amount, scale) };
+    return {
+      columns: { account, asset, ...balance, ...(asOfLedger > 0 && { as_of_ledger: String(asOfLedger) }) },
+      problem: null,
+    };
   } catch (error) {
-    const problem = bookProblemsOf(error).map(({ field, description }) => `${field} ${description}`).join('; ');
+    const problem = bookProblemsOf(error)
+      .map(({ field, description }) => `${field} ${description}`)
+      .join('; ');
     const columns = Object.fromEntries(Object.entries(record).map(([name, value]) => [name, value ?? '']));
     return { columns, problem };
   }

@@ -3,7 +3,11 @@ import { TrueUpError } from '../core/errors.ts';
 import type { StatusEvent } from '../core/status.ts';
 
 /** An event before it has its number. */
-export type FeedEvent = StatusEvent extends infer Each ? (Each extends StatusEvent ? Omit<Each, 'sequence'> : never) : never;
+export type FeedEvent = StatusEvent extends infer Each
+  ? Each extends StatusEvent
+    ? Omit<Each, 'sequence'>
+    : never
+  : never;
 
 export interface FeedLimits {
   /** Events kept for those who resume. */

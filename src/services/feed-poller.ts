@@ -5,7 +5,14 @@ import { isFinished, type Run, type RunState } from '../core/run.ts';
 import type { Activity, ActivityKind, DeploymentStatus, RuntimeInfo, Schedule, StreamStatus } from '../core/status.ts';
 import type { Database } from '../store/database.ts';
 import { getDrift } from '../store/drifts.ts';
-import { auditSince, driftIdsChangedSince, lastChange, newestRunIds, runIdsChangedSince, type AuditLine } from '../store/feed.ts';
+import {
+  auditSince,
+  driftIdsChangedSince,
+  lastChange,
+  newestRunIds,
+  runIdsChangedSince,
+  type AuditLine,
+} from '../store/feed.ts';
 import { getRun } from '../store/runs.ts';
 import type { FeedEvent } from './feed-hub.ts';
 
@@ -91,7 +98,11 @@ export function createFeedPoller(sources: FeedSources): FeedPoller {
     if (newest > change) changedMs = performance.now();
     if (performance.now() - changedMs > LOOK_BACK_MS) return;
     const since = change - LOOK_BACK_NUMBERS;
-    for (const { id, sequence } of await runIdsChangedSince(em, since, Number(LOOK_BACK_NUMBERS) + MAX_CHANGES_PER_POLL)) {
+    for (const { id, sequence } of await runIdsChangedSince(
+      em,
+      since,
+      Number(LOOK_BACK_NUMBERS) + MAX_CHANGES_PER_POLL,
+    )) {
       if (sequence <= (seenRuns.get(id) ?? firstChange)) continue;
       const run = await getRun(em, id);
       if (run !== null) await tellRun(em, run, emit);
@@ -137,7 +148,11 @@ export function createFeedPoller(sources: FeedSources): FeedPoller {
   async function lookAtAudit(em: EntityManager, emit: (event: FeedEvent) => void): Promise<void> {
     const begin = audit === null;
     const since = audit === null ? null : audit - LOOK_BACK_NUMBERS;
-    const lines = await auditSince(em, since, begin ? MAX_FIRST_AUDIT_LINES : Number(LOOK_BACK_NUMBERS) + MAX_CHANGES_PER_POLL);
+    const lines = await auditSince(
+      em,
+      since,
+      begin ? MAX_FIRST_AUDIT_LINES : Number(LOOK_BACK_NUMBERS) + MAX_CHANGES_PER_POLL,
+    );
     for (const line of lines) {
       if (!begin && (line.id <= firstAudit || seenAudit.has(line.id))) continue;
       emit(activityOf(auditActivity(line)));
@@ -152,7 +167,14 @@ export function createFeedPoller(sources: FeedSources): FeedPoller {
 
 /** Everything of a stream but what changes by time passing. */
 function fingerprint(status: StreamStatus): string {
-  const { updatedAt: _updated, rates: _rates, lastSuccessAt: _success, followerUptimeMs: _uptime, sources, ...rest } = status;
+  const {
+    updatedAt: _updated,
+    rates: _rates,
+    lastSuccessAt: _success,
+    followerUptimeMs: _uptime,
+    sources,
+    ...rest
+  } = status;
   const plain = { ...rest, sources: sources.map(({ lastSuccessAt: _last, ...source }) => source) };
   return JSON.stringify(plain, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
 }
@@ -202,7 +224,15 @@ function runActivity(run: Run): Activity {
     cancelled: `a ${subject} was cancelled`,
   }[run.state];
   const at = run.completedAt ?? run.startedAt ?? run.createdAt;
-  return { kind: 'reconciliation', event: `run_${run.state}`, stream: run.stream, ledger: run.summary?.cut?.ledger ?? null, message, resourceId: run.id, at };
+  return {
+    kind: 'reconciliation',
+    event: `run_${run.state}`,
+    stream: run.stream,
+    ledger: run.summary?.cut?.ledger ?? null,
+    message,
+    resourceId: run.id,
+    at,
+  };
 }
 
 function auditActivity(line: AuditLine): Activity {

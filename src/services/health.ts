@@ -1,7 +1,15 @@
 // How the deployment is: put together from rows, so that every replica answers the same.
 import { messageOf, TrueUpError } from '../core/errors.ts';
 import { failureOf } from '../core/status.ts';
-import type { ConfigEntry, DeploymentStatus, Failure, StatusEvent, StatusWatch, StreamStatus, SyncStatus } from '../core/status.ts';
+import type {
+  ConfigEntry,
+  DeploymentStatus,
+  Failure,
+  StatusEvent,
+  StatusWatch,
+  StreamStatus,
+  SyncStatus,
+} from '../core/status.ts';
 import type { Source } from '../sources/source.ts';
 import type { Database } from '../store/database.ts';
 import { listJobHealth } from '../store/job-health.ts';
@@ -134,7 +142,9 @@ export function createHealthService(options: HealthOptions): HealthService {
     const all = await streams();
     const shown = name === null || name === '' ? all : all.filter((each) => each.stream === name);
     if (shown.length === 0) {
-      throw new TrueUpError('STREAM_NOT_FOUND', `there is no stream ${JSON.stringify(name)}`, { fix: 'GetStatus without a name lists them' });
+      throw new TrueUpError('STREAM_NOT_FOUND', `there is no stream ${JSON.stringify(name)}`, {
+        fix: 'GetStatus without a name lists them',
+      });
     }
     const unhealthy = [...all.flatMap((each) => each.degraded), ...(await degradedJobs())];
     return {
@@ -154,7 +164,9 @@ export function createHealthService(options: HealthOptions): HealthService {
       const em = db.em();
       const [stream, at] = [await currentStream(em, source.networkPassphrase), await databaseNow(em)];
       const inProcess = { failure: noted, followerSince };
-      return stream === null ? statusBeforeStream(source, beforeStream, inProcess, at) : read(em, stream, inProcess, at);
+      return stream === null
+        ? statusBeforeStream(source, beforeStream, inProcess, at)
+        : read(em, stream, inProcess, at);
     },
     noteSourceFailure(error) {
       noted = failureOf(error, now());
@@ -168,7 +180,10 @@ export function createHealthService(options: HealthOptions): HealthService {
     async readiness() {
       const limitMs = options.pingTimeoutMs ?? DEFAULT_PING_TIMEOUT_MS;
       try {
-        await within(limitMs, db.ping().then(() => requireCurrentSchema(db)));
+        await within(
+          limitMs,
+          db.ping().then(() => requireCurrentSchema(db)),
+        );
         return { ready: true, problems: [] };
       } catch (error) {
         return { ready: false, problems: [safeMessage(error)] };
@@ -177,9 +192,15 @@ export function createHealthService(options: HealthOptions): HealthService {
     async wellness() {
       try {
         const { healthy, unhealthy } = await status(null);
-        return { healthy, degraded: unhealthy.map((each) => ({ name: nameOf(each), reason: each.reason, message: each.message })) };
+        return {
+          healthy,
+          degraded: unhealthy.map((each) => ({ name: nameOf(each), reason: each.reason, message: each.message })),
+        };
       } catch (error) {
-        return { healthy: false, degraded: [{ name: 'database', reason: failureOf(error, null).reason, message: safeMessage(error) }] };
+        return {
+          healthy: false,
+          degraded: [{ name: 'database', reason: failureOf(error, null).reason, message: safeMessage(error) }],
+        };
       }
     },
     async streamHealth() {
@@ -205,7 +226,12 @@ export function createHealthService(options: HealthOptions): HealthService {
       .map((job) => {
         const last = job.lastError === null ? '' : `: ${job.lastError.message}`;
         const fix = `see GetDiagnostics for ${job.name}, mend the cause; its next success makes it healthy`;
-        return keptFailure('JOB_DEAD_LETTERED', `job ${job.name} was given up ${job.deadLettered} times, the last ones in a row${last}`, job.lastFailureAt, fix);
+        return keptFailure(
+          'JOB_DEAD_LETTERED',
+          `job ${job.name} was given up ${job.deadLettered} times, the last ones in a row${last}`,
+          job.lastFailureAt,
+          fix,
+        );
       });
   }
 }

@@ -7,7 +7,14 @@ import { createBookFileReader, formatOfFileName } from '../sources/book-file.ts'
 import type { BookFileFormat, BookFileLimits, BookFileReader, NumberedRow } from '../sources/book-file.ts';
 import { writeAudit } from '../store/audit.ts';
 import type { Caller } from '../store/audit.ts';
-import { advanceCompleteness, BOOK_BATCH_ROWS, lockBook, mergeStagedBalances, mergeStagedRows, NO_COUNTS } from '../store/book-writes.ts';
+import {
+  advanceCompleteness,
+  BOOK_BATCH_ROWS,
+  lockBook,
+  mergeStagedBalances,
+  mergeStagedRows,
+  NO_COUNTS,
+} from '../store/book-writes.ts';
 import type { Database } from '../store/database.ts';
 import { isUniqueViolation } from '../store/db-errors.ts';
 import { checkStaged } from '../store/import-checks.ts';
@@ -69,12 +76,16 @@ export async function importBook(
   const book = bookNameOf(header.book);
   const format = header.format ?? formatOfFileName(header.fileName ?? '');
   if (format === null) {
-    throw new TrueUpError('INVALID_REQUEST', "the file's name doesn't tell its format; name it .csv or .jsonl, or give the format");
+    throw new TrueUpError(
+      'INVALID_REQUEST',
+      "the file's name doesn't tell its format; name it .csv or .jsonl, or give the format",
+    );
   }
   const reader = createBookFileReader({ format, level: header.level, ...(deps.limits && { limits: deps.limits }) });
   const earlier = header.requestId === null ? null : await findImportByRequest(db.em(), header.requestId);
   if (earlier !== null && earlier.sha256 !== null) return await repeatAnswer(earlier, reader, book, chunks);
-  if (earlier !== null && (await isImportAlive(db.em(), earlier.id, IMPORT_LIMITS.staleImportMs))) throw underWay(earlier.id);
+  if (earlier !== null && (await isImportAlive(db.em(), earlier.id, IMPORT_LIMITS.staleImportMs)))
+    throw underWay(earlier.id);
 
   const id = earlier?.id ?? randomUUID();
   await clearStaging(db.em(), id);
@@ -92,14 +103,38 @@ export async function importBook(
   try {
     const errors = await stageFile(db, id, reader, chunks);
     if (header.fileSizeBytes !== null && reader.bytes !== header.fileSizeBytes) {
-      errors.add({ line: 0, column: '', code: 'FILE_TRUNCATED', message: `${reader.bytes} bytes came, but the file has ${header.fileSizeBytes}` });
+      errors.add({
+        line: 0,
+        column: '',
+        code: 'FILE_TRUNCATED',
+        message: `${reader.bytes} bytes came, but the file has ${header.fileSizeBytes}`,
+      });
     }
-    await commit(db, { id, book, completeThrough: header.completeThrough, requestId: header.requestId }, reader, errors, caller);
+    await commit(
+      db,
+      { id, book, completeThrough: header.completeThrough, requestId: header.requestId },
+      reader,
+      errors,
+      caller,
+    );
   } catch (error) {
     // The failure is recorded in a transaction of its own; where even that fails, the sweep does it later.
-    const failure: ImportError = { line: 0, column: '', code: 'FILE_TRUNCATED', message: `the import was interrupted: ${messageFor(error)}` };
-    const summary = { level: reader.level, receivedBytes: reader.bytes, lineCount: reader.lines, counts: NO_COUNTS, completeThrough: null };
-    await endImport(db.em(), id, { ...summary, state: 'failed', errors: [failure], errorCount: 1, sha256: null }).catch(() => undefined);
+    const failure: ImportError = {
+      line: 0,
+      column: '',
+      code: 'FILE_TRUNCATED',
+      message: `the import was interrupted: ${messageFor(error)}`,
+    };
+    const summary = {
+      level: reader.level,
+      receivedBytes: reader.bytes,
+      lineCount: reader.lines,
+      counts: NO_COUNTS,
+      completeThrough: null,
+    };
+    await endImport(db.em(), id, { ...summary, state: 'failed', errors: [failure], errorCount: 1, sha256: null }).catch(
+      () => undefined,
+    );
     throw error;
   } finally {
     clearInterval(heartbeat);
@@ -112,7 +147,10 @@ export async function importBook(
 export async function getImport(deps: { db: Database }, id: string): Promise<Import> {
   const found = isUuid(id) ? await findImport(deps.db.em(), id) : null;
   if (found !== null) return found;
-  throw new TrueUpError('IMPORT_NOT_FOUND', `there is no import ${JSON.stringify(id.slice(0, 64))}; use the id that ImportEntries returned`);
+  throw new TrueUpError(
+    'IMPORT_NOT_FOUND',
+    `there is no import ${JSON.stringify(id.slice(0, 64))}; use the id that ImportEntries returned`,
+  );
 }
 
 /** Ends imports whose process died and removes what they staged; call it at start and now and then. Returns how many. */
@@ -121,7 +159,12 @@ export async function sweepImports(deps: { db: Database; staleMs?: number }): Pr
 }
 
 /** Stages the rows of a file while it comes in: one statement is under way while the next batch is read. */
-async function stageFile(db: Database, id: string, reader: BookFileReader, chunks: AsyncIterable<Uint8Array>): Promise<ErrorList> {
+async function stageFile(
+  db: Database,
+  id: string,
+  reader: BookFileReader,
+  chunks: AsyncIterable<Uint8Array>,
+): Promise<ErrorList> {
   const errors = createErrorList();
   let rows: NumberedRow<BookRowInput>[] = [];
   let balances: NumberedRow<BookBalance>[] = [];
@@ -131,7 +174,8 @@ async function stageFile(db: Database, id: string, reader: BookFileReader, chunk
     [rows, balances] = [[], []];
     await underWay_;
     underWay_ = (async () => {
-      for (let at = 0; at < staged.length; at += BOOK_BATCH_ROWS) await stageRows(db.em(), id, staged.slice(at, at + BOOK_BATCH_ROWS));
+      for (let at = 0; at < staged.length; at += BOOK_BATCH_ROWS)
+        await stageRows(db.em(), id, staged.slice(at, at + BOOK_BATCH_ROWS));
       for (let at = 0; at < stagedBalances.length; at += BOOK_BATCH_ROWS) {
         await stageBalances(db.em(), id, stagedBalances.slice(at, at + BOOK_BATCH_ROWS));
       }
@@ -160,46 +204,84 @@ async function commit(
   errors: ErrorList,
   caller: Caller,
 ): Promise<void> {
-  const summary = { receivedBytes: reader.bytes, lineCount: reader.lines, sha256: reader.sha256(), level: reader.level };
+  const summary = {
+    receivedBytes: reader.bytes,
+    lineCount: reader.lines,
+    sha256: reader.sha256(),
+    level: reader.level,
+  };
   const auditEnd = async (em: Parameters<typeof writeAudit>[0], after: object) => {
-    const change = { resourceType: 'imports', resourceId: target.id, after: { book: target.book, sha256: summary.sha256, ...after } };
+    const change = {
+      resourceType: 'imports',
+      resourceId: target.id,
+      after: { book: target.book, sha256: summary.sha256, ...after },
+    };
     await writeAudit(em, { ...caller, requestId: target.requestId ?? '' }, change);
   };
   await db.em().transactional(async (em) => {
-    if (!(await lockStaging(em, target.id))) throw new TrueUpError('LEASE_LOST', 'the import gave no sign of life and was ended; send the file again');
+    if (!(await lockStaging(em, target.id)))
+      throw new TrueUpError('LEASE_LOST', 'the import gave no sign of life and was ended; send the file again');
     const level = reader.level;
     if (errors.count === 0 && level !== null) {
       const { id: bookId } = await lockBook(em, target.book);
       const staged = await countStaged(em, target.id);
       if (staged !== reader.lines) {
-        throw new TrueUpError('DATABASE_UNAVAILABLE', `${reader.lines - staged} staged rows are gone: the database crashed meanwhile; send the file again`);
+        throw new TrueUpError(
+          'DATABASE_UNAVAILABLE',
+          `${reader.lines - staged} staged rows are gone: the database crashed meanwhile; send the file again`,
+        );
       }
       const check = await checkStaged(em, bookId, target.id, level, IMPORT_LIMITS.maxReportedErrors);
       for (const error of check.errors) errors.add(error);
       errors.count += check.errorCount - check.errors.length;
       if (errors.count === 0) {
-        const merged = level === 'entries' ? await mergeStagedRows(em, bookId, target.id) : await mergeStagedBalances(em, bookId, target.id);
+        const merged =
+          level === 'entries'
+            ? await mergeStagedRows(em, bookId, target.id)
+            : await mergeStagedBalances(em, bookId, target.id);
         const counts = { ...merged, unchanged: merged.unchanged + check.repeated };
         const through = await advanceCompleteness(em, bookId, {
           entries: level === 'entries' ? target.completeThrough : null,
           balances: level === 'balances' ? target.completeThrough : null,
         });
         const completeThrough = level === 'entries' ? through.completeThrough : through.balancesCompleteThrough;
-        await endImport(em, target.id, { ...summary, state: 'committed', counts, errors: [], errorCount: 0, completeThrough });
+        await endImport(em, target.id, {
+          ...summary,
+          state: 'committed',
+          counts,
+          errors: [],
+          errorCount: 0,
+          completeThrough,
+        });
         await auditEnd(em, { state: 'committed', ...counts });
         return;
       }
     }
-    await endImport(em, target.id, { ...summary, state: 'failed', counts: NO_COUNTS, errors: errors.first, errorCount: errors.count, completeThrough: null });
+    await endImport(em, target.id, {
+      ...summary,
+      state: 'failed',
+      counts: NO_COUNTS,
+      errors: errors.first,
+      errorCount: errors.count,
+      completeThrough: null,
+    });
     await auditEnd(em, { state: 'failed', error_count: errors.count });
   });
 }
 
 /** The request came before and was read to its end: the same bytes get the same answer. */
-async function repeatAnswer(earlier: Import, reader: BookFileReader, book: string, chunks: AsyncIterable<Uint8Array>): Promise<Import> {
+async function repeatAnswer(
+  earlier: Import,
+  reader: BookFileReader,
+  book: string,
+  chunks: AsyncIterable<Uint8Array>,
+): Promise<Import> {
   for await (const batch of reader.batches(chunks)) void batch;
   if (earlier.sha256 === reader.sha256() && earlier.book === book) return earlier;
-  throw new TrueUpError('REQUEST_ID_REUSED', `request_id ${earlier.requestId} was used before for another file; send a new one, or the same file`);
+  throw new TrueUpError(
+    'REQUEST_ID_REUSED',
+    `request_id ${earlier.requestId} was used before for another file; send a new one, or the same file`,
+  );
 }
 
 interface ErrorList {
@@ -221,7 +303,9 @@ function createErrorList(): ErrorList {
 }
 
 function underWay(id: string): TrueUpError {
-  return new TrueUpError('RUN_ALREADY_ACTIVE', `the same import is under way; ask for it by GetImport`, { metadata: { import_id: id } });
+  return new TrueUpError('RUN_ALREADY_ACTIVE', `the same import is under way; ask for it by GetImport`, {
+    metadata: { import_id: id },
+  });
 }
 
 function messageFor(error: unknown): string {

@@ -30,32 +30,50 @@ export function createEntryLists(options: EntryListsOptions): EntryLists {
   return {
     async listEntries(filter, page) {
       requireRange(filter);
-      const fix = 'narrow it by ledgers, accounts with their assets, or a transaction hash: these are found by an index';
-      return withinListLimit(db.em(), fix, async (em) => {
-        const stream = await chooseStream(em, filter.stream, networkPassphrase);
-        const { items, ...rest } = await listEntryRows(em, stream.id, filter, page);
-        return {
-          ...rest,
-          items: items.map((row): ListedEntry => ({ ...row, stream: stream.name, source: provenanceOf(row.source, null) })),
-        };
-      }, statementTimeoutMs);
+      const fix =
+        'narrow it by ledgers, accounts with their assets, or a transaction hash: these are found by an index';
+      return withinListLimit(
+        db.em(),
+        fix,
+        async (em) => {
+          const stream = await chooseStream(em, filter.stream, networkPassphrase);
+          const { items, ...rest } = await listEntryRows(em, stream.id, filter, page);
+          return {
+            ...rest,
+            items: items.map((row): ListedEntry => ({
+              ...row,
+              stream: stream.name,
+              source: provenanceOf(row.source, null),
+            })),
+          };
+        },
+        statementTimeoutMs,
+      );
     },
     async listRows(filter, page) {
       requireRange(filter);
       const name = filter.book === '' ? DEFAULT_BOOK : filter.book;
       const fix = 'narrow it by key or transaction hash: these are found by an index';
-      return withinListLimit(db.em(), fix, async (em) => {
-        const book = requireBook(await findBook(em, name), name);
-        const { items, ...rest } = await listBookRowPage(em, book.id, filter, page);
-        return { ...rest, items: items.map((row): ListedBookRow => ({ ...row, book: book.name })) };
-      }, statementTimeoutMs);
+      return withinListLimit(
+        db.em(),
+        fix,
+        async (em) => {
+          const book = requireBook(await findBook(em, name), name);
+          const { items, ...rest } = await listBookRowPage(em, book.id, filter, page);
+          return { ...rest, items: items.map((row): ListedBookRow => ({ ...row, book: book.name })) };
+        },
+        statementTimeoutMs,
+      );
     },
   };
 }
 
 function requireRange({ ledgers, from, to }: Pick<EntryFilter, 'ledgers' | 'from' | 'to'>): void {
   if (ledgers !== undefined && ledgers.from >= ledgers.to) {
-    throw new TrueUpError('INVALID_LEDGER_RANGE', `ledgers ${ledgers.from}-${ledgers.to - 1} are no range: the first is above the last`);
+    throw new TrueUpError(
+      'INVALID_LEDGER_RANGE',
+      `ledgers ${ledgers.from}-${ledgers.to - 1} are no range: the first is above the last`,
+    );
   }
   if (from !== undefined && to !== undefined && from >= to) {
     throw new TrueUpError('INVALID_REQUEST', 'start_time must be before end_time', {

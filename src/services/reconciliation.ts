@@ -44,7 +44,11 @@ export interface StartCall {
   /** Half-open; null: the window. */
   readonly range: LedgerRange | null;
   readonly windowMs: number | null;
-  readonly scope: { readonly accounts: readonly string[]; readonly assets: readonly string[]; readonly kinds: readonly string[] } | null;
+  readonly scope: {
+    readonly accounts: readonly string[];
+    readonly assets: readonly string[];
+    readonly kinds: readonly string[];
+  } | null;
   readonly requestId: string | null;
 }
 
@@ -68,12 +72,18 @@ export function createReconciliationService(deps: ReconciliationDeps) {
   async function mustGet(id: string): Promise<NonNullable<Awaited<ReturnType<typeof getRun>>>> {
     const run = await getRun(db.em(), id);
     if (run === null) {
-      throw new TrueUpError('RECONCILIATION_NOT_FOUND', `there is no reconciliation ${id}`, { fix: 'see ListReconciliations for the ids' });
+      throw new TrueUpError('RECONCILIATION_NOT_FOUND', `there is no reconciliation ${id}`, {
+        fix: 'see ListReconciliations for the ids',
+      });
     }
     return run;
   }
 
-  async function newRun(em: EntityManager, policy: Policy, trigger: RunTrigger): Promise<Omit<RunToInsert, 'requestId' | 'actor'>> {
+  async function newRun(
+    em: EntityManager,
+    policy: Policy,
+    trigger: RunTrigger,
+  ): Promise<Omit<RunToInsert, 'requestId' | 'actor'>> {
     const stream = await currentStream(em, deps.networkPassphrase);
     return {
       id: randomUUID(),
@@ -99,7 +109,11 @@ export function createReconciliationService(deps: ReconciliationDeps) {
       }
       // One job a run; a run that is claimed twice is begun once, as its row says.
       await deps.queue.send(em, RECONCILE_JOB, { run_id: run.id }, { singletonKey: run.id });
-      await writeAudit(em, caller, { resourceType: 'reconciliation', resourceId: run.id, after: { policy: policy.name } });
+      await writeAudit(em, caller, {
+        resourceType: 'reconciliation',
+        resourceId: run.id,
+        after: { policy: policy.name },
+      });
       return (await getRun(em, run.id))!;
     });
   }
@@ -112,13 +126,18 @@ export function createReconciliationService(deps: ReconciliationDeps) {
         .sort((a, b) => (a.name < b.name ? -1 : 1))
         .filter((policy) => policy.name > after)
         .slice(0, page.size + 1);
-      return pageOf(rows, page.size, (policy) => ({ name: policy.name }), (policy) => ({
-        policy,
-        stream: stream?.name ?? null,
-        sandbox: deps.sandbox,
-        alert: null,
-        failure: null,
-      }));
+      return pageOf(
+        rows,
+        page.size,
+        (policy) => ({ name: policy.name }),
+        (policy) => ({
+          policy,
+          stream: stream?.name ?? null,
+          sandbox: deps.sandbox,
+          alert: null,
+          failure: null,
+        }),
+      );
     },
     start,
 
@@ -155,14 +174,16 @@ export function createReconciliationService(deps: ReconciliationDeps) {
       const run = await latestScheduledRun(db.em(), policy.name);
       if (run !== null) return run;
       throw new TrueUpError('NO_SCHEDULED_RUN_YET', `policy ${policy.name} has no finished scheduled run yet`, {
-        fix: policy.schedule.enabled ? 'wait for its next tick (see ListSchedules)' : 'its schedule is off: start a run, or enable the schedule',
+        fix: policy.schedule.enabled
+          ? 'wait for its next tick (see ListSchedules)'
+          : 'its schedule is off: start a run, or enable the schedule',
       });
     },
 
     list: (filter: RunFilter, page: PageRequest): Promise<Page<Run>> => listRuns(db.em(), filter, page),
 
     async *watch(id: string, since: bigint | null, signal: AbortSignal): AsyncGenerator<RunEvent> {
-      for (let shown = since; ; ) {
+      for (let shown = since; ;) {
         signal.throwIfAborted();
         const run = await mustGet(id);
         if (shown === null || run.sequence > shown) {
@@ -174,17 +195,27 @@ export function createReconciliationService(deps: ReconciliationDeps) {
       }
     },
 
-    async cancel(call: { readonly id: string; readonly reason: string; readonly requestId: string | null }, caller: Caller): Promise<Run> {
+    async cancel(
+      call: { readonly id: string; readonly reason: string; readonly requestId: string | null },
+      caller: Caller,
+    ): Promise<Run> {
       const run = await mustGet(call.id);
       if (run.state === 'cancelled') return run;
       if (isFinished(run)) {
-        throw new TrueUpError('RUN_ALREADY_FINISHED', `reconciliation ${call.id} has ${run.state} already`, { fix: 'there is nothing to cancel' });
+        throw new TrueUpError('RUN_ALREADY_FINISHED', `reconciliation ${call.id} has ${run.state} already`, {
+          fix: 'there is nothing to cancel',
+        });
       }
       await db.em().transactional(async (em) => {
         await requestCancel(em, call.id);
         // A run that nobody has begun ends here; one that is under way sees the request at its next step.
         if (run.state === 'queued') await endRun(em, { id: call.id, attempt: run.attempt }, 'cancelled', null);
-        await writeAudit(em, caller, { resourceType: 'reconciliation', resourceId: call.id, reason: call.reason, before: { state: run.state } });
+        await writeAudit(em, caller, {
+          resourceType: 'reconciliation',
+          resourceId: call.id,
+          reason: call.reason,
+          before: { state: run.state },
+        });
       });
       return mustGet(call.id);
     },
@@ -197,7 +228,7 @@ export function createReconciliationService(deps: ReconciliationDeps) {
         after: PagePosition | null,
         signal: AbortSignal,
       ): AsyncGenerator<{ items: readonly Drift[]; position: PagePosition }> {
-        for (let position = after; ; ) {
+        for (let position = after; ;) {
           signal.throwIfAborted();
           const page = await listDrifts(db.em(), filter, { size: STREAM_BATCH_ROWS, after: position });
           const last = page.items.at(-1);
@@ -210,7 +241,8 @@ export function createReconciliationService(deps: ReconciliationDeps) {
 
       async get(id: string): Promise<{ drift: Drift; transitions: readonly DriftTransitionRecord[] }> {
         const drift = await getDrift(db.em(), id);
-        if (drift === null) throw new TrueUpError('DRIFT_NOT_FOUND', `there is no drift ${id}`, { fix: 'see ListDrifts for the ids' });
+        if (drift === null)
+          throw new TrueUpError('DRIFT_NOT_FOUND', `there is no drift ${id}`, { fix: 'see ListDrifts for the ids' });
         return { drift, transitions: [] };
       },
     },
@@ -222,20 +254,33 @@ function choosePolicy(policies: ReadonlyMap<string, Policy>, name: string | null
     const policy = policies.get(name);
     if (policy !== undefined && (level === null || policy.level === level)) return policy;
     const known = [...policies.keys()].join(', ');
-    throw new TrueUpError('POLICY_NOT_FOUND', policy === undefined ? `there is no policy ${name}` : `policy ${name} is of level ${policy.level}`, {
-      fix: `use one of: ${known}`,
-    });
+    throw new TrueUpError(
+      'POLICY_NOT_FOUND',
+      policy === undefined ? `there is no policy ${name}` : `policy ${name} is of level ${policy.level}`,
+      {
+        fix: `use one of: ${known}`,
+      },
+    );
   }
   const candidates = [...policies.values()].filter((policy) => policy.level === (level ?? 'entries'));
   const chosen = candidates.find((policy) => policy.name === 'default') ?? candidates[0];
   if (chosen !== undefined && (candidates.length === 1 || chosen.name === 'default')) return chosen;
-  throw new TrueUpError('POLICY_NOT_FOUND', `${candidates.length} policies are of level ${level ?? 'entries'}: say which`, {
-    fix: `name one of: ${candidates.map((policy) => policy.name).join(', ') || [...policies.keys()].join(', ')}`,
-  });
+  throw new TrueUpError(
+    'POLICY_NOT_FOUND',
+    `${candidates.length} policies are of level ${level ?? 'entries'}: say which`,
+    {
+      fix: `name one of: ${candidates.map((policy) => policy.name).join(', ') || [...policies.keys()].join(', ')}`,
+    },
+  );
 }
 
 /** A repeated request answers with its first run, unless it asks for something else under the same id. */
-async function earlierRun(em: EntityManager, policy: string, request: RunRequest, requestId: string | null): Promise<Run> {
+async function earlierRun(
+  em: EntityManager,
+  policy: string,
+  request: RunRequest,
+  requestId: string | null,
+): Promise<Run> {
   const earlier = requestId === null ? null : await getRunByRequest(em, requestId);
   if (earlier !== null) {
     if (earlier.policy === policy && isDeepStrictEqual(earlier.request, request)) return earlier;

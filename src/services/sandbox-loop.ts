@@ -2,7 +2,12 @@
 import type { SandboxOptions } from '../sources/sandbox.ts';
 import type { Database } from '../store/database.ts';
 import { currentStream, readFollower } from '../store/streams.ts';
-import { createSandboxBookKeeper, createSandboxBookWriter, sandboxBookIntervalMs, type SandboxBookKeeper } from './sandbox-book.ts';
+import {
+  createSandboxBookKeeper,
+  createSandboxBookWriter,
+  sandboxBookIntervalMs,
+  type SandboxBookKeeper,
+} from './sandbox-book.ts';
 
 export interface SandboxLoopDeps {
   readonly db: Database;

@@ -67,7 +67,9 @@ export function createStatusFeed(given: StatusFeedOptions): StatusFeed {
 
   function arrive(topics: ReadonlySet<WatchTopic>): void {
     if (open >= options.maxWatchers) {
-      throw new TrueUpError('TOO_MANY_STREAMS', `this process has ${options.maxWatchers} watchers already`, { fix: 'share one stream, or ask another replica' });
+      throw new TrueUpError('TOO_MANY_STREAMS', `this process has ${options.maxWatchers} watchers already`, {
+        fix: 'share one stream, or ask another replica',
+      });
     }
     open++;
     for (const topic of topics) wanted.set(topic, (wanted.get(topic) ?? 0) + 1);
@@ -94,11 +96,15 @@ export function createStatusFeed(given: StatusFeedOptions): StatusFeed {
       try {
         // What happened while nobody watched gets its numbers now, so that a watcher who comes back misses nothing.
         await poll();
-        const backlog = watch.since === null ? hub.newest((event) => event.topic === 'activity' && matches(event), watch.activityBacklog) : [];
+        const backlog =
+          watch.since === null
+            ? hub.newest((event) => event.topic === 'activity' && matches(event), watch.activityBacklog)
+            : [];
         const position = hub.sequence;
         const subscription = hub.subscribe(matches, watch.since);
         try {
-          if (watch.since === null) yield* inOrder([...(await presentState(topics, watch.stream)), ...backlog], position);
+          if (watch.since === null)
+            yield* inOrder([...(await presentState(topics, watch.stream)), ...backlog], position);
           for (;;) yield await subscription.next(signal);
         } finally {
           subscription.close();
@@ -126,7 +132,11 @@ export function createStatusFeed(given: StatusFeedOptions): StatusFeed {
       }
     }
     if (topics.has('drifts')) {
-      const { items } = await listDrifts(em, { states: ['open', 'acknowledged'] }, { size: MAX_FIRST_DRIFTS, after: null });
+      const { items } = await listDrifts(
+        em,
+        { states: ['open', 'acknowledged'] },
+        { size: MAX_FIRST_DRIFTS, after: null },
+      );
       for (const drift of [...items].reverse()) events.push({ at, topic: 'drifts', drift });
     }
     if (topics.has('schedules')) {
@@ -142,7 +152,8 @@ export function createStatusFeed(given: StatusFeedOptions): StatusFeed {
  * seen the whole state, and begins again.
  */
 function* inOrder(events: readonly FeedEvent[], position: bigint): Generator<StatusEvent> {
-  for (const [i, event] of events.entries()) yield { ...event, sequence: i === events.length - 1 ? position : 0n } as StatusEvent;
+  for (const [i, event] of events.entries())
+    yield { ...event, sequence: i === events.length - 1 ? position : 0n } as StatusEvent;
 }
 
 function isOf(event: StatusEvent, stream: string | null): boolean {

@@ -35,7 +35,12 @@ export interface StreamStatusOptions {
   readonly staleAfterMs: number;
 }
 
-export type StreamStatusReader = (em: EntityManager, stream: Stream, followed: InProcess | null, now: Date) => Promise<StreamStatus>;
+export type StreamStatusReader = (
+  em: EntityManager,
+  stream: Stream,
+  followed: InProcess | null,
+  now: Date,
+) => Promise<StreamStatus>;
 
 /** A reader that remembers samples between its calls, for the rates. `followed` null: an older stream, which nobody follows. */
 export function createStreamStatusReader(options: StreamStatusOptions): StreamStatusReader {
@@ -44,19 +49,44 @@ export function createStreamStatusReader(options: StreamStatusOptions): StreamSt
 
   return async (em, stream, followed, now) => {
     const row = await readFollower(em, stream.id);
-    if (row === null) return { ...statusBeforeStream(options.source, { sandbox: stream.sandbox, endLedger: options.endLedger }, followed ?? NOBODY, now), ...namesOf(stream) };
+    if (row === null)
+      return {
+        ...statusBeforeStream(
+          options.source,
+          { sandbox: stream.sandbox, endLedger: options.endLedger },
+          followed ?? NOBODY,
+          now,
+        ),
+        ...namesOf(stream),
+      };
     const layers: LayerFacts[] = [];
     const watch = await followerWatch(em, stream.id);
-    const wanted = new Set<Layer>([...(followed === null ? [] : options.source.layers), ...(await knownLayers(em, stream.id))]);
+    const wanted = new Set<Layer>([
+      ...(followed === null ? [] : options.source.layers),
+      ...(await knownLayers(em, stream.id)),
+    ]);
     for (const layer of wanted) {
       const coverage = watch === null ? NOTHING : await followedCoverage(em, stream.id, layer, watch);
       const entryCount = await entriesOf(em, stream.id, layer, row.watchSetId);
-      layers.push({ coverage, status: await layerStatus(em, stream, row, layer, coverage, entryCount, options.endLedger) });
+      layers.push({
+        coverage,
+        status: await layerStatus(em, stream, row, layer, coverage, entryCount, options.endLedger),
+      });
     }
     const endLedger = followed === null ? null : options.endLedger;
-    const next = nextNeeded(row, layers.filter((each) => options.source.layers.includes(each.status.layer)));
+    const next = nextNeeded(
+      row,
+      layers.filter((each) => options.source.layers.includes(each.status.layer)),
+    );
     const lastError = lastErrorOf(row, followed?.failure ?? null);
-    const degraded = await whyDegraded(em, stream, row, layers, lastError, followed === null ? null : { staleAfterMs: options.staleAfterMs, now, done: isDone(row, endLedger) });
+    const degraded = await whyDegraded(
+      em,
+      stream,
+      row,
+      layers,
+      lastError,
+      followed === null ? null : { staleAfterMs: options.staleAfterMs, now, done: isDone(row, endLedger) },
+    );
     const status = syncStatus({
       diverged: stream.state === 'diverged',
       tip: row.tipLedger,
@@ -85,7 +115,8 @@ export function createStreamStatusReader(options: StreamStatusOptions): StreamSt
       rates: ratesOf(stream, row, now),
       lastSuccessAt: row.lastSuccessAt,
       lastError,
-      followerUptimeMs: followed?.followerSince == null ? null : Math.max(0, now.getTime() - followed.followerSince.getTime()),
+      followerUptimeMs:
+        followed?.followerSince == null ? null : Math.max(0, now.getTime() - followed.followerSince.getTime()),
       sources: followed === null ? [] : [sourceStatus(options.source, row, lastError)],
       watchCount: await watchCount(em, stream.id),
       updatedAt: now,
@@ -124,7 +155,13 @@ interface LayerFacts {
 }
 
 function namesOf(stream: Stream): Pick<StreamStatus, 'stream' | 'networkPassphrase' | 'epoch' | 'sandbox' | 'state'> {
-  return { stream: stream.name, networkPassphrase: stream.networkPassphrase, epoch: stream.epoch, sandbox: stream.sandbox, state: stream.state };
+  return {
+    stream: stream.name,
+    networkPassphrase: stream.networkPassphrase,
+    epoch: stream.epoch,
+    sandbox: stream.sandbox,
+    state: stream.state,
+  };
 }
 
 async function layerStatus(
@@ -145,12 +182,19 @@ async function layerStatus(
     contiguousFrom: island?.from ?? null,
     contiguousThrough: through,
     contiguousThroughClosedAt:
-      through === null ? null : atCheckpoint ? row.lastClosedAt : await closeTimeOfLedger(em, stream.id, layer, through),
+      through === null
+        ? null
+        : atCheckpoint
+          ? row.lastClosedAt
+          : await closeTimeOfLedger(em, stream.id, layer, through),
     coveredLedgers: rangeLength(coverage.done),
     coveredRanges: coverage.done.length,
     quarantinedLedgers: rangeLength(coverage.quarantined),
     unavailableLedgers: rangeLength(coverage.unavailable),
-    missingLedgers: last === null ? null : rangeLength(last < row.startLedger ? [] : subtract({ from: row.startLedger, to: last + 1 }, coverage.done)),
+    missingLedgers:
+      last === null
+        ? null
+        : rangeLength(last < row.startLedger ? [] : subtract({ from: row.startLedger, to: last + 1 }, coverage.done)),
     entryCount,
   };
 }
@@ -167,7 +211,8 @@ function isDone(row: FollowerRow, endLedger: number | null): boolean {
 
 /** The newer one of what the rows keep and what this process met: a start that fails has no row to be kept in. */
 function lastErrorOf(row: FollowerRow, met: Failure | null): Failure | null {
-  const kept = row.lastErrorAt === null ? null : keptFailure(row.lastErrorReason, row.lastErrorMessage, row.lastErrorAt);
+  const kept =
+    row.lastErrorAt === null ? null : keptFailure(row.lastErrorReason, row.lastErrorMessage, row.lastErrorAt);
   if (met === null || met.at === null) return kept ?? met;
   return kept?.at == null || met.at > kept.at ? met : { ...kept, fix: kept.reason === met.reason ? met.fix : kept.fix };
 }
@@ -183,7 +228,8 @@ async function whyDegraded(
   const degraded: Failure[] = [];
   const failing = lastError?.at != null && (row.lastSuccessAt === null || lastError.at > row.lastSuccessAt);
   if (stream.state === 'diverged') {
-    const known = lastError?.reason === 'SOURCE_DIVERGED' ? lastError.message : `the source no longer serves stream ${stream.name}`;
+    const known =
+      lastError?.reason === 'SOURCE_DIVERGED' ? lastError.message : `the source no longer serves stream ${stream.name}`;
     const fix = 'point TrueUp at a source of the same network; after a network reset open a new epoch';
     degraded.push(keptFailure('SOURCE_DIVERGED', known, lastError?.at ?? null, fix));
   } else if (failing && following !== null) {
@@ -193,7 +239,14 @@ async function whyDegraded(
     const silentMs = row.lastSuccessAt === null ? 0 : following.now.getTime() - row.lastSuccessAt.getTime();
     if (silentMs > following.staleAfterMs) {
       const message = `no follower has read ${stream.name} for ${Math.floor(silentMs / 1000)} s`;
-      degraded.push(keptFailure('WORK_ABANDONED', message, row.lastSuccessAt, 'look whether a process runs that follows it: trueup serve'));
+      degraded.push(
+        keptFailure(
+          'WORK_ABANDONED',
+          message,
+          row.lastSuccessAt,
+          'look whether a process runs that follows it: trueup serve',
+        ),
+      );
     }
   }
   degraded.push(...(await unreadable(em, stream, layers)));
@@ -219,12 +272,19 @@ async function unreadable(em: EntityManager, stream: Stream, layers: readonly La
     }
   }
   const list = [...named.values()];
-  if (others > 0) list.push(keptFailure('COVERAGE_GAP', `${others} more ranges are set apart`, null, 'ListCoverage names them all'));
+  if (others > 0)
+    list.push(keptFailure('COVERAGE_GAP', `${others} more ranges are set apart`, null, 'ListCoverage names them all'));
   return list;
 }
 
 /** The margin as time, by the rate at which the network closed ledgers in what is covered. */
-async function marginMs(em: EntityManager, stream: Stream, row: FollowerRow, layers: readonly LayerFacts[], margin: number): Promise<number | null> {
+async function marginMs(
+  em: EntityManager,
+  stream: Stream,
+  row: FollowerRow,
+  layers: readonly LayerFacts[],
+  margin: number,
+): Promise<number | null> {
   const layer = layers[0];
   const island = layer && reachingIsland(layer.coverage.done, row.nextLedger);
   if (!layer || !island || row.tipLedger === null || row.tipClosedAt === null) return null;

@@ -19,7 +19,8 @@ export function createCsvFormat(sink: RecordSink): FileFormat {
   };
   const takeHeader = (line: number, cells: readonly string[]) => {
     header = cells.map((cell) => cell.trim().toLowerCase());
-    if (header.length > maxColumns) return breakOff(line, 'VALUE_TOO_LONG', `the header has more than ${maxColumns} columns`);
+    if (header.length > maxColumns)
+      return breakOff(line, 'VALUE_TOO_LONG', `the header has more than ${maxColumns} columns`);
     if (header.length === 1 && /[;\t|]/.test(header[0]!)) {
       return breakOff(line, 'COLUMN_MISSING', 'the header has one cell: separate cells by commas');
     }
@@ -61,7 +62,8 @@ export function createCsvFormat(sink: RecordSink): FileFormat {
         breakOff(line, 'ENCODING_INVALID', 'has a quote that never closes; what follows could not be read');
         return undefined;
       }
-      const message = 'has a quote in the middle of a cell: put the whole cell in quotes, and write a quote inside it twice';
+      const message =
+        'has a quote in the middle of a cell: put the whole cell in quotes, and write a quote inside it twice';
       sink.report(line, '', 'ENCODING_INVALID', message);
       sink.countLine();
       return undefined;
@@ -82,14 +84,19 @@ export function createCsvFormat(sink: RecordSink): FileFormat {
       bytesSinceRecord += bytes.length;
       newlines.add(bytes);
       await settle(parser, sink, (done) => parser.write(bytes, done));
-      if (bytesSinceRecord > 2 * maxLineBytes + bytes.length) tooLong(newlines.lineOf(newlines.bytes - bytesSinceRecord));
+      if (bytesSinceRecord > 2 * maxLineBytes + bytes.length)
+        tooLong(newlines.lineOf(newlines.bytes - bytesSinceRecord));
     },
     end: () => settle(parser, sink, (done) => parser.end(done)),
   };
 }
 
 /** Tells the line of a byte, for bytes that are asked about in order. */
-function createNewlineCounter(): { add(bytes: Uint8Array): void; lineOf(byte: number): number; readonly bytes: number } {
+function createNewlineCounter(): {
+  add(bytes: Uint8Array): void;
+  lineOf(byte: number): number;
+  readonly bytes: number;
+} {
   let offsets: number[] = [];
   let [passed, bytesSeen, line] = [0, 0, 1];
   return {

@@ -101,7 +101,8 @@ export function createBookFileReader(options: {
     takeColumns(columns) {
       level ??= bookLevelOf(columns);
       if (level !== null) return checkBookColumns(columns, level);
-      const description = 'is missing: give amount or amount_minor for entries, balance or balance_minor for balances, not both';
+      const description =
+        'is missing: give amount or amount_minor for entries, balance or balance_minor for balances, not both';
       return [{ field: 'amount', code: 'COLUMN_MISSING', description }];
     },
     takeRecord(line, record) {
@@ -109,7 +110,8 @@ export function createBookFileReader(options: {
         if (level === 'balances') balances.push({ line, row: parseBookBalance(record) });
         else rows.push({ line, row: parseBookRow(record) });
       } catch (error) {
-        for (const { field, code, description } of bookProblemsOf(error)) problems.push({ line, column: field, code, message: description });
+        for (const { field, code, description } of bookProblemsOf(error))
+          problems.push({ line, column: field, code, message: description });
       }
     },
   };

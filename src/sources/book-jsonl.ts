@@ -57,7 +57,11 @@ export function createJsonLinesFormat(sink: RecordSink): FileFormat {
       if (from < bytes.length) rest.push(bytes.slice(from));
       restBytes += bytes.length - from;
       if (restBytes > sink.limits.maxLineBytes) {
-        sink.breakOff(line + 1, 'VALUE_TOO_LONG', `a line is longer than ${sink.limits.maxLineBytes} bytes; write one object a line`);
+        sink.breakOff(
+          line + 1,
+          'VALUE_TOO_LONG',
+          `a line is longer than ${sink.limits.maxLineBytes} bytes; write one object a line`,
+        );
         broken = true;
       }
     },

@@ -1,5 +1,12 @@
 // The user's own PostgreSQL as the book: read in one read-only snapshot a run, and never written.
-import { bookProblemsOf, createOccurrenceCounter, deriveRowIdBase, derivedRowId, parseBookBalance, parseBookRow } from '../core/book.ts';
+import {
+  bookProblemsOf,
+  createOccurrenceCounter,
+  deriveRowIdBase,
+  derivedRowId,
+  parseBookBalance,
+  parseBookRow,
+} from '../core/book.ts';
 import type { Book, BookBalance, BookLevel, BookPair, BookRow, BookSide } from '../core/book.ts';
 import { bookStatements, checkBookQuery, checkQueryColumns } from './book-query.ts';
 import type { BookStatements, QueryColumn } from './book-query.ts';
@@ -50,7 +57,10 @@ export function createPostgresBook(options: PostgresBookOptions): PostgresBook {
   const query = checkBookQuery(options.query);
   const label = labelOf(options.url);
 
-  async function withColumns<T>(signal: AbortSignal, work: (session: BookSession, columns: readonly QueryColumn[]) => Promise<T>): Promise<T> {
+  async function withColumns<T>(
+    signal: AbortSignal,
+    work: (session: BookSession, columns: readonly QueryColumn[]) => Promise<T>,
+  ): Promise<T> {
     const session = await openBookSession(options.url, limits, label, signal);
     try {
       return await work(session, await describeColumns(session, query));
@@ -67,7 +77,8 @@ export function createPostgresBook(options: PostgresBookOptions): PostgresBook {
         const columns = await describeColumns(session, query);
         const checked = checkQueryColumns(columns);
         if (checked.problems.length > 0) throw session.unreadable(wordsOf(checked.problems), checked.problems);
-        if (checked.level !== level) throw session.unreadable(`the query gives ${checked.level}, but the policy compares ${level}`);
+        if (checked.level !== level)
+          throw session.unreadable(`the query gives ${checked.level}, but the policy compares ${level}`);
         return createSide(session, bookStatements(query, columns), columns, label, limits);
       } catch (error) {
         await session.end();
@@ -81,11 +92,19 @@ export function createPostgresBook(options: PostgresBookOptions): PostgresBook {
         ...checkQueryColumns(columns),
       })),
     sample: (count, signal) =>
-      withColumns(signal, (session, columns) => session.rows<Record<string, string | null>>(bookStatements(query, columns).rows(Math.trunc(count)))),
+      withColumns(signal, (session, columns) =>
+        session.rows<Record<string, string | null>>(bookStatements(query, columns).rows(Math.trunc(count))),
+      ),
   };
 }
 
-function createSide(session: BookSession, statements: BookStatements, columns: readonly QueryColumn[], label: string, limits: BookSessionLimits & { readonly maxScopePairs: number }): BookSide {
+function createSide(
+  session: BookSession,
+  statements: BookStatements,
+  columns: readonly QueryColumn[],
+  label: string,
+  limits: BookSessionLimits & { readonly maxScopePairs: number },
+): BookSide {
   const hasRowIds = columns.some((column) => column.name === 'row_id');
   type Columns = Readonly<Record<string, string | null>>;
 
@@ -108,7 +127,10 @@ function createSide(session: BookSession, statements: BookStatements, columns: r
       }
       const row = read(record, parseBookRow);
       if (row.key !== key) [key, occurrences] = [row.key, createOccurrenceCounter(Infinity)];
-      if (hasRowIds && row.rowId === null) throw session.unreadable(`a row of key ${JSON.stringify(row.key)} has no row_id; fill it, or leave the column out`);
+      if (hasRowIds && row.rowId === null)
+        throw session.unreadable(
+          `a row of key ${JSON.stringify(row.key)} has no row_id; fill it, or leave the column out`,
+        );
       const base = row.rowId === null ? deriveRowIdBase(row) : '';
       return { ...row, amount: row.amount!, rowId: row.rowId ?? derivedRowId(base, occurrences.next(base)) };
     };
@@ -117,9 +139,13 @@ function createSide(session: BookSession, statements: BookStatements, columns: r
   return {
     describe: () => label,
     async pairs() {
-      const rows = await session.rows<{ account: string | null; asset: string | null }>(statements.pairs(limits.maxScopePairs + 1));
+      const rows = await session.rows<{ account: string | null; asset: string | null }>(
+        statements.pairs(limits.maxScopePairs + 1),
+      );
       if (rows.length > limits.maxScopePairs) {
-        throw session.unreadable(`the book has more than ${limits.maxScopePairs} account and asset pairs; name accounts in the policy's scope`);
+        throw session.unreadable(
+          `the book has more than ${limits.maxScopePairs} account and asset pairs; name accounts in the policy's scope`,
+        );
       }
       const pairs = new Map<string, BookPair>();
       for (const { account, asset } of rows) {
@@ -134,7 +160,10 @@ function createSide(session: BookSession, statements: BookStatements, columns: r
       return row?.through == null ? null : new Date(row.through);
     },
     async *entries({ occurredFrom, occurredTo }, signal) {
-      const times = { ...(occurredFrom && { from: occurredFrom.toISOString() }), ...(occurredTo && { to: occurredTo.toISOString() }) };
+      const times = {
+        ...(occurredFrom && { from: occurredFrom.toISOString() }),
+        ...(occurredTo && { to: occurredTo.toISOString() }),
+      };
       const toRow = createRowReader();
       for await (const records of session.cursor<Columns>(statements.entries(times), signal)) yield records.map(toRow);
     },
@@ -153,7 +182,9 @@ function createSide(session: BookSession, statements: BookStatements, columns: r
           const balance: BookBalance = read(record, parseBookBalance);
           const isSamePair = last !== null && last.account === balance.account && last.asset === balance.asset;
           if (isSamePair && last!.asOfLedger === balance.asOfLedger) {
-            throw session.unreadable(`${balance.account} has two balances of ${balance.asset}; sum them up or give as_of_ledger`);
+            throw session.unreadable(
+              `${balance.account} has two balances of ${balance.asset}; sum them up or give as_of_ledger`,
+            );
           }
           // The newest one comes first; what follows of the pair is older.
           if (!isSamePair) balances.push(balance);
@@ -186,7 +217,9 @@ async function describeColumns(session: BookSession, query: string): Promise<Que
   });
 }
 
-async function describeRole(session: BookSession): Promise<Pick<PostgresBookInspection, 'server' | 'user' | 'writable'>> {
+async function describeRole(
+  session: BookSession,
+): Promise<Pick<PostgresBookInspection, 'server' | 'user' | 'writable'>> {
   const [role] = await session.rows<{ server: string; username: string; superuser: boolean }>(
     `select 'PostgreSQL ' || current_setting('server_version') as server, current_user::text as username,
        coalesce((select rolsuper from pg_roles where rolname = current_user), true) as superuser`,

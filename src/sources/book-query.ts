@@ -22,11 +22,15 @@ export function checkBookQuery(text: string): string {
 }
 
 /** What is wrong with the columns, by name and type; empty when the query can be read. */
-export function checkQueryColumns(columns: readonly QueryColumn[]): { level: BookLevel | null; problems: FieldViolation[] } {
+export function checkQueryColumns(columns: readonly QueryColumn[]): {
+  level: BookLevel | null;
+  problems: FieldViolation[];
+} {
   const names = columns.map((column) => column.name);
   const level = bookLevelOf(names);
   if (level === null) {
-    const description = 'give amount (or amount_minor) and key for entries, or balance (or balance_minor) for balances, not both';
+    const description =
+      'give amount (or amount_minor) and key for entries, or balance (or balance_minor) for balances, not both';
     return { level, problems: [{ field: 'amount', description }] };
   }
   const problems: FieldViolation[] = checkBookColumns(names, level);
@@ -57,20 +61,33 @@ export function bookStatements(query: string, columns: readonly QueryColumn[]): 
   const key = has('key') ? KEY : `''`;
   const order = has('row_id')
     ? `${key} collate "C", q.row_id::text collate "C"`
-    : [`${key} collate "C"`, `q.account::text collate "C"`, `q.asset::text collate "C"`, ...(has('occurred_at') ? ['q.occurred_at'] : []), has('amount') ? 'q.amount::text' : 'q.amount_minor::text'].join(', ');
+    : [
+        `${key} collate "C"`,
+        `q.account::text collate "C"`,
+        `q.asset::text collate "C"`,
+        ...(has('occurred_at') ? ['q.occurred_at'] : []),
+        has('amount') ? 'q.amount::text' : 'q.amount_minor::text',
+      ].join(', ');
   const asOf = has('as_of_ledger') ? 'coalesce(q.as_of_ledger, 0)' : '0';
   return {
     entries(times) {
-      const parts = [...(times.from ? [`q.occurred_at >= '${times.from}'`] : []), ...(times.to ? [`q.occurred_at < '${times.to}'`] : [])];
-      const window = has('occurred_at') && parts.length > 0 ? ` and (q.occurred_at is null or (${parts.join(' and ')}))` : '';
+      const parts = [
+        ...(times.from ? [`q.occurred_at >= '${times.from}'`] : []),
+        ...(times.to ? [`q.occurred_at < '${times.to}'`] : []),
+      ];
+      const window =
+        has('occurred_at') && parts.length > 0 ? ` and (q.occurred_at is null or (${parts.join(' and ')}))` : '';
       return `select ${list} ${from}${window} order by ${order}`;
     },
     // The bare column is compared, so that the user's own index on it serves.
     entriesByKeys: `select ${list} ${from} and ${has('key') ? 'q.key::text = any($1::text[])' : 'false and $1::text[] is null'} order by ${order}`,
     pairs: (limit) => `select distinct q.account::text as account, q.asset::text as asset ${from} limit ${limit}`,
-    balances: (cut) => `select ${list} ${from} and ${asOf} <= ${Math.trunc(cut)} order by q.account::text collate "C", ${ASSET} collate "C", ${asOf} desc`,
+    balances: (cut) =>
+      `select ${list} ${from} and ${asOf} <= ${Math.trunc(cut)} order by q.account::text collate "C", ${ASSET} collate "C", ${asOf} desc`,
     sampleKeys: (limit) =>
-      has('key') ? `select q.key::text as key ${from} and q.key is not null ${has('occurred_at') ? 'order by q.occurred_at desc nulls last' : ''} limit ${limit}` : `select '' as key where false`,
+      has('key')
+        ? `select q.key::text as key ${from} and q.key is not null ${has('occurred_at') ? 'order by q.occurred_at desc nulls last' : ''} limit ${limit}`
+        : `select '' as key where false`,
     rows: (limit) => `select ${list} ${from} limit ${limit}`,
   };
 }
@@ -99,10 +116,13 @@ function typeProblem(column: QueryColumn): string | null {
       if (type === 'float4' || type === 'float8') {
         return `is ${type}, which can't hold money exactly; store it as numeric, or cast where it is still exact: ${name}::numeric or ${name}::text`;
       }
-      return isText || type === 'numeric' || INTEGERS.includes(type) ? null : `is ${type}; give numeric, an integer or text: ${name}::numeric`;
+      return isText || type === 'numeric' || INTEGERS.includes(type)
+        ? null
+        : `is ${type}; give numeric, an integer or text: ${name}::numeric`;
     case 'occurred_at':
       if (type === 'timestamptz') return null;
-      if (type === 'timestamp' || type === 'date') return `is ${type}, which has no zone; say which one it is in: occurred_at at time zone 'UTC'`;
+      if (type === 'timestamp' || type === 'date')
+        return `is ${type}, which has no zone; say which one it is in: occurred_at at time zone 'UTC'`;
       return `is ${type}; give a timestamptz, for example occurred_at::timestamptz or to_timestamp(occurred_at)`;
     case 'ledger':
     case 'as_of_ledger':
@@ -111,7 +131,9 @@ function typeProblem(column: QueryColumn): string | null {
       return type === 'bool' ? null : `is ${type}; give a boolean`;
     default:
       if (type === 'bytea') return `is bytea; give its text: encode(${name}, 'hex')`;
-      return isText || category === 'E' || type === 'uuid' || INTEGERS.includes(type) || type === 'numeric' ? null : `is ${type}; give text: ${name}::text`;
+      return isText || category === 'E' || type === 'uuid' || INTEGERS.includes(type) || type === 'numeric'
+        ? null
+        : `is ${type}; give text: ${name}::text`;
   }
 }
 

@@ -19,18 +19,32 @@ export interface BookSession {
   end(): Promise<void>;
 }
 
-export async function openBookSession(url: string, limits: BookSessionLimits, label: string, signal: AbortSignal): Promise<BookSession> {
+export async function openBookSession(
+  url: string,
+  limits: BookSessionLimits,
+  label: string,
+  signal: AbortSignal,
+): Promise<BookSession> {
   signal.throwIfAborted();
   let client: pg.Client;
   try {
-    client = new pg.Client({ connectionString: url, application_name: 'trueup-book', connectionTimeoutMillis: limits.connectTimeoutMs, keepAlive: true });
+    client = new pg.Client({
+      connectionString: url,
+      application_name: 'trueup-book',
+      connectionTimeoutMillis: limits.connectTimeoutMs,
+      keepAlive: true,
+    });
   } catch (error) {
     throw unreadable(label, error);
   }
   // A dropped connection also rejects the query under way, which is where it is told.
   client.on('error', () => undefined);
   let ended: Promise<void> | null = null;
-  const end = (): Promise<void> => (ended ??= client.end().catch(() => undefined).finally(() => signal.removeEventListener('abort', onAbort)));
+  const end = (): Promise<void> =>
+    (ended ??= client
+      .end()
+      .catch(() => undefined)
+      .finally(() => signal.removeEventListener('abort', onAbort)));
   const onAbort = () => void end();
   signal.addEventListener('abort', onAbort);
   const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
@@ -41,7 +55,8 @@ export async function openBookSession(url: string, limits: BookSessionLimits, la
       throw unreadable(label, error);
     }
   };
-  const run = (text: string, values: readonly unknown[] = []) => guarded(() => client.query(values.length > 0 ? { text, values: [...values] } : text));
+  const run = (text: string, values: readonly unknown[] = []) =>
+    guarded(() => client.query(values.length > 0 ? { text, values: [...values] } : text));
   let cursors = 0;
   try {
     await guarded(() => client.connect());
@@ -56,7 +71,8 @@ export async function openBookSession(url: string, limits: BookSessionLimits, la
     throw error;
   }
   return {
-    rows: async <Row extends object>(statement: string, values: readonly unknown[] = []) => (await run(statement, values)).rows as Row[],
+    rows: async <Row extends object>(statement: string, values: readonly unknown[] = []) =>
+      (await run(statement, values)).rows as Row[],
     fields: async (statement) => (await run(statement)).fields,
     async *cursor<Row extends object>(statement: string, reading: AbortSignal) {
       const name = `trueup_${++cursors}`;
@@ -69,7 +85,8 @@ export async function openBookSession(url: string, limits: BookSessionLimits, la
       }
       await run(`close ${name}`);
     },
-    unreadable: (message, fields) => new TrueUpError('BOOK_UNREADABLE', `${label}: ${message}`, { fix: FIX, ...(fields && { fields }) }),
+    unreadable: (message, fields) =>
+      new TrueUpError('BOOK_UNREADABLE', `${label}: ${message}`, { fix: FIX, ...(fields && { fields }) }),
     end,
   };
 }
@@ -93,12 +110,20 @@ function unreadable(label: string, error: unknown): unknown {
     ENOTFOUND: 'check the host in TRUEUP_BOOK_URL',
   };
   const fix = fixes[code] ?? FIX;
-  return new TrueUpError('BOOK_UNREADABLE', `${label}: ${messageOf(error)}${position}; ${fix}`, { fix, cause: error, metadata: { code } });
+  return new TrueUpError('BOOK_UNREADABLE', `${label}: ${messageOf(error)}${position}; ${fix}`, {
+    fix,
+    cause: error,
+    metadata: { code },
+  });
 }
 
 /** Host and database, without credentials. @throws TrueUpError INVALID_CONFIGURATION */
 export function labelOf(url: string): string {
-  if (!URL.canParse(url)) throw new TrueUpError('INVALID_CONFIGURATION', 'TRUEUP_BOOK_URL must look like postgresql://user:password@host:5432/database');
+  if (!URL.canParse(url))
+    throw new TrueUpError(
+      'INVALID_CONFIGURATION',
+      'TRUEUP_BOOK_URL must look like postgresql://user:password@host:5432/database',
+    );
   const { hostname, port, pathname } = new URL(url);
   return `postgres ${hostname}${port && `:${port}`}${pathname}`;
 }

@@ -47,12 +47,22 @@ export async function createSource(settings: SourceSettings, http: HttpClient, s
     }
     case 'stellar-rpc': {
       const onlyContracts = !everything && accounts.length === 0;
-      return createRpcSource({ url, networkPassphrase, http, maxSpanLedgers: onlyContracts ? RPC_SPAN_CONTRACTS : RPC_SPAN_LEDGERS });
+      return createRpcSource({
+        url,
+        networkPassphrase,
+        http,
+        maxSpanLedgers: onlyContracts ? RPC_SPAN_CONTRACTS : RPC_SPAN_LEDGERS,
+      });
     }
   }
 }
 
-async function askForNetwork(kind: Exclude<SourceKind, 'sandbox'>, url: string, http: HttpClient, signal: AbortSignal): Promise<string> {
+async function askForNetwork(
+  kind: Exclude<SourceKind, 'sandbox'>,
+  url: string,
+  http: HttpClient,
+  signal: AbortSignal,
+): Promise<string> {
   const answer = await networkAnswer(kind, url, http, signal);
   if (typeof answer === 'string' && answer !== '') return answer;
   throw new TrueUpError('SOURCE_WRONG_NETWORK', `the ${kind} source doesn't say which network it serves`, {
@@ -60,21 +70,42 @@ async function askForNetwork(kind: Exclude<SourceKind, 'sandbox'>, url: string, 
   });
 }
 
-async function networkAnswer(kind: Exclude<SourceKind, 'sandbox'>, url: string, http: HttpClient, signal: AbortSignal): Promise<unknown> {
+async function networkAnswer(
+  kind: Exclude<SourceKind, 'sandbox'>,
+  url: string,
+  http: HttpClient,
+  signal: AbortSignal,
+): Promise<unknown> {
   const folder = url.endsWith('/') ? url : `${url}/`;
   switch (kind) {
     case 'stellar-horizon':
       return field((await http.getJson(folder, { signal, what: 'the root document' })).body, 'network_passphrase');
     case 'stellar-rpc': {
       const payload = { jsonrpc: '2.0', id: 1, method: 'getNetwork' };
-      return field(field((await http.postJson(url, payload, { signal, what: 'getNetwork' })).body, 'result'), 'passphrase');
+      return field(
+        field((await http.postJson(url, payload, { signal, what: 'getNetwork' })).body, 'result'),
+        'passphrase',
+      );
     }
     case 'stellar-lake':
-      return url.startsWith('file:') ? null : field((await http.getJson(new URL('.config.json', folder), { signal, what: 'the lake configuration' })).body, 'networkPassphrase');
+      return url.startsWith('file:')
+        ? null
+        : field(
+            (await http.getJson(new URL('.config.json', folder), { signal, what: 'the lake configuration' })).body,
+            'networkPassphrase',
+          );
     case 'stellar-archive':
       return url.startsWith('file:')
         ? null
-        : field((await http.getJson(new URL('.well-known/stellar-history.json', folder), { signal, what: 'the archive state' })).body, 'networkPassphrase');
+        : field(
+            (
+              await http.getJson(new URL('.well-known/stellar-history.json', folder), {
+                signal,
+                what: 'the archive state',
+              })
+            ).body,
+            'networkPassphrase',
+          );
   }
 }
 

@@ -57,13 +57,19 @@ export async function findAuditEntry(em: EntityManager, method: string, requestI
 }
 
 /** Newest first. */
-export async function listAudit(em: EntityManager, page: PageRequest, filter: AuditFilter = {}): Promise<Page<AuditEntry>> {
+export async function listAudit(
+  em: EntityManager,
+  page: PageRequest,
+  filter: AuditFilter = {},
+): Promise<Page<AuditEntry>> {
   const { resourceType, resourceId } = filter;
   const conditions: FilterQuery<AuditRow>[] = [given({ actor: filter.actor, method: filter.method })];
   if (page.after !== null) conditions.push({ id: { $lt: readPosition(page.after['id']) } });
-  if (resourceType !== undefined && resourceId !== undefined) conditions.push({ resource: `${resourceType}/${resourceId}` });
+  if (resourceType !== undefined && resourceId !== undefined)
+    conditions.push({ resource: `${resourceType}/${resourceId}` });
   else if (resourceType !== undefined) conditions.push({ [raw(`split_part(resource, '/', 1)`)]: resourceType });
-  else if (resourceId !== undefined) conditions.push({ [raw(`substr(resource, strpos(resource, '/') + 1)`)]: resourceId });
+  else if (resourceId !== undefined)
+    conditions.push({ [raw(`substr(resource, strpos(resource, '/') + 1)`)]: resourceId });
   if (filter.from !== undefined) conditions.push({ at: { $gte: filter.from } });
   if (filter.to !== undefined) conditions.push({ at: { $lt: filter.to } });
   const rows = await em.find(AuditEntity, { $and: conditions }, { orderBy: { id: 'desc' }, limit: page.size + 1 });
@@ -97,6 +103,7 @@ function toJson(value: unknown): string | null {
 }
 
 function readPosition(id: unknown): bigint {
-  if (typeof id !== 'string' || !/^\d{1,19}$/.test(id)) throw new TrueUpError('INVALID_PAGE_TOKEN', 'this page token is not one of this list; start again without one');
+  if (typeof id !== 'string' || !/^\d{1,19}$/.test(id))
+    throw new TrueUpError('INVALID_PAGE_TOKEN', 'this page token is not one of this list; start again without one');
   return BigInt(id);
 }

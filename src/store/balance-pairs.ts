@@ -22,7 +22,11 @@ export async function listLedgerPairs(
 ): Promise<AccountAsset[]> {
   const accounts = listOrNull(filter.accounts);
   const values = [streamId, after?.account ?? '', after?.asset ?? '', listOrNull(filter.assets), limit, accounts];
-  const withLegs = await sql<Pair>(em, accounts === null ? ALL_PAIRS_SQL : PAIRS_OF_ACCOUNTS_SQL, accounts === null ? values.slice(0, 5) : values);
+  const withLegs = await sql<Pair>(
+    em,
+    accounts === null ? ALL_PAIRS_SQL : PAIRS_OF_ACCOUNTS_SQL,
+    accounts === null ? values.slice(0, 5) : values,
+  );
   const withOpening = await sql<Pair>(em, OPENING_PAIRS_SQL, values);
   const pairs = new Map([...withLegs, ...withOpening].map((pair) => [`${pair.account} ${pair.asset}`, pair]));
   return [...pairs.values()].sort(byPair).slice(0, limit);

@@ -55,7 +55,12 @@ export async function balancesOfPairs(
     throw new TrueUpError('TOO_MANY_ROWS', `${pairs.length} balances at once; ask for at most ${MAX_BALANCE_PAIRS}`);
   }
   if (pairs.length === 0) return [];
-  const coverage = await coverageByAccount(em, streamId, layer, pairs.map((pair) => pair.account));
+  const coverage = await coverageByAccount(
+    em,
+    streamId,
+    layer,
+    pairs.map((pair) => pair.account),
+  );
   const openings = await readOpenings(em, streamId, pairs);
   const doneOf = (pair: BalancePair) => coverage.get(pair.account) ?? [];
   const factsOf = (pair: BalancePair, i: number, createdAt: LegPosition | null) => ({
@@ -67,13 +72,25 @@ export async function balancesOfPairs(
   const chosen = pairs.map((pair, i) => chooseBasis(factsOf(pair, i, null)));
   // Looking for an account's creation reads its legs, so only those are asked that nothing else derives.
   const unfounded = [...pairs.keys()].filter((i) => chosen[i]!.missing.length > 0 && beginsWithItsAccount(pairs[i]!));
-  const creations = await readCreations(em, streamId, layer, unfounded.map((i) => ({ ...pairs[i]!, since: coveredSince(doneOf(pairs[i]!), pairs[i]!.asOfLedger) })));
+  const creations = await readCreations(
+    em,
+    streamId,
+    layer,
+    unfounded.map((i) => ({ ...pairs[i]!, since: coveredSince(doneOf(pairs[i]!), pairs[i]!.asOfLedger) })),
+  );
   unfounded.forEach((i, at) => {
     if (creations[at]) chosen[i] = chooseBasis(factsOf(pairs[i]!, i, creations[at]));
   });
-  const sums = await sumLegs(em, streamId, layer, pairs.map((pair, i) => spanOf(pair, chosen[i]!.basis)));
+  const sums = await sumLegs(
+    em,
+    streamId,
+    layer,
+    pairs.map((pair, i) => spanOf(pair, chosen[i]!.basis)),
+  );
   const touches = layer === 'operations' ? await readTouches(em, streamId, pairs) : new Map<string, Touch[]>();
-  return pairs.map((pair, i) => toBalance(pair, chosen[i]!, openings[i] ?? null, sums[i]!, touches.get(pair.account) ?? []));
+  return pairs.map((pair, i) =>
+    toBalance(pair, chosen[i]!, openings[i] ?? null, sums[i]!, touches.get(pair.account) ?? []),
+  );
 }
 
 interface Opening {
@@ -199,7 +216,11 @@ async function sumLegs(
   return rows.map((row) => ({ amount: BigInt(row.amount), count: Number(row.count) }));
 }
 
-async function readOpenings(em: EntityManager, streamId: number, pairs: readonly BalancePair[]): Promise<(Opening | null)[]> {
+async function readOpenings(
+  em: EntityManager,
+  streamId: number,
+  pairs: readonly BalancePair[],
+): Promise<(Opening | null)[]> {
   const rows = await sql<{ ledger: number | null; amount: string; label: string; recorded_at: string }>(
     em,
     `select o.ledger, o.amount::text as amount, s.label, o.recorded_at
@@ -251,7 +272,11 @@ async function readCreations(
   );
 }
 
-async function readTouches(em: EntityManager, streamId: number, pairs: readonly BalancePair[]): Promise<Map<string, Touch[]>> {
+async function readTouches(
+  em: EntityManager,
+  streamId: number,
+  pairs: readonly BalancePair[],
+): Promise<Map<string, Touch[]>> {
   const rows = await sql<{ account: string; reason: string; first_ledger: number }>(
     em,
     `select account, reason, first_ledger from trueup.underived_accounts

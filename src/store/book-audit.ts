@@ -17,7 +17,11 @@ export async function writeRecordAudit(
   recorded: { book: string; requestId: string | null; digest: string | null; answer: RecordedAnswer },
 ): Promise<void> {
   const { book, requestId, digest, answer } = recorded;
-  await writeAudit(em, { ...caller, requestId: requestId ?? '' }, { resourceType: 'books', resourceId: book, after: { digest, ...answer } });
+  await writeAudit(
+    em,
+    { ...caller, requestId: requestId ?? '' },
+    { resourceType: 'books', resourceId: book, after: { digest, ...answer } },
+  );
 }
 
 /**
@@ -35,7 +39,10 @@ export async function findRecordedAnswer(
   if (entry === null || entry.afterJson === null) return null;
   const after = JSON.parse(entry.afterJson) as RecordedJson;
   if (digest !== null && after.digest !== digest) {
-    throw new TrueUpError('REQUEST_ID_REUSED', `request_id ${requestId} was used before with other rows; send a new one, or the same rows`);
+    throw new TrueUpError(
+      'REQUEST_ID_REUSED',
+      `request_id ${requestId} was used before with other rows; send a new one, or the same rows`,
+    );
   }
   return { entries: revive(after.entries), balances: revive(after.balances) };
 }

@@ -54,7 +54,14 @@ export async function listBookBalancePage(
   filter: BookBalanceFilter,
   page: PageRequest,
 ): Promise<Page<StoredBookBalance>> {
-  const rows = await sql<{ account: string; asset: string; amount: string; as_of_ledger: number; revision: number; recorded_at: string }>(
+  const rows = await sql<{
+    account: string;
+    asset: string;
+    amount: string;
+    as_of_ledger: number;
+    revision: number;
+    recorded_at: string;
+  }>(
     em,
     `select account, asset, amount::text as amount, as_of_ledger, revision, recorded_at from trueup.book_balances
      where book_id = $1 and ($2::text[] is null or account = any($2)) and ($3::text[] is null or asset = any($3))
@@ -64,7 +71,9 @@ export async function listBookBalancePage(
       bookId,
       listOrNull(filter.accounts),
       listOrNull(filter.assets),
-      ...(page.after === null ? [null, null, null] : [text(page.after, 'c'), text(page.after, 'a'), Number(page.after['l'])]),
+      ...(page.after === null
+        ? [null, null, null]
+        : [text(page.after, 'c'), text(page.after, 'a'), Number(page.after['l'])]),
       page.size + 1,
     ],
   );

@@ -63,7 +63,11 @@ export async function advanceCompleteness(
 }
 
 /** Merges at most BOOK_BATCH_ROWS rows with distinct row ids. */
-export async function mergeBookRows(em: EntityManager, bookId: number, rows: readonly BookRowToStore[]): Promise<BookCounts> {
+export async function mergeBookRows(
+  em: EntityManager,
+  bookId: number,
+  rows: readonly BookRowToStore[],
+): Promise<BookCounts> {
   if (rows.length === 0) return NO_COUNTS;
   const columns = [
     ...[rows.map((row) => row.rowId), rows.map((row) => row.key), rows.map((row) => row.account)],
@@ -72,9 +76,15 @@ export async function mergeBookRows(em: EntityManager, bookId: number, rows: rea
     ...[rows.map((row) => row.occurredAt?.toISOString() ?? null), rows.map((row) => row.ledger)],
     rows.map((row) => row.retracted),
   ];
-  return countsOf(await sql<CountsRow>(em, mergeRowsSql(`select * from unnest($3::text[], $4::text[], $5::text[],
+  return countsOf(
+    await sql<CountsRow>(
+      em,
+      mergeRowsSql(`select * from unnest($3::text[], $4::text[], $5::text[],
     $6::text[], $7::numeric[], $8::text[], $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::int[],
-    $14::boolean[]) as given (${CONTENT_COLUMNS})`), [bookId, null, ...columns]));
+    $14::boolean[]) as given (${CONTENT_COLUMNS})`),
+      [bookId, null, ...columns],
+    ),
+  );
 }
 
 /** The id of a staged row, in the SQL of its table: its own, or the derived one, as core/book-identity.ts makes it. */
@@ -88,7 +98,11 @@ export async function mergeStagedRows(em: EntityManager, bookId: number, importI
 }
 
 /** Merges balances with distinct account, asset and ledger. */
-export async function mergeBookBalances(em: EntityManager, bookId: number, balances: readonly BookBalance[]): Promise<BookCounts> {
+export async function mergeBookBalances(
+  em: EntityManager,
+  bookId: number,
+  balances: readonly BookBalance[],
+): Promise<BookCounts> {
   if (balances.length === 0) return NO_COUNTS;
   const incoming = `select * from unnest($2::text[], $3::text[], $4::int[], $5::numeric[])
     as given (account, asset, as_of_ledger, amount)`;
@@ -141,7 +155,9 @@ function mergeRowsSql(incoming: string): string {
       from given left join trueup.book_entries old on old.book_id = $1 and old.row_id = given.row_id),
     archived as (
       insert into trueup.book_entry_revisions (${STORED_COLUMNS})
-      select ${STORED_COLUMNS.split(', ').map((column) => `old.${column}`).join(', ')}
+      select ${STORED_COLUMNS.split(', ')
+        .map((column) => `old.${column}`)
+        .join(', ')}
       from next join trueup.book_entries old on old.book_id = $1 and old.row_id = next.row_id
       where next.changed),
     added as (
@@ -159,7 +175,8 @@ function mergeRowsSql(incoming: string): string {
 }
 
 function mergeBalancesSql(incoming: string): string {
-  const same = 'old.book_id = $1 and old.account = given.account and old.asset = given.asset and old.as_of_ledger = given.as_of_ledger';
+  const same =
+    'old.book_id = $1 and old.account = given.account and old.asset = given.asset and old.as_of_ledger = given.as_of_ledger';
   return `
     with given as materialized (${incoming}),
     next as materialized (

@@ -54,7 +54,12 @@ export async function beginSnapshot(em: EntityManager): Promise<void> {
 }
 
 /** Distinct pairs in byte order, at most `limit`. Skips through the index: 10,000 pairs among 10 M rows are 10,000 steps. */
-export async function bookPairs(em: EntityManager, bookId: number, level: BookLevel, limit: number): Promise<BookPair[]> {
+export async function bookPairs(
+  em: EntityManager,
+  bookId: number,
+  level: BookLevel,
+  limit: number,
+): Promise<BookPair[]> {
   const from = level === 'entries' ? 'trueup.book_entries where not retracted and' : 'trueup.book_balances where';
   return await sql<BookPair & Record<string, unknown>>(
     em,
@@ -84,7 +89,11 @@ export async function* readBookEntries(
   for await (const rows of cursor<RowRow>(em, statement, signal)) yield rows.map(toRow);
 }
 
-export async function readBookEntriesByKeys(em: EntityManager, bookId: number, keys: readonly string[]): Promise<StoredBookRow[]> {
+export async function readBookEntriesByKeys(
+  em: EntityManager,
+  bookId: number,
+  keys: readonly string[],
+): Promise<StoredBookRow[]> {
   const rows = await sql<RowRow>(
     em,
     `select ${ROW_COLUMNS} from trueup.book_entries

@@ -53,7 +53,10 @@ async function doneByWatchSet(em: EntityManager, streamId: number, layer: Layer)
     [streamId, LAYER_CODES[layer]],
   );
   if (rows.length > MAX_ISLANDS) {
-    throw new TrueUpError('TOO_MANY_ROWS', `coverage has more than ${MAX_ISLANDS} separate ranges; fill its gaps with trueup backfill`);
+    throw new TrueUpError(
+      'TOO_MANY_ROWS',
+      `coverage has more than ${MAX_ISLANDS} separate ranges; fill its gaps with trueup backfill`,
+    );
   }
   const done = new Map<number, LedgerRange[]>();
   for (const row of rows) {
@@ -162,7 +165,14 @@ export async function factsOfRanges(
            and c.from_ledger >= wanted.from_ledger and c.to_ledger <= wanted.to_ledger
          order by from_ledger, array_position($3::int[], c.watch_set_id)) as chunk) as facts
      order by wanted.at`,
-    [streamId, LAYER_CODES[layer], watchSetIds, ranges.map((each) => each.range.from), ranges.map((each) => each.range.to), ranges.map((each) => each.state)],
+    [
+      streamId,
+      LAYER_CODES[layer],
+      watchSetIds,
+      ranges.map((each) => each.range.from),
+      ranges.map((each) => each.range.to),
+      ranges.map((each) => each.state),
+    ],
   );
   return rows.map((row) =>
     row.chunks === '0'
@@ -193,14 +203,21 @@ export async function watchSetsOf(em: EntityManager, streamId: number, account: 
 
 /** The watch sets of a stream that cover everything. */
 export async function watchSetsOfEverything(em: EntityManager, streamId: number): Promise<number[]> {
-  const rows = await sql<{ id: number }>(em, `select id from trueup.watch_sets where stream_id = $1 and everything order by id desc`, [streamId]);
+  const rows = await sql<{ id: number }>(
+    em,
+    `select id from trueup.watch_sets where stream_id = $1 and everything order by id desc`,
+    [streamId],
+  );
   return rows.map((row) => row.id);
 }
 
 const CHUNK_COLUMNS = `c.layer, c.watch_set_id, c.from_ledger, c.to_ledger, c.state, c.proof, c.entry_count::text as entry_count,
   c.tx_count::text as tx_count, c.first_prev_hash, c.last_hash, c.sealed, c.digest_sum1::text as sum1, c.digest_sum2::text as sum2,
   s.label as source, c.reason, c.detail, c.updated_at`;
-const LAYER_OF_CODE = Object.fromEntries(Object.entries(LAYER_CODES).map(([layer, code]) => [code, layer])) as Record<number, Layer>;
+const LAYER_OF_CODE = Object.fromEntries(Object.entries(LAYER_CODES).map(([layer, code]) => [code, layer])) as Record<
+  number,
+  Layer
+>;
 
 interface ChunkRecord {
   layer: number;

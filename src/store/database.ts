@@ -72,7 +72,13 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     },
     forceUtcTimezone: true,
     ensureDatabase: false,
-    migrations: { tableName: `${SCHEMA}.migrations`, migrationsList: MIGRATIONS, snapshot: false, silent: true, disableForeignKeys: false },
+    migrations: {
+      tableName: `${SCHEMA}.migrations`,
+      migrationsList: MIGRATIONS,
+      snapshot: false,
+      silent: true,
+      disableForeignKeys: false,
+    },
     logger: (message) => options.log?.debug({ orm: message }, 'orm'),
     colors: false,
   });
@@ -113,7 +119,11 @@ function withOurErrors(em: EntityManager): EntityManager {
  * connection of its own. Arrays bind as PostgreSQL arrays, so `unnest($1::text[])` takes thousands of rows; give
  * jsonb as `JSON.stringify`-ed text. Errors as db-errors.ts translates them.
  */
-export async function sql<Row = Record<string, unknown>>(em: EntityManager, statement: string, values: readonly unknown[] = []): Promise<Row[]> {
+export async function sql<Row = Record<string, unknown>>(
+  em: EntityManager,
+  statement: string,
+  values: readonly unknown[] = [],
+): Promise<Row[]> {
   return (await run<Row>(em, statement, values)).rows;
 }
 
@@ -124,7 +134,11 @@ export async function sqlCount(em: EntityManager, statement: string, values: rea
 
 type CompiledQuery = Parameters<ReturnType<EntityManager['getKysely']>['executeQuery']>[0];
 
-async function run<Row>(em: EntityManager, statement: string, values: readonly unknown[]): Promise<{ rows: Row[]; numAffectedRows?: bigint }> {
+async function run<Row>(
+  em: EntityManager,
+  statement: string,
+  values: readonly unknown[],
+): Promise<{ rows: Row[]; numAffectedRows?: bigint }> {
   try {
     // A compiled query by hand: the driver reads its text and values, and nobody else looks at the rest.
     const query = { sql: statement, parameters: values, query: { kind: 'RawNode' }, queryId: { queryId: 'sql' } };
@@ -154,7 +168,10 @@ export function listOrNull<T>(values: readonly T[] | undefined): readonly T[] | 
 function databaseNameOf(url: string): string {
   const name = URL.canParse(url) ? decodeURIComponent(new URL(url).pathname.slice(1)) : '';
   if (!/^postgres(ql)?:/.test(url) || name === '') {
-    throw new TrueUpError('INVALID_CONFIGURATION', 'DATABASE_URL must look like postgresql://user:password@host:5432/database');
+    throw new TrueUpError(
+      'INVALID_CONFIGURATION',
+      'DATABASE_URL must look like postgresql://user:password@host:5432/database',
+    );
   }
   return name;
 }

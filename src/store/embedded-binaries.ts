@@ -11,7 +11,11 @@ export function findServerPackage(): string {
   try {
     return dirname(dirname(createRequire(import.meta.url).resolve(name)));
   } catch (cause) {
-    throw new TrueUpError('INVALID_CONFIGURATION', `there is no embedded PostgreSQL for ${process.platform}-${process.arch} here (package ${name}); set DATABASE_URL to a PostgreSQL 14 or newer, or install with optional packages on linux-x64 or linux-arm64`, { cause });
+    throw new TrueUpError(
+      'INVALID_CONFIGURATION',
+      `there is no embedded PostgreSQL for ${process.platform}-${process.arch} here (package ${name}); set DATABASE_URL to a PostgreSQL 14 or newer, or install with optional packages on linux-x64 or linux-arm64`,
+      { cause },
+    );
   }
 }
 

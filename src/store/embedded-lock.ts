@@ -73,7 +73,9 @@ function bind(path: string): Promise<Server | undefined> {
       socket.on('error', () => undefined);
       socket.end(String(process.pid));
     });
-    server.once('error', (error: NodeJS.ErrnoException) => (error.code === 'EADDRINUSE' ? resolve(undefined) : reject(error)));
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      error.code === 'EADDRINUSE' ? resolve(undefined) : reject(error),
+    );
     server.listen(path, () => {
       // The lock alone is no reason for the process to stay up.
       server.unref();
@@ -93,14 +95,20 @@ function ask(path: string): Promise<string | undefined> {
     });
     socket.setEncoding('utf8');
     socket.on('data', (text: string) => (answer = (answer + text).slice(0, 20)));
-    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNREFUSED' || error.code === 'ENOENT' ? undefined : 'unknown'));
+    socket.on('error', (error: NodeJS.ErrnoException) =>
+      resolve(error.code === 'ECONNREFUSED' || error.code === 'ENOENT' ? undefined : 'unknown'),
+    );
     socket.on('end', () => resolve(/^\d+$/.test(answer) ? answer : 'unknown'));
   });
 }
 
 function locked(folder: string, holder: string | undefined): TrueUpError {
   const pid = holder ?? 'unknown';
-  return new TrueUpError('DATA_DIR_LOCKED', `another TrueUp (pid ${pid}) is using the data folder ${folder}; stop it, or start this one with another TRUEUP_DATA_DIR, or give both the same DATABASE_URL`, { metadata: { pid, data_dir: folder } });
+  return new TrueUpError(
+    'DATA_DIR_LOCKED',
+    `another TrueUp (pid ${pid}) is using the data folder ${folder}; stop it, or start this one with another TRUEUP_DATA_DIR, or give both the same DATABASE_URL`,
+    { metadata: { pid, data_dir: folder } },
+  );
 }
 
 function shortest(path: string): string | undefined {

@@ -68,7 +68,10 @@ export async function startServer(start: StartServer): Promise<RunningServer> {
   };
   const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
 
-  const logBytes = await stat(start.logFile).then((found) => found.size, () => 0);
+  const logBytes = await stat(start.logFile).then(
+    (found) => found.size,
+    () => 0,
+  );
   if (logBytes > MAX_LOG_BYTES) await truncate(start.logFile);
   const logStart = logBytes > MAX_LOG_BYTES ? 0 : logBytes;
   const log = openSync(start.logFile, 'a', 0o600);
@@ -76,14 +79,19 @@ export async function startServer(start: StartServer): Promise<RunningServer> {
   try {
     // Detached, or Ctrl-C in a terminal would end the server's clients before we have drained them; a file and no
     // pipe for its words, or it would lose its voice with us. Both let it outlive a killed parent and be taken over.
-    const child = spawn(join(start.binaries.root, 'native/bin/postgres'), ['-D', start.clusterDir, ...flags], { ...processOptions(start.user, start.binaries), detached: true, stdio: ['ignore', log, log] });
+    const child = spawn(join(start.binaries.root, 'native/bin/postgres'), ['-D', start.clusterDir, ...flags], {
+      ...processOptions(start.user, start.binaries),
+      detached: true,
+      stdio: ['ignore', log, log],
+    });
     child.once('error', (error) => (exit = `can't be run: ${error.message}`));
     child.once('exit', (code, signal) => (exit = `ended with ${signal ?? `code ${code}`}`));
     child.unref();
     const deadline = Date.now() + START_TIMEOUT_MS;
     while (exit === undefined && Date.now() < deadline) {
       const status = await readPidFile(start.clusterDir);
-      if (status !== undefined && status.pid === child.pid && status.ready) return { pid: status.pid, port: status.port, clusterDir: start.clusterDir };
+      if (status !== undefined && status.pid === child.pid && status.ready)
+        return { pid: status.pid, port: status.port, clusterDir: start.clusterDir };
       await delay(POLL_MS);
     }
     if (exit === undefined) child.kill('SIGQUIT');
@@ -92,20 +100,60 @@ export async function startServer(start: StartServer): Promise<RunningServer> {
   }
   const words = await tail(start.logFile, logStart);
   const portTaken = words.includes('could not bind') || words.includes('could not create any TCP/IP sockets');
-  throw new TrueUpError('DATABASE_UNAVAILABLE', `the embedded PostgreSQL didn't start: it ${exit ?? `wasn't ready after ${START_TIMEOUT_MS} ms`}; its last words in ${start.logFile}: ${words}`, {
-    metadata: { cause: portTaken ? 'port_taken' : 'start_failed' },
-  });
+  throw new TrueUpError(
+    'DATABASE_UNAVAILABLE',
+    `the embedded PostgreSQL didn't start: it ${exit ?? `wasn't ready after ${START_TIMEOUT_MS} ms`}; its last words in ${start.logFile}: ${words}`,
+    {
+      metadata: { cause: portTaken ? 'port_taken' : 'start_failed' },
+    },
+  );
 }
 
 /** Runs initdb in an empty folder that belongs to the server's user. */
-export async function initCluster(init: { binaries: ServerBinaries; user: ServerUser; clusterDir: string; passwordFile: string; role: string }): Promise<void> {
+export async function initCluster(init: {
+  binaries: ServerBinaries;
+  user: ServerUser;
+  clusterDir: string;
+  passwordFile: string;
+  role: string;
+}): Promise<void> {
   // Byte order everywhere, so that keys sort alike in every database and on every machine.
-  const flags = ['-D', init.clusterDir, '-U', init.role, '--pwfile', init.passwordFile, '--auth', 'scram-sha-256', '--encoding', 'UTF8', '--locale-provider', 'builtin', '--builtin-locale', 'C.UTF-8', '--locale', 'C', '--no-instructions'];
+  const flags = [
+    '-D',
+    init.clusterDir,
+    '-U',
+    init.role,
+    '--pwfile',
+    init.passwordFile,
+    '--auth',
+    'scram-sha-256',
+    '--encoding',
+    'UTF8',
+    '--locale-provider',
+    'builtin',
+    '--builtin-locale',
+    'C.UTF-8',
+    '--locale',
+    'C',
+    '--no-instructions',
+  ];
   await new Promise<void>((resolve, reject) => {
-    execFile(join(init.binaries.root, 'native/bin/initdb'), flags, { ...processOptions(init.user, init.binaries), timeout: START_TIMEOUT_MS }, (error, _stdout, stderr) => {
-      if (error === null) resolve();
-      else reject(new TrueUpError('DATABASE_UNAVAILABLE', `can't create the embedded database in ${init.clusterDir}: ${(stderr.trim() || messageOf(error)).slice(-MAX_LOG_TAIL_BYTES)}; see that the disk has room and user ${init.user.uid} may write there, or set DATABASE_URL`, { cause: error }));
-    });
+    execFile(
+      join(init.binaries.root, 'native/bin/initdb'),
+      flags,
+      { ...processOptions(init.user, init.binaries), timeout: START_TIMEOUT_MS },
+      (error, _stdout, stderr) => {
+        if (error === null) resolve();
+        else
+          reject(
+            new TrueUpError(
+              'DATABASE_UNAVAILABLE',
+              `can't create the embedded database in ${init.clusterDir}: ${(stderr.trim() || messageOf(error)).slice(-MAX_LOG_TAIL_BYTES)}; see that the disk has room and user ${init.user.uid} may write there, or set DATABASE_URL`,
+              { cause: error },
+            ),
+          );
+      },
+    );
   });
 }
 
@@ -125,7 +173,11 @@ export async function findRunningServer(clusterDir: string): Promise<RunningServ
       return undefined;
     }
     if (status.ready) return { pid: status.pid, port: status.port, clusterDir };
-    if (Date.now() > deadline) throw new TrueUpError('DATABASE_UNAVAILABLE', `the PostgreSQL with pid ${status.pid} in ${clusterDir} is neither ready nor gone after ${START_TIMEOUT_MS} ms; see postgres.log in the data folder`);
+    if (Date.now() > deadline)
+      throw new TrueUpError(
+        'DATABASE_UNAVAILABLE',
+        `the PostgreSQL with pid ${status.pid} in ${clusterDir} is neither ready nor gone after ${START_TIMEOUT_MS} ms; see postgres.log in the data folder`,
+      );
     await delay(POLL_MS);
   }
 }
@@ -139,7 +191,11 @@ export async function waitForOrphans(cluster: string): Promise<void> {
       if (/^\d+$/.test(pid) && (await commandLine(Number(pid))).startsWith(`postgres: ${cluster}:`)) left.push(pid);
     }
     if (left.length === 0) return;
-    if (Date.now() > deadline) throw new TrueUpError('DATABASE_UNAVAILABLE', `processes of a killed PostgreSQL still run (pid ${left.join(', ')}); end them and start again`);
+    if (Date.now() > deadline)
+      throw new TrueUpError(
+        'DATABASE_UNAVAILABLE',
+        `processes of a killed PostgreSQL still run (pid ${left.join(', ')}); end them and start again`,
+      );
     await delay(POLL_MS);
   }
 }
@@ -215,14 +271,20 @@ async function tail(file: string, from: number): Promise<string> {
   try {
     const { size } = await handle.stat();
     const start = Math.max(from, size - MAX_LOG_TAIL_BYTES);
-    const { buffer, bytesRead } = await handle.read({ buffer: Buffer.alloc(Math.max(0, size - start)), position: start });
+    const { buffer, bytesRead } = await handle.read({
+      buffer: Buffer.alloc(Math.max(0, size - start)),
+      position: start,
+    });
     return buffer.toString('utf8', 0, bytesRead).trim();
   } finally {
     await handle.close();
   }
 }
 
-function processOptions(user: ServerUser, binaries: ServerBinaries): { cwd: string; env: NodeJS.ProcessEnv; uid?: number; gid?: number } {
+function processOptions(
+  user: ServerUser,
+  binaries: ServerBinaries,
+): { cwd: string; env: NodeJS.ProcessEnv; uid?: number; gid?: number } {
   // Nothing of our environment is the server's business: it holds secrets, and PG* variables that would change its behaviour.
   const env: NodeJS.ProcessEnv = { PATH: process.env['PATH'], LC_ALL: 'C', TZ: 'UTC' };
   if (binaries.libraryPath !== undefined) env['LD_LIBRARY_PATH'] = binaries.libraryPath;

@@ -28,17 +28,26 @@ export async function chooseServerUser(places: ServerPlaces): Promise<ServerUser
   );
   if (own.uid !== 0) {
     if (owner !== undefined && owner.uid !== own.uid) {
-      throw new TrueUpError('INVALID_CONFIGURATION', `${places.clusterDir} belongs to user ${owner.uid} but this process runs as user ${own.uid}; start TrueUp as the user who made it, or give it over with: chown -R ${own.uid} ${dirname(places.clusterDir)}`);
+      throw new TrueUpError(
+        'INVALID_CONFIGURATION',
+        `${places.clusterDir} belongs to user ${owner.uid} but this process runs as user ${own.uid}; start TrueUp as the user who made it, or give it over with: chown -R ${own.uid} ${dirname(places.clusterDir)}`,
+      );
     }
     return { ...own, switched: false };
   }
   // Who owns an existing cluster goes on owning it, also when a better candidate has appeared on the machine.
   const user = owner !== undefined && owner.uid !== 0 ? owner : await firstCandidate();
-  for (const [what, path] of [['the data folder', dirname(places.clusterDir)], ['the PostgreSQL package', places.serverPackage]] as const) {
+  for (const [what, path] of [
+    ['the data folder', dirname(places.clusterDir)],
+    ['the PostgreSQL package', places.serverPackage],
+  ] as const) {
     // The data folder itself is ours to open up; only what lies above it can stand in the way.
     const barrier = await findBarrier(what === 'the data folder' ? dirname(resolve(path)) : resolve(path), user);
     if (barrier !== undefined) {
-      throw new TrueUpError('INVALID_CONFIGURATION', `TrueUp was started as root, so its PostgreSQL runs as user ${user.uid}, and that user can't pass through ${barrier} to ${what} (${path}); put it elsewhere (for the data folder: TRUEUP_DATA_DIR=/var/lib/trueup), or chmod o+x ${barrier}, or start TrueUp as an ordinary user, or set DATABASE_URL`);
+      throw new TrueUpError(
+        'INVALID_CONFIGURATION',
+        `TrueUp was started as root, so its PostgreSQL runs as user ${user.uid}, and that user can't pass through ${barrier} to ${what} (${path}); put it elsewhere (for the data folder: TRUEUP_DATA_DIR=/var/lib/trueup), or chmod o+x ${barrier}, or start TrueUp as an ordinary user, or set DATABASE_URL`,
+      );
     }
   }
   return { ...user, switched: true };
@@ -60,5 +69,8 @@ async function firstCandidate(): Promise<{ uid: number; gid: number }> {
     const [, , uid, gid] = lines.find(([each]) => each === name) ?? [];
     if (uid !== undefined && gid !== undefined && uid !== '0') return { uid: Number(uid), gid: Number(gid) };
   }
-  throw new TrueUpError('INVALID_CONFIGURATION', `TrueUp was started as root and PostgreSQL can't be; this machine has none of the users ${CANDIDATES.join(', ')} to run it as: start TrueUp as an ordinary user, or set DATABASE_URL`);
+  throw new TrueUpError(
+    'INVALID_CONFIGURATION',
+    `TrueUp was started as root and PostgreSQL can't be; this machine has none of the users ${CANDIDATES.join(', ')} to run it as: start TrueUp as an ordinary user, or set DATABASE_URL`,
+  );
 }

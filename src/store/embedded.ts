@@ -7,7 +7,15 @@ import pg from 'pg';
 import { TrueUpError, isTrueUpError, messageOf } from '../core/errors.ts';
 import { findServerPackage, prepareLibraries } from './embedded-binaries.ts';
 import { lockDataDir } from './embedded-lock.ts';
-import { findRunningServer, hasEnded, initCluster, isRunning, startServer, stopServer, waitForOrphans } from './embedded-server.ts';
+import {
+  findRunningServer,
+  hasEnded,
+  initCluster,
+  isRunning,
+  startServer,
+  stopServer,
+  waitForOrphans,
+} from './embedded-server.ts';
 import type { RunningServer, ServerSettings } from './embedded-server.ts';
 import { chooseServerUser } from './embedded-user.ts';
 import type { StoreLog } from './log.ts';
@@ -72,7 +80,11 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
 }
 
 /** Starts the server again when it died, as it may at the hands of a machine that is out of memory; whoever uses it only sees it away for a moment. */
-function keepRunning(dataDir: string, options: EmbeddedOptions, opened: { readonly server: RunningServer; readonly url: string }) {
+function keepRunning(
+  dataDir: string,
+  options: EmbeddedOptions,
+  opened: { readonly server: RunningServer; readonly url: string },
+) {
   let { server } = opened;
   let stopped = false;
   let looking: Promise<void> = Promise.resolve();
@@ -83,9 +95,16 @@ function keepRunning(dataDir: string, options: EmbeddedOptions, opened: { readon
       const again = await openServer(dataDir, options);
       server = again.server;
       // Its users know it by its port.
-      if (again.url !== opened.url) options.log?.error({ dataDir }, 'the embedded PostgreSQL is back on another port, because its own was taken; start TrueUp again');
+      if (again.url !== opened.url)
+        options.log?.error(
+          { dataDir },
+          'the embedded PostgreSQL is back on another port, because its own was taken; start TrueUp again',
+        );
     } catch (error) {
-      options.log?.error({ err: messageOf(error), dataDir }, "the embedded PostgreSQL can't be started again; trying on");
+      options.log?.error(
+        { err: messageOf(error), dataDir },
+        "the embedded PostgreSQL can't be started again; trying on",
+      );
     }
   };
   const timer = setInterval(() => {
@@ -103,7 +122,10 @@ function keepRunning(dataDir: string, options: EmbeddedOptions, opened: { readon
   };
 }
 
-async function openServer(dataDir: string, options: EmbeddedOptions): Promise<{ server: RunningServer; url: string; adopted: boolean }> {
+async function openServer(
+  dataDir: string,
+  options: EmbeddedOptions,
+): Promise<{ server: RunningServer; url: string; adopted: boolean }> {
   const clusterDir = join(dataDir, 'postgres');
   const root = findServerPackage();
   const user = await chooseServerUser({ clusterDir, serverPackage: root });
@@ -114,13 +136,20 @@ async function openServer(dataDir: string, options: EmbeddedOptions): Promise<{ 
   const secretFile = join(dataDir, 'embedded.json');
   let secret = await readSecret(secretFile);
   if (!(await exists(join(clusterDir, 'PG_VERSION')))) {
-    secret = { port: await freePort(), password: randomBytes(24).toString('base64url'), cluster: `trueup_${randomBytes(4).toString('hex')}` };
+    secret = {
+      port: await freePort(),
+      password: randomBytes(24).toString('base64url'),
+      cluster: `trueup_${randomBytes(4).toString('hex')}`,
+    };
     await writeSecret(secretFile, secret);
     await initialise(dataDir, clusterDir, binaries, user, secret.password);
     options.log?.info({ dataDir }, 'created an embedded PostgreSQL');
   }
   if (secret === undefined) {
-    throw new TrueUpError('INVALID_CONFIGURATION', `${secretFile} is missing, and with it the password of the database beside it; restore that file from the backup of ${dataDir}, or start with another TRUEUP_DATA_DIR`);
+    throw new TrueUpError(
+      'INVALID_CONFIGURATION',
+      `${secretFile} is missing, and with it the password of the database beside it; restore that file from the backup of ${dataDir}, or start with another TRUEUP_DATA_DIR`,
+    );
   }
 
   // More than once, for the server found may be dying of what killed its TrueUp; then what it left is looked at again.
@@ -134,7 +163,15 @@ async function openServer(dataDir: string, options: EmbeddedOptions): Promise<{ 
 
   for (let attempt = 1; ; attempt++) {
     try {
-      const server = await startServer({ binaries, user, clusterDir, logFile: join(dataDir, 'postgres.log'), port: secret.port, cluster: secret.cluster, settings: options.settings ?? {} });
+      const server = await startServer({
+        binaries,
+        user,
+        clusterDir,
+        logFile: join(dataDir, 'postgres.log'),
+        port: secret.port,
+        cluster: secret.cluster,
+        settings: options.settings ?? {},
+      });
       const url = urlOf(server.port, secret.password);
       try {
         await ensureDatabase(url);
@@ -154,7 +191,13 @@ async function openServer(dataDir: string, options: EmbeddedOptions): Promise<{ 
 }
 
 /** Makes the cluster under another name and renames it, so that a half-made one is never taken for a whole one. */
-async function initialise(dataDir: string, clusterDir: string, binaries: { root: string; libraryPath: string | undefined }, user: Awaited<ReturnType<typeof chooseServerUser>>, password: string): Promise<void> {
+async function initialise(
+  dataDir: string,
+  clusterDir: string,
+  binaries: { root: string; libraryPath: string | undefined },
+  user: Awaited<ReturnType<typeof chooseServerUser>>,
+  password: string,
+): Promise<void> {
   const draft = join(dataDir, 'postgres.new');
   const passwordFile = join(dataDir, 'password.new');
   await rm(draft, { recursive: true, force: true });
@@ -188,13 +231,20 @@ async function answers(server: RunningServer, url: string): Promise<boolean> {
 
 /** Also the proof that the server answers and that the password is ours. */
 async function ensureDatabase(url: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url.replace(/\/[^/]*$/, '/postgres'), connectionTimeoutMillis: 5_000 });
+  const client = new pg.Client({
+    connectionString: url.replace(/\/[^/]*$/, '/postgres'),
+    connectionTimeoutMillis: 5_000,
+  });
   try {
     await client.connect();
     const found = await client.query('select 1 from pg_database where datname = $1', [DATABASE_NAME]);
     if (found.rowCount === 0) await client.query(`create database ${DATABASE_NAME}`);
   } catch (error) {
-    throw new TrueUpError('DATABASE_UNAVAILABLE', `the embedded PostgreSQL doesn't answer: ${messageOf(error)}; see postgres.log in the data folder`, { cause: error });
+    throw new TrueUpError(
+      'DATABASE_UNAVAILABLE',
+      `the embedded PostgreSQL doesn't answer: ${messageOf(error)}; see postgres.log in the data folder`,
+      { cause: error },
+    );
   } finally {
     await client.end().catch(() => undefined);
   }
@@ -212,7 +262,11 @@ async function readSecret(file: string): Promise<Secret | undefined> {
     return JSON.parse(await readFile(file, 'utf8')) as Secret;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new TrueUpError('INVALID_CONFIGURATION', `can't read ${file}: ${messageOf(error)}; start as the user who owns it, or restore it from a backup`, { cause: error });
+    throw new TrueUpError(
+      'INVALID_CONFIGURATION',
+      `can't read ${file}: ${messageOf(error)}; start as the user who owns it, or restore it from a backup`,
+      { cause: error },
+    );
   }
 }
 
@@ -228,7 +282,8 @@ async function freePort(): Promise<number> {
   await new Promise<void>((resolve, reject) => probe.once('error', reject).listen(0, '127.0.0.1', resolve));
   const address = probe.address();
   await new Promise((resolve) => probe.close(resolve));
-  if (address === null || typeof address === 'string') throw new TrueUpError('INTERNAL', 'the system gave no free port on 127.0.0.1');
+  if (address === null || typeof address === 'string')
+    throw new TrueUpError('INTERNAL', 'the system gave no free port on 127.0.0.1');
   return address.port;
 }
 
@@ -237,5 +292,8 @@ function urlOf(port: number, password: string): string {
 }
 
 async function exists(path: string): Promise<boolean> {
-  return stat(path).then(() => true, () => false);
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }

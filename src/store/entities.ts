@@ -189,4 +189,14 @@ export type JobHealthRow = InferEntity<typeof JobHealthEntity>;
 export type DeadLetterRow = InferEntity<typeof DeadLetterEntity>;
 export type AuditRow = InferEntity<typeof AuditEntity>;
 
-export const ENTITIES = [StreamEntity, FollowerEntity, BookEntity, ImportEntity, RunEntity, ScheduleEntity, JobHealthEntity, DeadLetterEntity, AuditEntity];
+export const ENTITIES = [
+  StreamEntity,
+  FollowerEntity,
+  BookEntity,
+  ImportEntity,
+  RunEntity,
+  ScheduleEntity,
+  JobHealthEntity,
+  DeadLetterEntity,
+  AuditEntity,
+];

@@ -48,7 +48,13 @@ export async function listEntryRows(
     const after = readPosition(page.after);
     // The first condition is what an index can use; the second one is exact.
     parts.add('e.ledger <= ?', after.ledger);
-    parts.add('(e.ledger, e.tx_index, e.op_index, e.leg) < (?, ?, ?, ?)', after.ledger, after.txIndex, after.opIndex, after.leg);
+    parts.add(
+      '(e.ledger, e.tx_index, e.op_index, e.leg) < (?, ?, ?, ?)',
+      after.ledger,
+      after.txIndex,
+      after.opIndex,
+      after.leg,
+    );
   }
   const statement = statementOf(filter, parts, page.size + 1, pairs);
   const rows = await sql<EntryRow & { closed_at: string; source: string }>(em, statement, parts.values);
@@ -117,7 +123,12 @@ function withSource(inner: string): string {
 }
 
 /** Times become ledgers where stored chunks tell; false where everything stored closed before the first of them. */
-async function boundByTime(em: EntityManager, streamId: number, filter: EntryFilter, parts: Conditions): Promise<boolean> {
+async function boundByTime(
+  em: EntityManager,
+  streamId: number,
+  filter: EntryFilter,
+  parts: Conditions,
+): Promise<boolean> {
   if (filter.from !== undefined) {
     const first = await ledgerClosedAt(em, streamId, filter.layer, filter.from.getTime());
     if (first === null) return false;

@@ -10,7 +10,11 @@ export async function lastChange(em: EntityManager): Promise<bigint> {
 }
 
 /** Runs that changed after one position, in the order of their last change. */
-export async function runIdsChangedSince(em: EntityManager, since: bigint, limit: number): Promise<{ id: string; sequence: bigint }[]> {
+export async function runIdsChangedSince(
+  em: EntityManager,
+  since: bigint,
+  limit: number,
+): Promise<{ id: string; sequence: bigint }[]> {
   const rows = await sql<{ id: string; sequence: string }>(
     em,
     `select id, sequence::text as sequence from trueup.reconciliations where sequence > $1::bigint order by sequence limit $2`,
@@ -31,7 +35,12 @@ export async function newestRunIds(em: EntityManager, which: 'any' | 'finished',
 }
 
 /** Drifts of a policy that appeared, came back or were resolved at or after a time, newest first. */
-export async function driftIdsChangedSince(em: EntityManager, policy: string, since: Date, limit: number): Promise<string[]> {
+export async function driftIdsChangedSince(
+  em: EntityManager,
+  policy: string,
+  since: Date,
+  limit: number,
+): Promise<string[]> {
   const rows = await sql<{ id: string }>(
     em,
     `select id from trueup.drifts
@@ -86,6 +95,16 @@ export interface PoolFacts {
 
 /** This process's own connections. */
 export async function readPool(em: EntityManager): Promise<PoolFacts> {
-  const pool = (await em.getConnection().getNativeClient()) as { totalCount: number; idleCount: number; waitingCount: number; options: { max: number } };
-  return { used: pool.totalCount - pool.idleCount, idle: pool.idleCount, waiting: pool.waitingCount, max: pool.options.max };
+  const pool = (await em.getConnection().getNativeClient()) as {
+    totalCount: number;
+    idleCount: number;
+    waitingCount: number;
+    options: { max: number };
+  };
+  return {
+    used: pool.totalCount - pool.idleCount,
+    idle: pool.idleCount,
+    waiting: pool.waitingCount,
+    max: pool.options.max,
+  };
 }

@@ -20,7 +20,10 @@ export async function checkStaged(
   level: BookLevel,
   maxErrors: number,
 ): Promise<StagedCheck> {
-  const found = await sql<{ line: string; first_line: string; total: string }>(em, conflictSql(level), [importId, maxErrors]);
+  const found = await sql<{ line: string; first_line: string; total: string }>(em, conflictSql(level), [
+    importId,
+    maxErrors,
+  ]);
   const conflicts: ImportError[] = found.map((row) => ({
     line: Number(row.line),
     column: level === 'entries' ? 'row_id' : 'account',
@@ -31,7 +34,12 @@ export async function checkStaged(
   const errorCount = Number(found[0]?.total ?? 0) + Number(unknown[0]?.total ?? 0);
   if (errorCount > 0) {
     const message = 'retracts a row that the book does not have; give its amount, or correct its row_id';
-    const retractions = unknown.map((row): ImportError => ({ line: Number(row.line), column: 'row_id', code: 'VALUE_INVALID', message }));
+    const retractions = unknown.map((row): ImportError => ({
+      line: Number(row.line),
+      column: 'row_id',
+      code: 'VALUE_INVALID',
+      message,
+    }));
     return { errors: [...conflicts, ...retractions].slice(0, maxErrors), errorCount, repeated: 0 };
   }
   return { errors: [], errorCount: 0, repeated: await sqlCount(em, removeRepeatedSql(level), [importId]) };
@@ -58,7 +66,10 @@ const CONTENT: Record<BookLevel, string> = {
 /** Only rows whose identity stands more than once are compared; rows without a row id can't contradict one another. */
 function repeatedRows(level: BookLevel): string {
   const identity = IDENTITY[level];
-  return `select r.*, md5(row(${CONTENT[level].split(', ').map((column) => `r.${column}`).join(', ')})::text) as content
+  return `select r.*, md5(row(${CONTENT[level]
+    .split(', ')
+    .map((column) => `r.${column}`)
+    .join(', ')})::text) as content
     from trueup.book_import_rows r
     where import_id = $1 and (${identity}) in (select ${identity} from trueup.book_import_rows
       where import_id = $1 ${level === 'entries' ? 'and row_id is not null' : ''} group by ${identity} having count(*) > 1)`;

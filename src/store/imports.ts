@@ -56,12 +56,25 @@ export async function beginImport(
      on conflict (id) do update set book = excluded.book, level = excluded.level, format = excluded.format,
        file_name = excluded.file_name, state = 'staging', complete_through = excluded.complete_through, actor = excluded.actor,
        line_count = 0, received_bytes = 0, error_count = 0, errors = '[]', sha256 = null, heartbeat_at = now(), completed_at = null`,
-    [start.id, start.requestId, start.book, start.level, start.format, start.fileName, start.completeThrough?.toISOString() ?? null, start.actor],
+    [
+      start.id,
+      start.requestId,
+      start.book,
+      start.level,
+      start.format,
+      start.fileName,
+      start.completeThrough?.toISOString() ?? null,
+      start.actor,
+    ],
   );
 }
 
 /** Stages rows and notes how far the import is. At most BOOK_BATCH_ROWS at once. */
-export async function stageRows(em: EntityManager, importId: string, rows: readonly { line: number; row: BookRowInput }[]): Promise<void> {
+export async function stageRows(
+  em: EntityManager,
+  importId: string,
+  rows: readonly { line: number; row: BookRowInput }[],
+): Promise<void> {
   const of = (pick: (row: BookRowInput) => unknown) => rows.map(({ row }) => pick(row));
   await sql(
     em,
@@ -70,15 +83,29 @@ export async function stageRows(em: EntityManager, importId: string, rows: reado
      select $1, * from unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::numeric[],
        $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::int[], $15::boolean[])`,
     [
-      ...[importId, rows.map(({ line }) => line), of((row) => row.rowId), of((row) => (row.rowId === null ? deriveRowIdBase(row) : null))],
-      ...[of((row) => row.key), of((row) => row.account), of((row) => row.asset), of((row) => row.amount?.toString() ?? null)],
+      ...[
+        importId,
+        rows.map(({ line }) => line),
+        of((row) => row.rowId),
+        of((row) => (row.rowId === null ? deriveRowIdBase(row) : null)),
+      ],
+      ...[
+        of((row) => row.key),
+        of((row) => row.account),
+        of((row) => row.asset),
+        of((row) => row.amount?.toString() ?? null),
+      ],
       ...[of((row) => row.kind), of((row) => row.counterparty), of((row) => row.status), of((row) => row.subAccount)],
       ...[of((row) => row.occurredAt?.toISOString() ?? null), of((row) => row.ledger), of((row) => row.retracted)],
     ],
   );
 }
 
-export async function stageBalances(em: EntityManager, importId: string, rows: readonly { line: number; row: BookBalance }[]): Promise<void> {
+export async function stageBalances(
+  em: EntityManager,
+  importId: string,
+  rows: readonly { line: number; row: BookBalance }[],
+): Promise<void> {
   const of = (pick: (row: BookBalance) => unknown) => rows.map(({ row }) => pick(row));
   await sql(
     em,
@@ -92,7 +119,12 @@ export async function stageBalances(em: EntityManager, importId: string, rows: r
 }
 
 /** False when the import is no longer staging: it was swept. */
-export async function noteProgress(em: EntityManager, importId: string, receivedBytes: number, lineCount: number): Promise<boolean> {
+export async function noteProgress(
+  em: EntityManager,
+  importId: string,
+  receivedBytes: number,
+  lineCount: number,
+): Promise<boolean> {
   const changed = await sqlCount(
     em,
     `update trueup.imports set received_bytes = $2, line_count = $3, heartbeat_at = now() where id = $1 and state = 'staging'`,
@@ -108,7 +140,11 @@ export async function lockStaging(em: EntityManager, importId: string): Promise<
 }
 
 export async function countStaged(em: EntityManager, importId: string): Promise<number> {
-  const [row] = await sql<{ count: string }>(em, 'select count(*) as count from trueup.book_import_rows where import_id = $1', [importId]);
+  const [row] = await sql<{ count: string }>(
+    em,
+    'select count(*) as count from trueup.book_import_rows where import_id = $1',
+    [importId],
+  );
   return Number(row!.count);
 }
 
@@ -148,7 +184,12 @@ export async function clearStaging(em: EntityManager, importId: string): Promise
  * over left behind. Returns the ids that it ended.
  */
 export async function sweepStaleImports(em: EntityManager, staleMs: number): Promise<string[]> {
-  const error: ImportError = { line: 0, column: '', code: 'FILE_TRUNCATED', message: 'the import was interrupted; nothing of it counts, send the file again' };
+  const error: ImportError = {
+    line: 0,
+    column: '',
+    code: 'FILE_TRUNCATED',
+    message: 'the import was interrupted; nothing of it counts, send the file again',
+  };
   const rows = await sql<{ id: string }>(
     em,
     `update trueup.imports set state = 'failed', completed_at = now(), error_count = 1, errors = $2::jsonb
@@ -200,7 +241,12 @@ function toImport(row: ImportRow | null): Import | null {
     state: row.state,
     receivedBytes: row.receivedBytes,
     lineCount: row.lineCount,
-    counts: { inserted: row.insertedCount, revised: row.revisedCount, unchanged: row.unchangedCount, retracted: row.retractedCount },
+    counts: {
+      inserted: row.insertedCount,
+      revised: row.revisedCount,
+      unchanged: row.unchangedCount,
+      retracted: row.retractedCount,
+    },
     errors: row.errors as ImportError[],
     errorCount: row.errorCount,
     sha256: row.sha256,

@@ -52,7 +52,12 @@ export async function recordJobSuccess(em: EntityManager, name: string, duration
   );
 }
 
-export async function recordJobFailure(em: EntityManager, name: string, durationMs: number, error: unknown): Promise<void> {
+export async function recordJobFailure(
+  em: EntityManager,
+  name: string,
+  durationMs: number,
+  error: unknown,
+): Promise<void> {
   const failure = failureOf(error, null);
   await sql(
     em,
@@ -84,7 +89,17 @@ export async function recordDeadLetter(em: EntityManager, given: GivenUpJob): Pr
       tx,
       `insert into trueup.dead_letters (id, job, payload, attempts, error, reason, fix, resource_id, sent_at)
        values ($1, $2, $3::jsonb, $4, $5, $6, $7, $8, $9) on conflict (id) do nothing returning id`,
-      [given.id, given.job, payloadJson(given.payload), given.attempts, message, reason, fix, given.resourceId, given.sentAt],
+      [
+        given.id,
+        given.job,
+        payloadJson(given.payload),
+        given.attempts,
+        message,
+        reason,
+        fix,
+        given.resourceId,
+        given.sentAt,
+      ],
     );
     if (inserted.length === 0) return false;
     await sql(
@@ -107,9 +122,17 @@ export async function listJobHealth(em: EntityManager): Promise<JobHealth[]> {
 }
 
 /** Newest first. */
-export async function listDeadLetters(em: EntityManager, page: PageRequest, filter: { job?: string } = {}): Promise<Page<DeadLetter>> {
+export async function listDeadLetters(
+  em: EntityManager,
+  page: PageRequest,
+  filter: { job?: string } = {},
+): Promise<Page<DeadLetter>> {
   const after = page.after === null ? {} : readPosition(page.after);
-  const rows = await em.find(DeadLetterEntity, { $and: [given(filter), after] }, { orderBy: { createdAt: 'desc', id: 'desc' }, limit: page.size + 1 });
+  const rows = await em.find(
+    DeadLetterEntity,
+    { $and: [given(filter), after] },
+    { orderBy: { createdAt: 'desc', id: 'desc' }, limit: page.size + 1 },
+  );
   return pageOf(rows, page.size, (last) => ({ at: last.createdAt, id: last.id }), toDeadLetter);
 }
 
@@ -119,13 +142,20 @@ export async function countDeadLetters(em: EntityManager, filter: { job?: string
 }
 
 function toJobHealth(row: JobHealthRow): JobHealth {
-  const { name, runs, succeeded, failed, deadLettered, lastStartedAt, lastSuccessAt, lastFailureAt, lastDurationMs } = row;
+  const { name, runs, succeeded, failed, deadLettered, lastStartedAt, lastSuccessAt, lastFailureAt, lastDurationMs } =
+    row;
   const finished = succeeded + failed;
   return {
     ...{ name, runs, succeeded, failed, deadLettered, lastStartedAt, lastSuccessAt, lastFailureAt, lastDurationMs },
-    lastError: row.lastError === null ? null : toFailure(row.lastErrorReason, row.lastError, row.lastErrorFix, lastFailureAt),
+    lastError:
+      row.lastError === null ? null : toFailure(row.lastErrorReason, row.lastError, row.lastErrorFix, lastFailureAt),
     meanDurationMs: finished === 0 ? null : Math.round(row.totalDurationMs / finished),
-    health: row.consecutiveDeadLetters >= DEGRADED_AFTER_DEAD_LETTERS ? 'degraded' : runs === 0 && row.consecutiveDeadLetters === 0 ? null : 'healthy',
+    health:
+      row.consecutiveDeadLetters >= DEGRADED_AFTER_DEAD_LETTERS
+        ? 'degraded'
+        : runs === 0 && row.consecutiveDeadLetters === 0
+          ? null
+          : 'healthy',
   };
 }
 
@@ -161,6 +191,7 @@ function payloadJson(payload: unknown): string {
 
 function readPosition(position: Readonly<Record<string, unknown>>): ReturnType<typeof olderThan> {
   const { at, id } = position;
-  if (typeof at === 'string' && typeof id === 'string' && /^[0-9a-f-]{36}$/.test(id) && !Number.isNaN(Date.parse(at))) return olderThan(at, id);
+  if (typeof at === 'string' && typeof id === 'string' && /^[0-9a-f-]{36}$/.test(id) && !Number.isNaN(Date.parse(at)))
+    return olderThan(at, id);
   throw new TrueUpError('INVALID_PAGE_TOKEN', 'this page token is not one of this list; start again without one');
 }

@@ -8,7 +8,12 @@ import { sql, sqlCount } from './database.ts';
  *
  * @returns a token larger than every one before it, or null while somebody else (or the same holder) has the lease
  */
-export async function claimLease(em: EntityManager, name: string, holder: string, ttlMs: number): Promise<bigint | null> {
+export async function claimLease(
+  em: EntityManager,
+  name: string,
+  holder: string,
+  ttlMs: number,
+): Promise<bigint | null> {
   const rows = await sql<{ token: string }>(
     em,
     `insert into trueup.leases as held (name, holder, token, expires_at)
@@ -37,7 +42,11 @@ export async function renewLease(em: EntityManager, name: string, token: bigint,
  */
 export async function assertLease(em: EntityManager, name: string, token: bigint, ttlMs: number): Promise<void> {
   if ((await extend(em, name, token, ttlMs)) === 1) return;
-  throw new TrueUpError('LEASE_LOST', `the lease ${name} was taken over by another process; this one's work is dropped and the other goes on`, { metadata: { lease: name } });
+  throw new TrueUpError(
+    'LEASE_LOST',
+    `the lease ${name} was taken over by another process; this one's work is dropped and the other goes on`,
+    { metadata: { lease: name } },
+  );
 }
 
 /** Gives the lease free for the next one; nothing happens when it isn't one's own any more. The row stays, for its token. */
@@ -46,5 +55,9 @@ export async function releaseLease(em: EntityManager, name: string, token: bigin
 }
 
 function extend(em: EntityManager, name: string, token: bigint, ttlMs: number): Promise<number> {
-  return sqlCount(em, `update trueup.leases set expires_at = clock_timestamp() + $3 * interval '1 millisecond' where name = $1 and token = $2`, [name, token, ttlMs]);
+  return sqlCount(
+    em,
+    `update trueup.leases set expires_at = clock_timestamp() + $3 * interval '1 millisecond' where name = $1 and token = $2`,
+    [name, token, ttlMs],
+  );
 }

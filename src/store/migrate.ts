@@ -37,7 +37,10 @@ export async function requireCurrentSchema(db: Database): Promise<void> {
   const executed = new Set(await refuseNewer(db.em()));
   const missing = MIGRATIONS.filter((each) => !executed.has(each.name));
   if (missing.length > 0) {
-    throw new TrueUpError('DATABASE_UNAVAILABLE', `the database isn't migrated yet (${missing.map((each) => each.name).join(', ')} missing); start trueup serve once`);
+    throw new TrueUpError(
+      'DATABASE_UNAVAILABLE',
+      `the database isn't migrated yet (${missing.map((each) => each.name).join(', ')} missing); start trueup serve once`,
+    );
   }
 }
 
@@ -45,7 +48,10 @@ async function requireServerVersion(em: EntityManager): Promise<void> {
   const [row] = await sql<{ server_version_num: string }>(em, 'show server_version_num');
   const version = Number(row?.server_version_num);
   if (!(version >= OLDEST_SERVER_VERSION)) {
-    throw new TrueUpError('INVALID_CONFIGURATION', `the database server is PostgreSQL ${Math.floor(version / 10_000)}; TrueUp needs 14 or newer: upgrade it, or leave DATABASE_URL unset for the embedded one`);
+    throw new TrueUpError(
+      'INVALID_CONFIGURATION',
+      `the database server is PostgreSQL ${Math.floor(version / 10_000)}; TrueUp needs 14 or newer: upgrade it, or leave DATABASE_URL unset for the embedded one`,
+    );
   }
 }
 
@@ -58,10 +64,16 @@ async function ensureSchema(em: EntityManager): Promise<void> {
 async function refuseNewer(em: EntityManager): Promise<string[]> {
   const [table] = await sql<{ found: string | null }>(em, 'select to_regclass($1) as found', [`${SCHEMA}.migrations`]);
   if (table === undefined || table.found === null) return [];
-  const executed = (await sql<{ name: string }>(em, `select name from ${SCHEMA}.migrations order by id`)).map((each) => each.name);
+  const executed = (await sql<{ name: string }>(em, `select name from ${SCHEMA}.migrations order by id`)).map(
+    (each) => each.name,
+  );
   const unknown = executed.filter((name) => !MIGRATIONS.some((each) => each.name === name));
   if (unknown.length > 0) {
-    throw new TrueUpError('DATABASE_SCHEMA_NEWER', `the database was migrated by a newer TrueUp (${unknown.join(', ')}); start that version, or restore the backup made before the upgrade`, { metadata: { newest: unknown.at(-1) ?? '' } });
+    throw new TrueUpError(
+      'DATABASE_SCHEMA_NEWER',
+      `the database was migrated by a newer TrueUp (${unknown.join(', ')}); start that version, or restore the backup made before the upgrade`,
+      { metadata: { newest: unknown.at(-1) ?? '' } },
+    );
   }
   return executed;
 }

@@ -26,7 +26,10 @@ export async function withinListLimit<T>(
     });
   } catch (error) {
     if (!wasCanceled(error)) throw error;
-    throw new TrueUpError('DEADLINE_EXCEEDED', `the list was not found within ${timeoutMs / 1000} s`, { fix, cause: error });
+    throw new TrueUpError('DEADLINE_EXCEEDED', `the list was not found within ${timeoutMs / 1000} s`, {
+      fix,
+      cause: error,
+    });
   }
 }
 

@@ -166,18 +166,31 @@ export function createQueue(options: QueueOptions): Queue {
     },
 
     async inFlight(em) {
-      const rows = await sql<{ name: string; n: string }>(em, `select coalesce(data ->> 'schedule', name) as name, count(*) as n from ${QUEUE_SCHEMA}.job where state = 'active' group by 1`);
+      const rows = await sql<{ name: string; n: string }>(
+        em,
+        `select coalesce(data ->> 'schedule', name) as name, count(*) as n from ${QUEUE_SCHEMA}.job where state = 'active' group by 1`,
+      );
       return new Map(rows.map((row) => [row.name, Number(row.n)]));
     },
 
     async stop({ timeoutMs = STOP_TIMEOUT_MS } = {}) {
-      stopping.abort(new TrueUpError('SHUTTING_DOWN', 'this process is shutting down; another one, or this one after its restart, goes on'));
+      stopping.abort(
+        new TrueUpError(
+          'SHUTTING_DOWN',
+          'this process is shutting down; another one, or this one after its restart, goes on',
+        ),
+      );
       await boss.stop({ graceful: true, timeout: timeoutMs });
     },
   };
 }
 
-const WORK_OPTIONS = { includeMetadata: true, batchSize: 1, pollingIntervalSeconds: POLL_SECONDS, notifyPollingIntervalSeconds: POLL_SECONDS } as const;
+const WORK_OPTIONS = {
+  includeMetadata: true,
+  batchSize: 1,
+  pollingIntervalSeconds: POLL_SECONDS,
+  notifyPollingIntervalSeconds: POLL_SECONDS,
+} as const;
 
 /** Under a lock: several replicas start at once, and creating the same table twice fails one of them. */
 async function install(boss: PgBoss, { db, jobs }: QueueOptions): Promise<void> {
@@ -208,18 +221,34 @@ async function define(boss: PgBoss, name: string, job: JobDefinition, deadLetter
   await boss.updateQueue(name, settings);
 }
 
-async function runJob(boss: PgBoss, { db, log }: QueueOptions, job: JobWithMetadata<JobPayload>, handler: JobHandler, stopping: AbortSignal): Promise<void> {
+async function runJob(
+  boss: PgBoss,
+  { db, log }: QueueOptions,
+  job: JobWithMetadata<JobPayload>,
+  handler: JobHandler,
+  stopping: AbortSignal,
+): Promise<void> {
   const payload = job.data ?? {};
   const name = healthName(job.name, payload);
   const started = performance.now();
   // A record that can't be written is a line in the log; it neither costs the job an attempt nor runs it twice.
-  const record = (write: Promise<void>): Promise<void> => write.catch((error: unknown) => log?.warn({ job: name, err: messageOf(error) }, "the job's record couldn't be written"));
+  const record = (write: Promise<void>): Promise<void> =>
+    write.catch((error: unknown) =>
+      log?.warn({ job: name, err: messageOf(error) }, "the job's record couldn't be written"),
+    );
   await record(recordJobStart(db.em(), name));
   try {
-    await handler(payload, { signal: AbortSignal.any([job.signal, stopping]), attempt: job.retryCount + 1, maxAttempts: job.retryLimit + 1 });
+    await handler(payload, {
+      signal: AbortSignal.any([job.signal, stopping]),
+      attempt: job.retryCount + 1,
+      maxAttempts: job.retryLimit + 1,
+    });
   } catch (error) {
     if (stopping.aborted) return handBack(boss, db, job);
-    log?.warn({ job: job.name, jobId: job.id, attempt: job.retryCount + 1, maxAttempts: job.retryLimit + 1, err: error }, 'job failed');
+    log?.warn(
+      { job: job.name, jobId: job.id, attempt: job.retryCount + 1, maxAttempts: job.retryLimit + 1, err: error },
+      'job failed',
+    );
     await record(recordJobFailure(db.em(), name, performance.now() - started, error));
     throw new JobFailure(failureOf(error, null));
   }
@@ -260,18 +289,29 @@ async function bury({ db, log, onDeadLetter }: QueueOptions, letter: JobWithMeta
     sentAt: letter.sourceCreatedOn ?? letter.createdOn,
   };
   if (!(await recordDeadLetter(db.em(), given))) return;
-  log?.error({ job, jobId: given.id, attempts: given.attempts, reason: given.failure.reason, message: given.failure.message }, 'job given up after its last attempt');
+  log?.error(
+    { job, jobId: given.id, attempts: given.attempts, reason: given.failure.reason, message: given.failure.message },
+    'job given up after its last attempt',
+  );
   await onDeadLetter?.(given);
 }
 
 function readFailure(output: unknown): GivenUpJob['failure'] {
-  const { failure, value, message } = (output ?? {}) as { failure?: Partial<Failure>; value?: unknown; message?: unknown };
+  const { failure, value, message } = (output ?? {}) as {
+    failure?: Partial<Failure>;
+    value?: unknown;
+    message?: unknown;
+  };
   if (failure !== undefined && typeof failure.message === 'string') {
     return { reason: readReason(failure.reason), message: failure.message, fix: failure.fix ?? '' };
   }
   // The queue's own words for an attempt that ended without its handler: killed, or out of time.
-  const words = typeof value === 'string' ? value : (value as { message?: unknown } | undefined)?.message ?? message;
-  return { reason: 'INTERNAL', message: typeof words === 'string' ? words : 'the attempt ended without an answer', fix: '' };
+  const words = typeof value === 'string' ? value : ((value as { message?: unknown } | undefined)?.message ?? message);
+  return {
+    reason: 'INTERNAL',
+    message: typeof words === 'string' ? words : 'the attempt ended without an answer',
+    fix: '',
+  };
 }
 
 function healthName(job: string, payload: JobPayload): string {

@@ -76,16 +76,28 @@ export async function activeRun(em: EntityManager, policy: string): Promise<Stor
 /** The newest scheduled run that ended with a verdict. */
 export async function latestScheduledRun(em: EntityManager, policy: string | null): Promise<StoredRun | null> {
   const of = policy === null ? {} : { policy };
-  return orNull(await em.findOne(RunEntity, { ...of, trigger: 'scheduled', state: 'succeeded' }, { orderBy: { createdAt: 'desc', id: 'asc' } }));
+  return orNull(
+    await em.findOne(
+      RunEntity,
+      { ...of, trigger: 'scheduled', state: 'succeeded' },
+      { orderBy: { createdAt: 'desc', id: 'asc' } },
+    ),
+  );
 }
 
 export async function listRuns(em: EntityManager, filter: RunFilter, page: PageRequest): Promise<Page<StoredRun>> {
   const { policy, level, trigger, states, verdicts, createdFrom, createdTo } = filter;
-  const where: FilterQuery<RunRow>[] = [given({ policy, level, trigger, state: states?.slice(), verdict: verdicts?.slice() })];
+  const where: FilterQuery<RunRow>[] = [
+    given({ policy, level, trigger, state: states?.slice(), verdict: verdicts?.slice() }),
+  ];
   if (createdFrom !== undefined) where.push({ createdAt: { $gte: createdFrom.toISOString() } });
   if (createdTo !== undefined) where.push({ createdAt: { $lt: createdTo.toISOString() } });
   if (page.after !== null) where.push(olderThan(String(page.after.createdAt), String(page.after.id)));
-  const rows = await em.find(RunEntity, { $and: where }, { orderBy: { createdAt: 'desc', id: 'desc' }, limit: page.size + 1 });
+  const rows = await em.find(
+    RunEntity,
+    { $and: where },
+    { orderBy: { createdAt: 'desc', id: 'desc' }, limit: page.size + 1 },
+  );
   return pageOf(rows, page.size, (row) => ({ createdAt: row.createdAt, id: row.id }), toRun);
 }
 
@@ -181,7 +193,10 @@ function toRun(row: RunRow): StoredRun {
     error: reason === null ? null : { reason, message, fix: '', retryable: REASONS[reason].retryable, at },
     progress: row.progress,
     request: {
-      range: row.requestedFrom === null || row.requestedTo === null ? null : { from: row.requestedFrom, to: row.requestedTo },
+      range:
+        row.requestedFrom === null || row.requestedTo === null
+          ? null
+          : { from: row.requestedFrom, to: row.requestedTo },
       windowMs: row.requestedWindowMs,
       scope: row.requestedScope,
     },

@@ -41,13 +41,24 @@ export async function upsertSchedule(em: EntityManager, schedule: ScheduleDefini
                          else least(kept.due_at, now() + excluded.interval_ms * interval '1 millisecond') end
        where (kept.job, kept.policy, kept.interval_ms, kept.enabled)
              is distinct from (excluded.job, excluded.policy, excluded.interval_ms, excluded.enabled)`,
-    [schedule.name, schedule.job, schedule.policy ?? null, schedule.intervalMs, schedule.enabled, schedule.firstDelayMs ?? 0],
+    [
+      schedule.name,
+      schedule.job,
+      schedule.policy ?? null,
+      schedule.intervalMs,
+      schedule.enabled,
+      schedule.firstDelayMs ?? 0,
+    ],
   );
 }
 
 /** Switches off what the configuration no longer names; its record stays. */
 export async function disableSchedulesExcept(em: EntityManager, names: readonly string[]): Promise<number> {
-  return sqlCount(em, `update trueup.schedules set enabled = false, updated_at = now() where enabled and name <> all($1::text[])`, [names]);
+  return sqlCount(
+    em,
+    `update trueup.schedules set enabled = false, updated_at = now() where enabled and name <> all($1::text[])`,
+    [names],
+  );
 }
 
 /**
@@ -58,7 +69,10 @@ export async function disableSchedulesExcept(em: EntityManager, names: readonly 
  * moves forward, a clock set back schedules no tick twice. Only when the clock was set back by so much that the
  * next tick lies more than an interval ahead is it pulled in to one interval from now.
  */
-export async function claimDue(em: EntityManager, enqueue: (em: EntityManager, tick: Tick) => Promise<unknown>): Promise<Tick[]> {
+export async function claimDue(
+  em: EntityManager,
+  enqueue: (em: EntityManager, tick: Tick) => Promise<unknown>,
+): Promise<Tick[]> {
   return em.transactional(async (tx) => {
     const rows = await sql<{ name: string; job: string; policy: string | null; was_due: string; due: boolean }>(
       tx,
@@ -78,7 +92,9 @@ export async function claimDue(em: EntityManager, enqueue: (em: EntityManager, t
        returning kept.name, kept.job, kept.policy, c.due_at as was_due, c.due`,
       [MAX_TICKS_PER_CLAIM],
     );
-    const ticks = rows.filter((row) => row.due).map((row) => ({ schedule: row.name, job: row.job, policy: row.policy, dueAt: toDate(row.was_due) }));
+    const ticks = rows
+      .filter((row) => row.due)
+      .map((row) => ({ schedule: row.name, job: row.job, policy: row.policy, dueAt: toDate(row.was_due) }));
     for (const tick of ticks) await enqueue(tx, tick);
     return ticks;
   });
@@ -99,7 +115,16 @@ export async function listSchedules(em: EntityManager, inFlight: ReadonlyMap<str
 
 function neverRan(name: string): JobHealth {
   return {
-    ...{ name, runs: 0, succeeded: 0, failed: 0, deadLettered: 0, lastStartedAt: null, lastSuccessAt: null, lastFailureAt: null },
+    ...{
+      name,
+      runs: 0,
+      succeeded: 0,
+      failed: 0,
+      deadLettered: 0,
+      lastStartedAt: null,
+      lastSuccessAt: null,
+      lastFailureAt: null,
+    },
     ...{ lastError: null, lastDurationMs: null, meanDurationMs: null, health: null },
   };
 }

@@ -62,7 +62,12 @@ export async function watchCount(em: EntityManager, streamId: number): Promise<n
 }
 
 /** What is known for all that the follower watches. */
-export async function followedCoverage(em: EntityManager, streamId: number, layer: Layer, watch: WatchFacts): Promise<ScopeCoverage> {
+export async function followedCoverage(
+  em: EntityManager,
+  streamId: number,
+  layer: Layer,
+  watch: WatchFacts,
+): Promise<ScopeCoverage> {
   const known = watch.only
     ? await islandsOf(em, streamId, layer, watch.watchSetId)
     : await coverageOf(em, streamId, layer, watch.members);
@@ -71,7 +76,12 @@ export async function followedCoverage(em: EntityManager, streamId: number, laye
   return { done, quarantined: rest(known.quarantined), unavailable: rest(known.unavailable) };
 }
 
-async function islandsOf(em: EntityManager, streamId: number, layer: Layer, watchSetId: number): Promise<ScopeCoverage> {
+async function islandsOf(
+  em: EntityManager,
+  streamId: number,
+  layer: Layer,
+  watchSetId: number,
+): Promise<ScopeCoverage> {
   const rows = await sql<{ from_ledger: number; to_ledger: number; state: CoverageState }>(
     em,
     `select from_ledger, to_ledger, state from trueup.coverage_islands
@@ -98,7 +108,12 @@ export async function contiguousLedger(em: EntityManager, streamId: number, laye
 }
 
 /** When a ledger closed, by its own rows; null where no row tells exactly. */
-export async function closeTimeOfLedger(em: EntityManager, streamId: number, layer: Layer, ledger: number): Promise<Date | null> {
+export async function closeTimeOfLedger(
+  em: EntityManager,
+  streamId: number,
+  layer: Layer,
+  ledger: number,
+): Promise<Date | null> {
   const rows = await sql<{ closed_at: string | null }>(
     em,
     `select coalesce(
@@ -112,7 +127,12 @@ export async function closeTimeOfLedger(em: EntityManager, streamId: number, lay
 }
 
 /** Entries that chunks of a layer counted; where watches overlap, the follower's own count stands. */
-export async function countEntries(em: EntityManager, streamId: number, layer: Layer, watchSetId: number): Promise<bigint> {
+export async function countEntries(
+  em: EntityManager,
+  streamId: number,
+  layer: Layer,
+  watchSetId: number,
+): Promise<bigint> {
   const rows = await sql<{ count: string }>(
     em,
     `select coalesce(sum(entry_count), 0)::text as count from (
@@ -163,7 +183,10 @@ export async function timedLedgerIn(
 export async function knownLayers(em: EntityManager, streamId: number): Promise<Layer[]> {
   const layers: Layer[] = [];
   for (const layer of Object.keys(LAYER_CODES) as Layer[]) {
-    const rows = await sql(em, `select 1 from trueup.coverage_islands where stream_id = $1 and layer = $2 limit 1`, [streamId, LAYER_CODES[layer]]);
+    const rows = await sql(em, `select 1 from trueup.coverage_islands where stream_id = $1 and layer = $2 limit 1`, [
+      streamId,
+      LAYER_CODES[layer],
+    ]);
     if (rows.length > 0) layers.push(layer);
   }
   return layers;
@@ -173,4 +196,3 @@ export async function databaseNow(em: EntityManager): Promise<Date> {
   const rows = await sql<{ now: string }>(em, 'select clock_timestamp() as now');
   return toDate(rows[0]!.now);
 }
-

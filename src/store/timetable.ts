@@ -20,12 +20,20 @@ export function createTimetable(db: Database, queue: Pick<Queue, 'send'>): Timet
     async declare(schedules) {
       await db.em().transactional(async (em) => {
         for (const schedule of schedules) await upsertSchedule(em, schedule);
-        await disableSchedulesExcept(em, schedules.map((each) => each.name));
+        await disableSchedulesExcept(
+          em,
+          schedules.map((each) => each.name),
+        );
       });
     },
     async claimDue() {
       const ticks = await claimDue(db.em(), (em, tick) =>
-        queue.send(em, tick.job, { schedule: tick.schedule, policy: tick.policy, due_at: tick.dueAt.toISOString() }, { singletonKey: tick.schedule }),
+        queue.send(
+          em,
+          tick.job,
+          { schedule: tick.schedule, policy: tick.policy, due_at: tick.dueAt.toISOString() },
+          { singletonKey: tick.schedule },
+        ),
       );
       return ticks.length;
     },

@@ -13,7 +13,9 @@ export interface TestDatabase {
 }
 
 /** A migrated, empty database; `{ migrated: false }` gives one without even the schema. Drop it in afterAll. */
-export async function createTestDatabase(options: { migrated?: boolean; poolMax?: number } = {}): Promise<TestDatabase> {
+export async function createTestDatabase(
+  options: { migrated?: boolean; poolMax?: number } = {},
+): Promise<TestDatabase> {
   const adminUrl = inject('adminUrl');
   const name = `test_${process.pid}_${randomBytes(4).toString('hex')}`;
   const template = options.migrated === false ? '' : ` template ${inject('templateDatabase')}`;

@@ -22,11 +22,17 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const outside = process.env['TEST_DATABASE_URL'];
   const dataDir = outside === undefined ? await mkdtemp(join(tmpdir(), 'trueup-test-')) : undefined;
   // Tests prove our transactions, not the disk: only the tests of the embedded server itself run with fsync.
-  const server = dataDir === undefined ? undefined : await startEmbedded({ dataDir, settings: { fsync: 'off', full_page_writes: 'off', max_connections: '200' } });
+  const server =
+    dataDir === undefined
+      ? undefined
+      : await startEmbedded({ dataDir, settings: { fsync: 'off', full_page_writes: 'off', max_connections: '200' } });
   const adminUrl = outside ?? server?.url ?? '';
   const templateDatabase = `trueup_template_${process.pid}`;
   const teardown = async (): Promise<void> => {
-    if (outside !== undefined) await onAdminConnection(adminUrl, (client) => client.query(`drop database if exists ${templateDatabase} with (force)`));
+    if (outside !== undefined)
+      await onAdminConnection(adminUrl, (client) =>
+        client.query(`drop database if exists ${templateDatabase} with (force)`),
+      );
     await server?.close();
     if (dataDir !== undefined) await rm(dataDir, { recursive: true, force: true });
   };
@@ -61,7 +67,13 @@ async function sweep(): Promise<void> {
     if (!FOLDERS.test(name) || Date.now() - (await stat(folder)).mtimeMs < ABANDONED_AFTER_MS) continue;
     try {
       const dataDir = name.startsWith('trueup-test-') ? folder : join(folder, 'data');
-      if (await stat(join(dataDir, 'postgres', 'postmaster.pid')).then(() => true, () => false)) await (await startEmbedded({ dataDir })).close();
+      if (
+        await stat(join(dataDir, 'postgres', 'postmaster.pid')).then(
+          () => true,
+          () => false,
+        )
+      )
+        await (await startEmbedded({ dataDir })).close();
       await rm(folder, { recursive: true, force: true });
     } catch {
       // In use by a run that takes long, or not ours.

@@ -10,7 +10,10 @@ import type { Caller } from '../../src/store/audit.ts';
 /** Events whose lines go nowhere and whose metrics can be read. */
 export function quietEvents(): { events: Events; metrics: ReturnType<typeof createMetrics> } {
   const metrics = createMetrics();
-  return { metrics, events: createEvents({ metrics, log: createLogger({ level: 'silent', name: 'test', secrets: [] }) }) };
+  return {
+    metrics,
+    events: createEvents({ metrics, log: createLogger({ level: 'silent', name: 'test', secrets: [] }) }),
+  };
 }
 
 export const testCaller: Caller = {

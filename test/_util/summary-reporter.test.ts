@@ -18,23 +18,39 @@ const reporter = fileURLToPath(new URL('./summary-reporter.ts', import.meta.url)
 async function lastLine(files: Record<string, string>): Promise<string | undefined> {
   for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
   const flags = ['run', '--root', folder, '--globals', '--reporter', 'default', '--reporter', reporter];
-  const output = await new Promise<string>((resolve) => execFile(process.execPath, [vitest, ...flags], { cwd: folder }, (_error, stdout) => resolve(stdout)));
+  const output = await new Promise<string>((resolve) =>
+    execFile(process.execPath, [vitest, ...flags], { cwd: folder }, (_error, stdout) => resolve(stdout)),
+  );
   return output.trimEnd().split('\n').at(-1);
 }
 
 describe('the last line', () => {
   it('counts passed, failed and skipped tests', async () => {
-    expect(await lastLine({ 'a.test.js': `it('a', () => {}); it('b', () => { throw new Error('no') }); it.skip('c', () => {})` })).toBe('1 passed, 1 failed, 1 skipped');
+    expect(
+      await lastLine({
+        'a.test.js': `it('a', () => {}); it('b', () => { throw new Error('no') }); it.skip('c', () => {})`,
+      }),
+    ).toBe('1 passed, 1 failed, 1 skipped');
   });
 
   it('names no skipped ones where there are none', async () => {
-    expect(await lastLine({ 'a.test.js': `it('a', () => {}); describe('s', () => it('b', () => {}))` })).toBe('2 passed, 0 failed');
+    expect(await lastLine({ 'a.test.js': `it('a', () => {}); describe('s', () => it('b', () => {}))` })).toBe(
+      '2 passed, 0 failed',
+    );
   });
 
   it('counts a file that does not load, a hook that fails and an error outside all tests', async () => {
-    expect(await lastLine({ 'a.test.js': `it('a', () => {})`, 'b.test.js': `throw new Error('does not load')` })).toBe('1 passed, 1 failed');
-    expect(await lastLine({ 'b.test.js': `describe('s', () => { beforeAll(() => { throw new Error('hook') }); it('b', () => {}) })` })).toMatch(/^1 passed, 1 failed/);
-    expect(await lastLine({ 'b.test.js': `it('b', () => { queueMicrotask(() => Promise.reject(new Error('stray'))) })` })).toBe('2 passed, 1 failed');
+    expect(await lastLine({ 'a.test.js': `it('a', () => {})`, 'b.test.js': `throw new Error('does not load')` })).toBe(
+      '1 passed, 1 failed',
+    );
+    expect(
+      await lastLine({
+        'b.test.js': `describe('s', () => { beforeAll(() => { throw new Error('hook') }); it('b', () => {}) })`,
+      }),
+    ).toMatch(/^1 passed, 1 failed/);
+    expect(
+      await lastLine({ 'b.test.js': `it('b', () => { queueMicrotask(() => Promise.reject(new Error('stray'))) })` }),
+    ).toBe('2 passed, 1 failed');
   });
 
   it('counts a run that has no tests as failed', async () => {

@@ -13,7 +13,10 @@ export default class SummaryReporter implements Reporter {
 }
 
 /** A file that doesn't load, a suite whose hook fails and an error outside any test each count as one failed. */
-function countResults(modules: readonly TestModule[], unhandledErrors: number): { passed: number; failed: number; skipped: number } {
+function countResults(
+  modules: readonly TestModule[],
+  unhandledErrors: number,
+): { passed: number; failed: number; skipped: number } {
   const counts = { passed: 0, failed: unhandledErrors, skipped: 0 };
   for (const module of modules) {
     for (const test of module.children.allTests()) {

@@ -10,11 +10,34 @@ await using db = await openDatabase({ url, poolMax: 4 });
 let peakRssBytes = 0;
 const startRssBytes = process.memoryUsage.rss();
 const started = performance.now();
-const caller = { actor: 'tester', role: 'operate' as const, method: 'trueup.v1.ReconciliationService/ImportEntries', requestId: '', traceId: null };
-const header = { book, level: null, format: 'csv' as const, fileName: null, fileSizeBytes: null, completeThrough: null, requestId: requestId || null };
+const caller = {
+  actor: 'tester',
+  role: 'operate' as const,
+  method: 'trueup.v1.ReconciliationService/ImportEntries',
+  requestId: '',
+  traceId: null,
+};
+const header = {
+  book,
+  level: null,
+  format: 'csv' as const,
+  fileName: null,
+  fileSizeBytes: null,
+  completeThrough: null,
+  requestId: requestId || null,
+};
 const done = await importBook({ db }, header, chunks(), caller);
 const seconds = (performance.now() - started) / 1000;
-console.log(JSON.stringify({ state: done.state, counts: done.counts, startRssBytes, peakRssBytes, seconds, errors: done.errors.slice(0, 3) }));
+console.log(
+  JSON.stringify({
+    state: done.state,
+    counts: done.counts,
+    startRssBytes,
+    peakRssBytes,
+    seconds,
+    errors: done.errors.slice(0, 3),
+  }),
+);
 
 async function* chunks(): AsyncGenerator<Buffer> {
   let text = 'key,account,asset,amount,kind,counterparty,status,occurred_at\n';

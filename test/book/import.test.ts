@@ -15,7 +15,13 @@ import { createTestDatabase } from '../_util/database.ts';
 import type { TestDatabase } from '../_util/database.ts';
 
 const G = StrKey.encodeEd25519PublicKey(new Uint8Array(32).fill(7) as never);
-const caller: Caller = { actor: 'tester', role: 'operate', method: 'trueup.v1.ReconciliationService/ImportEntries', requestId: '', traceId: null };
+const caller: Caller = {
+  actor: 'tester',
+  role: 'operate',
+  method: 'trueup.v1.ReconciliationService/ImportEntries',
+  requestId: '',
+  traceId: null,
+};
 const HEADER = 'key,account,asset,amount';
 const line = (key: string, amount = '1') => `${key},${G},native,${amount}`;
 let database: TestDatabase;
@@ -31,7 +37,15 @@ async function* bytes(text: string, size = 1000): AsyncGenerator<Uint8Array> {
 }
 
 function importText(book: string, text: string, more: Partial<ImportHeader> = {}, chunkBytes = 1000) {
-  const header: ImportHeader = { book, level: null, format: 'csv', fileName: null, fileSizeBytes: null, completeThrough: null, requestId: null };
+  const header: ImportHeader = {
+    book,
+    level: null,
+    format: 'csv',
+    fileName: null,
+    fileSizeBytes: null,
+    completeThrough: null,
+    requestId: null,
+  };
   return importBook(database, { ...header, ...more }, bytes(text, chunkBytes), caller);
 }
 
@@ -64,22 +78,42 @@ describe('what a file says', () => {
   test('reads JSON lines, keeping every digit of an integer', async () => {
     const object = (more: object) => JSON.stringify({ key: 'k', account: G, asset: 'native', ...more });
     const exact = object({ amount_minor: 0 }).replace(':0}', ':170141183460469231731687303715884105727}');
-    expect(await importText('json', `${exact}\n\n${object({ amount: '0.5' })}`, { format: null, fileName: 'book.jsonl' })).toMatchObject({
+    expect(
+      await importText('json', `${exact}\n\n${object({ amount: '0.5' })}`, { format: null, fileName: 'book.jsonl' }),
+    ).toMatchObject({
       state: 'committed',
       counts: { inserted: 2 },
     });
     expect((await stored('json')).map((row) => row.amount).sort()).toEqual([2n ** 127n - 1n, 5_000_000n]);
-    const refused = await importText('json', `${object({ amount: 0.5 })}\n${object({ amount: 0 }).replace(':0}', ':100.0}')}`, { format: 'jsonl' });
-    expect(refused.errors.map((error) => [error.line, error.column])).toEqual([[1, 'amount'], [2, 'amount']]);
+    const refused = await importText(
+      'json',
+      `${object({ amount: 0.5 })}\n${object({ amount: 0 }).replace(':0}', ':100.0}')}`,
+      { format: 'jsonl' },
+    );
+    expect(refused.errors.map((error) => [error.line, error.column])).toEqual([
+      [1, 'amount'],
+      [2, 'amount'],
+    ]);
   });
 
   test('takes balances by their columns', async () => {
     const text = `account,asset,balance,as_of_ledger\n${G},native,12.5,100\n${G},native,13,\n`;
-    expect(await importText('balances', text, { completeThrough: new Date('2026-01-01T00:00:00Z') })).toMatchObject({ level: 'balances', counts: { inserted: 2 } });
+    expect(await importText('balances', text, { completeThrough: new Date('2026-01-01T00:00:00Z') })).toMatchObject({
+      level: 'balances',
+      counts: { inserted: 2 },
+    });
     const book = await findBook(database.db.em(), 'balances');
     expect(book).toMatchObject({ completeThrough: null, balancesCompleteThrough: new Date('2026-01-01T00:00:00Z') });
-    const { items: balances } = await listBookBalancePage(database.db.em(), book!.id, { book: 'balances' }, { size: 10, after: null });
-    expect(balances.map((each) => [each.asOfLedger, each.amount])).toEqual([[0, 130_000_000n], [100, 125_000_000n]]);
+    const { items: balances } = await listBookBalancePage(
+      database.db.em(),
+      book!.id,
+      { book: 'balances' },
+      { size: 10, after: null },
+    );
+    expect(balances.map((each) => [each.asOfLedger, each.amount])).toEqual([
+      [0, 130_000_000n],
+      [100, 125_000_000n],
+    ]);
   });
 
   test('the same file again changes nothing; a corrected one revises what it corrects', async () => {
@@ -93,7 +127,16 @@ describe('what a file says', () => {
 
 describe('what is wrong with a file', () => {
   test('names every bad line by number and reason, and commits none of the good ones', async () => {
-    const text = [HEADER, line('a'), line('b', 'x'), `"c\nc",${G},native,1`, `d,${G},native`, `e,G123,usd,1`, line('f', '0.00000001'), line('g')].join('\n');
+    const text = [
+      HEADER,
+      line('a'),
+      line('b', 'x'),
+      `"c\nc",${G},native,1`,
+      `d,${G},native`,
+      `e,G123,usd,1`,
+      line('f', '0.00000001'),
+      line('g'),
+    ].join('\n');
     const done = await importText('bad', text);
     expect(done).toMatchObject({ state: 'failed', lineCount: 7, errorCount: 5, counts: { inserted: 0 } });
     expect(done.errors.map((error) => [error.line, error.column, error.code])).toEqual([
@@ -137,25 +180,47 @@ describe('what is wrong with a file', () => {
       state: 'failed',
       errors: [{ line: 4, column: 'row_id', code: 'KEY_CONFLICT', message: expect.stringContaining('line 2') }],
     });
-    expect(await importText('conflict', file('1.0'))).toMatchObject({ state: 'committed', counts: { inserted: 2, unchanged: 1 } });
+    expect(await importText('conflict', file('1.0'))).toMatchObject({
+      state: 'committed',
+      counts: { inserted: 2, unchanged: 1 },
+    });
   });
 
   test('retracts by file, and refuses to retract what is not there', async () => {
     await importText('taken', `row_id,${HEADER}\nr1,${line('a')}\n`);
     const file = (id: string) => `row_id,${HEADER},retracted\n${id},a,${G},native,,true\n`;
-    expect(await importText('taken', file('r9'))).toMatchObject({ state: 'failed', errors: [{ line: 2, column: 'row_id' }] });
+    expect(await importText('taken', file('r9'))).toMatchObject({
+      state: 'failed',
+      errors: [{ line: 2, column: 'row_id' }],
+    });
     expect(await importText('taken', file('r1'))).toMatchObject({ state: 'committed', counts: { retracted: 1 } });
     expect(await stored('taken')).toEqual([]);
   });
 
   test('a file shorter than announced counts for nothing', async () => {
     const text = `${HEADER}\n${line('a')}\n`;
-    expect(await importText('short', text, { fileSizeBytes: text.length + 10 })).toMatchObject({ state: 'failed', errors: [{ code: 'FILE_TRUNCATED' }] });
+    expect(await importText('short', text, { fileSizeBytes: text.length + 10 })).toMatchObject({
+      state: 'failed',
+      errors: [{ code: 'FILE_TRUNCATED' }],
+    });
     expect(await stored('short')).toEqual([]);
   });
 
   test('a file above the limit is refused before it fills anything', async () => {
-    const limited = importBook({ db: database.db, limits: { maxFileBytes: 100 } }, { book: 'large', level: null, format: 'csv', fileName: null, fileSizeBytes: null, completeThrough: null, requestId: null }, bytes('x'.repeat(1000)), caller);
+    const limited = importBook(
+      { db: database.db, limits: { maxFileBytes: 100 } },
+      {
+        book: 'large',
+        level: null,
+        format: 'csv',
+        fileName: null,
+        fileSizeBytes: null,
+        completeThrough: null,
+        requestId: null,
+      },
+      bytes('x'.repeat(1000)),
+      caller,
+    );
     await expect(limited).rejects.toMatchObject({ reason: 'REQUEST_TOO_LARGE' });
   });
 });
@@ -166,7 +231,9 @@ describe('interruptions and repetitions', () => {
     const text = `${HEADER}\n${line('a')}\n`;
     const first = await importText('repeat', text, { requestId });
     expect(await importText('repeat', text, { requestId })).toEqual(first);
-    await expect(importText('repeat', `${text}\n${line('b')}`, { requestId })).rejects.toMatchObject({ reason: 'REQUEST_ID_REUSED' });
+    await expect(importText('repeat', `${text}\n${line('b')}`, { requestId })).rejects.toMatchObject({
+      reason: 'REQUEST_ID_REUSED',
+    });
   });
 
   test('a transfer that breaks leaves a failed import, and the same request may be sent again', async () => {
@@ -176,11 +243,22 @@ describe('interruptions and repetitions', () => {
       yield* bytes(text.slice(0, text.length / 2), 64_000);
       throw new Error('connection reset');
     }
-    const header: ImportHeader = { book: 'broken', level: null, format: 'csv', fileName: null, fileSizeBytes: null, completeThrough: null, requestId };
+    const header: ImportHeader = {
+      book: 'broken',
+      level: null,
+      format: 'csv',
+      fileName: null,
+      fileSizeBytes: null,
+      completeThrough: null,
+      requestId,
+    };
     await expect(importBook(database, header, broken(), caller)).rejects.toThrow('connection reset');
     expect(await stored('broken')).toEqual([]);
     expect(await stagedRows()).toBe(0);
-    expect(await importText('broken', text, { requestId }, 64_000)).toMatchObject({ state: 'committed', counts: { inserted: 20_000 } });
+    expect(await importText('broken', text, { requestId }, 64_000)).toMatchObject({
+      state: 'committed',
+      counts: { inserted: 20_000 },
+    });
   });
 
   test('a killed import leaves nothing but staged rows, which the sweep removes', { timeout: 180_000 }, async () => {
@@ -205,7 +283,15 @@ describe('interruptions and repetitions', () => {
       await sweepImports({ db: database.db, staleMs: -60_000 });
       yield Buffer.from(`${line('b')}\n`);
     }
-    const header: ImportHeader = { book: 'slept', level: null, format: 'csv', fileName: null, fileSizeBytes: null, completeThrough: null, requestId: null };
+    const header: ImportHeader = {
+      book: 'slept',
+      level: null,
+      format: 'csv',
+      fileName: null,
+      fileSizeBytes: null,
+      completeThrough: null,
+      requestId: null,
+    };
     await expect(importBook(database, header, slow(), caller)).rejects.toMatchObject({ reason: 'LEASE_LOST' });
     expect(await stored('slept')).toEqual([]);
   });
@@ -219,7 +305,9 @@ test('300,000 rows pass through a small heap in flat memory', { timeout: 300_000
 
 function runChild(book: string, rows: number, requestId: string, waitAfter: number, flags: string[] = []) {
   const script = fileURLToPath(new URL('./_import-child.ts', import.meta.url));
-  return spawn(process.execPath, [...flags, script, database.url, book, String(rows), requestId, String(waitAfter)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  return spawn(process.execPath, [...flags, script, database.url, book, String(rows), requestId, String(waitAfter)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
 }
 
 async function outputOf(child: ReturnType<typeof runChild>): Promise<string> {

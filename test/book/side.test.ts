@@ -14,7 +14,13 @@ import type { TestDatabase } from '../_util/database.ts';
 
 const accountOf = (byte: number) => StrKey.encodeEd25519PublicKey(new Uint8Array(32).fill(byte) as never);
 const [A, B] = [accountOf(1), accountOf(2)];
-const caller: Caller = { actor: 'tester', role: 'operate', method: 'trueup.v1.ReconciliationService/RecordEntries', requestId: '', traceId: null };
+const caller: Caller = {
+  actor: 'tester',
+  role: 'operate',
+  method: 'trueup.v1.ReconciliationService/RecordEntries',
+  requestId: '',
+  traceId: null,
+};
 const signal = new AbortController().signal;
 const hash = (n: number) => n.toString(16).padStart(64, '0');
 let own: TestDatabase;
@@ -37,7 +43,9 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await own.drop();
-  await onAdminConnection(users.url, (client) => client.query(`drop owned by ${new URL(readerUrl).username}; drop role ${new URL(readerUrl).username}`));
+  await onAdminConnection(users.url, (client) =>
+    client.query(`drop owned by ${new URL(readerUrl).username}; drop role ${new URL(readerUrl).username}`),
+  );
   await users.drop();
 });
 
@@ -49,10 +57,17 @@ function postgresBook(query = QUERY, more: object = {}) {
 }
 
 /** Puts the same rows into both books; returns them. */
-async function fill(name: string, rows: readonly Record<string, unknown>[]): Promise<{ recorded: Book; postgres: Book }> {
+async function fill(
+  name: string,
+  rows: readonly Record<string, unknown>[],
+): Promise<{ recorded: Book; postgres: Book }> {
   for (let at = 0; at < rows.length; at += 5000) {
     const slice = rows.slice(at, at + 5000).map((row) => parseBookRow(row));
-    await recordEntries(own, { book: name, rows: slice, balances: [], completeThrough: new Date('2026-01-02T00:00:00Z'), requestId: null }, caller);
+    await recordEntries(
+      own,
+      { book: name, rows: slice, balances: [], completeThrough: new Date('2026-01-02T00:00:00Z'), requestId: null },
+      caller,
+    );
   }
   await onAdminConnection(users.url, async (client) => {
     await client.query('truncate payments');
@@ -73,7 +88,15 @@ async function collect<T>(batches: AsyncIterable<readonly T[]>): Promise<T[]> {
 }
 
 function plain(rows: readonly BookRow[]) {
-  return rows.map(({ rowId, key, account, asset, amount, status, occurredAt }) => ({ rowId, key, account, asset, amount, status, occurredAt }));
+  return rows.map(({ rowId, key, account, asset, amount, status, occurredAt }) => ({
+    rowId,
+    key,
+    account,
+    asset,
+    amount,
+    status,
+    occurredAt,
+  }));
 }
 
 describe('both books', () => {
@@ -93,7 +116,9 @@ describe('both books', () => {
       await using side = await book.open('entries', signal);
       const whole = await collect(side.entries({}, signal));
       const from = new Date(Date.UTC(2026, 0, 1) + 6_000_000);
-      const windowed = await collect(side.entries({ occurredFrom: from, occurredTo: new Date(from.getTime() + 1_000_000) }, signal));
+      const windowed = await collect(
+        side.entries({ occurredFrom: from, occurredTo: new Date(from.getTime() + 1_000_000) }, signal),
+      );
       const byKeys = await side.entriesByKeys([hash(0), 'Ärger-31', 'nowhere'], signal);
       return { whole, windowed, byKeys, pairs: await side.pairs(signal), sample: await side.sampleKeys(20, signal) };
     };
@@ -118,8 +143,16 @@ describe('both books', () => {
     await using recorded = await books.recorded.open('entries', signal);
     await using postgres = await books.postgres.open('entries', signal);
     const late = parseBookRow({ row_id: '2', key: 'k2', account: A, asset: 'native', amount: '1' });
-    await recordEntries(own, { book: 'moment', rows: [late], balances: [], completeThrough: null, requestId: null }, caller);
-    await onAdminConnection(users.url, (client) => client.query(`insert into payments (id, tx_hash, account, asset, amount) values (99, 'k2', $1, 'native', 1)`, [A]));
+    await recordEntries(
+      own,
+      { book: 'moment', rows: [late], balances: [], completeThrough: null, requestId: null },
+      caller,
+    );
+    await onAdminConnection(users.url, (client) =>
+      client.query(`insert into payments (id, tx_hash, account, asset, amount) values (99, 'k2', $1, 'native', 1)`, [
+        A,
+      ]),
+    );
     for (const side of [recorded, postgres]) {
       expect(await collect(side.entries({}, signal))).toHaveLength(1);
       expect(await side.entriesByKeys(['k2'], signal)).toEqual([]);
@@ -133,21 +166,37 @@ describe('both books', () => {
       { account: A, asset: 'native', amount: 3n, asOfLedger: 200 },
       { account: A, asset: `USDC:${B}`, amount: 4n, asOfLedger: 300 },
     ];
-    await recordEntries(own, { book: 'held', rows: [], balances, completeThrough: new Date('2026-01-03T00:00:00Z'), requestId: null }, caller);
+    await recordEntries(
+      own,
+      { book: 'held', rows: [], balances, completeThrough: new Date('2026-01-03T00:00:00Z'), requestId: null },
+      caller,
+    );
     await onAdminConnection(users.url, async (client) => {
       await client.query('truncate holdings');
       for (const each of balances) {
         const asset = each.asset === 'native' ? 'XLM' : each.asset;
-        await client.query('insert into holdings values ($1, $2, $3, $4)', [each.account, asset, `0.000000${each.amount}`, each.asOfLedger || null]);
+        await client.query('insert into holdings values ($1, $2, $3, $4)', [
+          each.account,
+          asset,
+          `0.000000${each.amount}`,
+          each.asOfLedger || null,
+        ]);
       }
     });
     const query = 'select account, asset, balance, ledger as as_of_ledger from holdings';
     for (const book of [createRecordedBook(own, 'held'), postgresBook(query)]) {
       await using side = await book.open('balances', signal);
-      const at = async (cutLedger: number) => (await collect(side.balances({ cutLedger }, signal))).map((each) => [each.account, each.asset, each.amount]);
-      const sorted = [[A, 'native', 2n], [B, 'native', 1n]].sort((x, y) => (x[0]! < y[0]! ? -1 : 1));
+      const at = async (cutLedger: number) =>
+        (await collect(side.balances({ cutLedger }, signal))).map((each) => [each.account, each.asset, each.amount]);
+      const sorted = [
+        [A, 'native', 2n],
+        [B, 'native', 1n],
+      ].sort((x, y) => (x[0]! < y[0]! ? -1 : 1));
       expect(await at(150)).toEqual(sorted);
-      expect((await at(300)).filter(([account]) => account === A)).toEqual([[A, `USDC:${B}`, 4n], [A, 'native', 3n]]);
+      expect((await at(300)).filter(([account]) => account === A)).toEqual([
+        [A, `USDC:${B}`, 4n],
+        [A, 'native', 3n],
+      ]);
       expect(await at(50)).toEqual([[B, 'native', 1n]]);
       expect(await side.completeThrough(signal)).not.toBeNull();
     }
@@ -166,7 +215,10 @@ describe('a recorded book', () => {
 
   test('refuses a scope that is too wide, with the fix', async () => {
     await using side = await createRecordedBook({ db: own.db, maxScopePairs: 3 }, 'order').open('entries', signal);
-    await expect(side.pairs(signal)).rejects.toMatchObject({ reason: 'BOOK_UNREADABLE', message: expect.stringContaining('scope') });
+    await expect(side.pairs(signal)).rejects.toMatchObject({
+      reason: 'BOOK_UNREADABLE',
+      message: expect.stringContaining('scope'),
+    });
   });
 });
 
@@ -174,15 +226,38 @@ describe("a book in the user's database", () => {
   const columns = `tx_hash as key, account, asset`;
   test.each([
     ['money as a float', `select ${columns}, approx as amount from payments`, /float8.*numeric/],
-    ['a time without a zone', `select ${columns}, amount, local_time as occurred_at from payments`, /no zone.*at time zone 'UTC'/],
-    ['a misspelt column', `select ${columns}, amount, created_at as ocurred_at from payments`, /did you mean occurred_at/],
+    [
+      'a time without a zone',
+      `select ${columns}, amount, local_time as occurred_at from payments`,
+      /no zone.*at time zone 'UTC'/,
+    ],
+    [
+      'a misspelt column',
+      `select ${columns}, amount, created_at as ocurred_at from payments`,
+      /did you mean occurred_at/,
+    ],
     ['a missing column', `select tx_hash as key, asset, amount from payments`, /account is missing/],
-    ['a hash as bytes', `select decode(tx_hash, 'hex') as key, account, asset, amount from payments`, /encode\(key, 'hex'\)/],
+    [
+      'a hash as bytes',
+      `select decode(tx_hash, 'hex') as key, account, asset, amount from payments`,
+      /encode\(key, 'hex'\)/,
+    ],
     ['a table that is not there', `select ${columns}, amount from nowhere`, /nowhere.*correct the table/],
-    ['a table that may not be read', 'select rolpassword as key, rolname as account, rolname as asset, 1 as amount from pg_authid', /permission denied.*grant/],
-    ['a hidden write', `with gone as (delete from payments returning *) select ${columns}, amount from gone`, /top level|read-only/],
+    [
+      'a table that may not be read',
+      'select rolpassword as key, rolname as account, rolname as asset, 1 as amount from pg_authid',
+      /permission denied.*grant/,
+    ],
+    [
+      'a hidden write',
+      `with gone as (delete from payments returning *) select ${columns}, amount from gone`,
+      /top level|read-only/,
+    ],
   ])('%s is refused with the fix, never read as empty', async (_, query, words) => {
-    await expect(postgresBook(query).open('entries', signal)).rejects.toMatchObject({ reason: 'BOOK_UNREADABLE', message: expect.stringMatching(words) });
+    await expect(postgresBook(query).open('entries', signal)).rejects.toMatchObject({
+      reason: 'BOOK_UNREADABLE',
+      message: expect.stringMatching(words),
+    });
   });
 
   test.each([
@@ -193,7 +268,9 @@ describe("a book in the user's database", () => {
   });
 
   test('a semicolon inside a literal is no second statement', async () => {
-    await using side = await postgresBook(`select ';' || tx_hash as key, account, asset, amount from payments where state is distinct from 'a;b';`).open('entries', signal);
+    await using side = await postgresBook(
+      `select ';' || tx_hash as key, account, asset, amount from payments where state is distinct from 'a;b';`,
+    ).open('entries', signal);
     await collect(side.entries({}, signal));
   });
 
@@ -201,13 +278,20 @@ describe("a book in the user's database", () => {
     const books = await fill('bad', [{ row_id: '1', key: hash(1), account: A, asset: 'native', amount: '1' }]);
     await onAdminConnection(users.url, (client) => client.query(`update payments set account = 'GABC'`));
     await using side = await books.postgres.open('entries', signal);
-    await expect(collect(side.entries({}, signal))).rejects.toMatchObject({ reason: 'BOOK_UNREADABLE', message: expect.stringMatching(/"1".*account/) });
+    await expect(collect(side.entries({}, signal))).rejects.toMatchObject({
+      reason: 'BOOK_UNREADABLE',
+      message: expect.stringMatching(/"1".*account/),
+    });
     await using again = await books.postgres.open('entries', signal);
     await expect(again.pairs(signal)).rejects.toMatchObject({ reason: 'BOOK_UNREADABLE' });
   });
 
   test('two balances of one pair are refused, not chosen from', async () => {
-    await onAdminConnection(users.url, (client) => client.query(`truncate holdings; insert into holdings values ('${A}', 'native', 1, null), ('${A}', 'XLM', 2, null)`));
+    await onAdminConnection(users.url, (client) =>
+      client.query(
+        `truncate holdings; insert into holdings values ('${A}', 'native', 1, null), ('${A}', 'XLM', 2, null)`,
+      ),
+    );
     await using side = await postgresBook('select account, asset, balance from holdings').open('balances', signal);
     await expect(collect(side.balances({ cutLedger: 1 }, signal))).rejects.toMatchObject({ reason: 'BOOK_UNREADABLE' });
   });
@@ -216,7 +300,10 @@ describe("a book in the user's database", () => {
     const slow = `select pg_sleep(30)::text || tx_hash as key, account, asset, amount from payments`;
     await fill('slow', [{ row_id: '1', key: hash(1), account: A, asset: 'native', amount: '1' }]);
     await using side = await postgresBook(slow, { statementTimeoutMs: 100 }).open('entries', signal);
-    await expect(collect(side.entries({}, signal))).rejects.toMatchObject({ reason: 'BOOK_UNREADABLE', message: expect.stringContaining('too long') });
+    await expect(collect(side.entries({}, signal))).rejects.toMatchObject({
+      reason: 'BOOK_UNREADABLE',
+      message: expect.stringContaining('too long'),
+    });
     const aborting = new AbortController();
     await using aborted = await postgresBook(slow).open('entries', aborting.signal);
     const reading = collect(aborted.entries({}, aborting.signal));
@@ -226,13 +313,18 @@ describe("a book in the user's database", () => {
 
   test('a server that is not there is unreadable, and the password stays unsaid', async () => {
     const url = 'postgresql://reader:very-secret@127.0.0.1:1/books';
-    const failure = await createPostgresBook({ url, query: QUERY }).open('entries', signal).catch((error: Error) => error);
+    const failure = await createPostgresBook({ url, query: QUERY })
+      .open('entries', signal)
+      .catch((error: Error) => error);
     expect(failure).toMatchObject({ reason: 'BOOK_UNREADABLE' });
     expect(String(failure)).not.toContain('very-secret');
   });
 
   test('equal rows without ids are two rows', async () => {
-    await fill('twins', [1, 2].map((id) => ({ row_id: String(id), key: hash(1), account: A, asset: 'native', amount: '5' })));
+    await fill(
+      'twins',
+      [1, 2].map((id) => ({ row_id: String(id), key: hash(1), account: A, asset: 'native', amount: '5' })),
+    );
     await using side = await postgresBook(`select ${columns}, amount from payments`).open('entries', signal);
     const rows = await collect(side.entries({}, signal));
     expect(new Set(rows.map((row) => row.rowId)).size).toBe(2);
@@ -241,22 +333,49 @@ describe("a book in the user's database", () => {
 
 describe('the doctor', () => {
   test('shows mapped rows, the kind of key and how many meet the ledger', async () => {
-    await fill('well', Array.from({ length: 8 }, (_, index) => ({ row_id: String(index), key: hash(index), account: A, asset: 'XLM', amount: '12.50', status: 'Paid' })));
+    await fill(
+      'well',
+      Array.from({ length: 8 }, (_, index) => ({
+        row_id: String(index),
+        key: hash(index),
+        account: A,
+        asset: 'XLM',
+        amount: '12.50',
+        status: 'Paid',
+      })),
+    );
     const report = await doctorBook({ book: postgresBook(), countKeysFound: async (keys) => keys.length - 1 }, signal);
-    expect(report).toMatchObject({ level: 'entries', join: { join: 'tx_hash' }, overlap: { sampled: 8, found: 7 }, fixes: [] });
+    expect(report).toMatchObject({
+      level: 'entries',
+      join: { join: 'tx_hash' },
+      overlap: { sampled: 8, found: 7 },
+      fixes: [],
+    });
     expect(report.rows).toHaveLength(5);
     expect(report.rows[0]!.columns).toMatchObject({ asset: 'native', amount: '12.5000000', status: 'paid' });
     expect(report.inspection!.writable).toEqual([]);
   });
 
   test('warns of a role that could write, and says what to fix instead of failing', async () => {
-    const writable = createPostgresBook({ url: users.url, query: `select id::text as key, account, asset, amount from payments` });
+    const writable = createPostgresBook({
+      url: users.url,
+      query: `select id::text as key, account, asset, amount from payments`,
+    });
     const report = await doctorBook({ book: writable, countKeysFound: async () => 0 }, signal);
     expect(report.notes.join()).toMatch(/could write.*superuser.*payments/);
     expect(report.fixes.join()).toMatch(/names no transaction/);
-    const broken = await doctorBook({ book: postgresBook(`select account, asset, approx as amount, tx_hash as key from payments`), countKeysFound: null }, signal);
+    const broken = await doctorBook(
+      {
+        book: postgresBook(`select account, asset, approx as amount, tx_hash as key from payments`),
+        countKeysFound: null,
+      },
+      signal,
+    );
     expect(broken.fixes.join()).toMatch(/float8/);
-    const gone = await doctorBook({ book: createPostgresBook({ url: 'postgresql://x@127.0.0.1:1/y', query: QUERY }), countKeysFound: null }, signal);
+    const gone = await doctorBook(
+      { book: createPostgresBook({ url: 'postgresql://x@127.0.0.1:1/y', query: QUERY }), countKeysFound: null },
+      signal,
+    );
     expect(gone).toMatchObject({ inspection: null, fixes: [expect.stringContaining('TRUEUP_BOOK_URL')] });
   });
 

@@ -236,16 +236,14 @@ describe('writing coverage', () => {
           const range = { from, to: Math.min(SPACE, from + length) };
           if (state === 'done') await commit(opened, range);
           else
-            await test.db
-              .em()
-              .transactional((em) =>
-                commitUnreadable(em, opened.target, ['operations'], range, {
-                  state,
-                  reason: 'SOURCE_CORRUPT',
-                  detail: '',
-                  proof: 'chained',
-                }),
-              );
+            await test.db.em().transactional((em) =>
+              commitUnreadable(em, opened.target, ['operations'], range, {
+                state,
+                reason: 'SOURCE_CORRUPT',
+                detail: '',
+                proof: 'chained',
+              }),
+            );
           // What is done stays done.
           const before = islands;
           islands = paint(islands, range, state);

@@ -62,7 +62,9 @@ describe.skipIf(!hasSharedData)('testnet 1-4095 followed from its archive', () =
        where not failed and kind = any($1::text[]) group by account, asset`,
       [PAYMENT_KINDS],
     );
-    const expected = gunzipSync(readFileSync(sharedData('stellar-testnet-archive/expected/sums-by-account-asset.csv.gz')))
+    const expected = gunzipSync(
+      readFileSync(sharedData('stellar-testnet-archive/expected/sums-by-account-asset.csv.gz')),
+    )
       .toString()
       .trim()
       .split('\n')
@@ -92,7 +94,10 @@ describe.skipIf(!hasSharedData)('testnet 1-4095 followed from its archive', () =
     const starts = Array.from({ length: 64 }, (_, i) => ((i * 37) % 64) * 64);
     for (const start of starts) {
       const range = { from: Math.max(1, start), to: start + 64 };
-      const batch = await source.read({ range, layers: source.layers, watch: WATCH_EVERYTHING }, AbortSignal.timeout(30_000));
+      const batch = await source.read(
+        { range, layers: source.layers, watch: WATCH_EVERYTHING },
+        AbortSignal.timeout(30_000),
+      );
       const result = await test.db.em().transactional(async (em) =>
         commitBatch(
           em,

@@ -26,7 +26,9 @@ describe.skipIf(!hasSharedData)('testnet balances at ledger 4095', () => {
   let reconcile: () => Promise<StoredRun>;
   let metrics: ReturnType<typeof quietEvents>['metrics'];
   const book = readCsv('stellar-testnet-archive/expected/native-balances-at-4095.csv.gz');
-  const known = JSON.parse(readFileSync(sharedData('stellar-testnet-archive/expected/reconciliation-native-at-4095.json'), 'utf8')) as {
+  const known = JSON.parse(
+    readFileSync(sharedData('stellar-testnet-archive/expected/reconciliation-native-at-4095.json'), 'utf8'),
+  ) as {
     mismatches: { account: string; ledger_state_stroops: string; from_payments_and_fees_stroops: string }[];
   };
 
@@ -34,7 +36,10 @@ describe.skipIf(!hasSharedData)('testnet balances at ledger 4095', () => {
     test = await createTestDatabase();
     const quiet = quietEvents();
     metrics = quiet.metrics;
-    const source = createArchiveSource({ url: pathToFileURL(sharedData('stellar-testnet-archive/raw')).href, networkPassphrase: TESTNET });
+    const source = createArchiveSource({
+      url: pathToFileURL(sharedData('stellar-testnet-archive/raw')).href,
+      networkPassphrase: TESTNET,
+    });
     await followThrough(
       {
         db: test.db,
@@ -59,9 +64,18 @@ describe.skipIf(!hasSharedData)('testnet balances at ledger 4095', () => {
       sandbox: false,
     });
     reconcile = async () => {
-      const run = await service.start({ policy: 'balances', level: null, range: null, windowMs: null, scope: null, requestId: null }, testCaller);
+      const run = await service.start(
+        { policy: 'balances', level: null, range: null, windowMs: null, scope: null, requestId: null },
+        testCaller,
+      );
       await runReconciliation(
-        { db: test.db, policies, bookOf: () => createRecordedBook(test, 'default'), networkPassphrase: TESTNET, events: quiet.events },
+        {
+          db: test.db,
+          policies,
+          bookOf: () => createRecordedBook(test, 'default'),
+          networkPassphrase: TESTNET,
+          events: quiet.events,
+        },
         run.id,
         { attempt: 1, maxAttempts: 1, signal: AbortSignal.timeout(60_000) },
       );
@@ -74,7 +88,15 @@ describe.skipIf(!hasSharedData)('testnet balances at ledger 4095', () => {
     const csv = `account,asset,balance_minor,as_of_ledger\n${balances.map(([account, amount]) => `${account},native,${amount},${LAST}`).join('\n')}\n`;
     const done = await importBook(
       test,
-      { book: 'default', level: 'balances', format: 'csv', fileName: 'balances.csv', fileSizeBytes: null, completeThrough: new Date('2025-06-18T23:00:00Z'), requestId: null },
+      {
+        book: 'default',
+        level: 'balances',
+        format: 'csv',
+        fileName: 'balances.csv',
+        fileSizeBytes: null,
+        completeThrough: new Date('2025-06-18T23:00:00Z'),
+        requestId: null,
+      },
       (async function* () {
         yield Buffer.from(csv);
       })(),
@@ -98,7 +120,10 @@ describe.skipIf(!hasSharedData)('testnet balances at ledger 4095', () => {
     const underived = new Map(summary!.underivedItems.map((item) => [item.account, item]));
     expect(known.mismatches).toHaveLength(19);
     for (const mismatch of known.mismatches) {
-      expect(underived.get(mismatch.account), mismatch.account).toMatchObject({ asset: 'native', bookAmount: BigInt(mismatch.ledger_state_stroops) });
+      expect(underived.get(mismatch.account), mismatch.account).toMatchObject({
+        asset: 'native',
+        bookAmount: BigInt(mismatch.ledger_state_stroops),
+      });
       expect(underived.get(mismatch.account)!.ledgerAmount).not.toBeNull();
     }
   });
@@ -106,12 +131,18 @@ describe.skipIf(!hasSharedData)('testnet balances at ledger 4095', () => {
   it(`finds exactly ${SPOILED} drifts after ${SPOILED} equal balances were changed by one stroop, and closes them when they are mended`, async () => {
     const first = await reconcile();
     const underived = new Set(first.summary!.underivedItems.map((item) => item.account));
-    const victims = book.filter(([account]) => !underived.has(account)).filter((_, i) => i % 1500 === 3).slice(0, SPOILED);
+    const victims = book
+      .filter(([account]) => !underived.has(account))
+      .filter((_, i) => i % 1500 === 3)
+      .slice(0, SPOILED);
     expect(victims).toHaveLength(SPOILED);
     await load(victims.map(([account, amount]) => [account, amount + 1n] as const));
     const drifted = await reconcile();
     expect(drifted.verdict).toBe('DRIFT_DETECTED');
-    expect(drifted.summary).toMatchObject({ counts: { drifted: SPOILED, appeared: SPOILED }, valueAtRisk: [{ asset: 'native', amount: BigInt(SPOILED), count: SPOILED }] });
+    expect(drifted.summary).toMatchObject({
+      counts: { drifted: SPOILED, appeared: SPOILED },
+      valueAtRisk: [{ asset: 'native', amount: BigInt(SPOILED), count: SPOILED }],
+    });
     const again = await reconcile();
     expect(again.summary?.counts).toMatchObject({ drifted: SPOILED, appeared: 0 });
     expect(again.summary?.resultDigest).toBe(drifted.summary?.resultDigest);

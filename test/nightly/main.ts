@@ -38,7 +38,8 @@ const name = positionals[0] ?? '';
 const proof = PROOFS[name];
 if (proof === undefined) {
   console.error(`usage: npm run nightly -- NAME [--seed S] [--cases N]\n\nproofs:`);
-  for (const [each, { proves, cases }] of Object.entries(PROOFS)) console.error(`  ${each.padEnd(10)} ${proves} (${cases} cases)`);
+  for (const [each, { proves, cases }] of Object.entries(PROOFS))
+    console.error(`  ${each.padEnd(10)} ${proves} (${cases} cases)`);
   process.exitCode = 2;
 } else {
   const seed = values.seed ?? String(randomInt(2 ** 31));

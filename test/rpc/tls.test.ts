@@ -28,11 +28,52 @@ describe.skipIf(!hasOpenssl)('TLS on the gRPC and HTTP ports', () => {
   const tls = { certFile: path('server.crt'), keyFile: path('server.key'), clientCaFile: path('ca.crt') };
 
   beforeAll(() => {
-    openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=authority', '-keyout', 'ca.key', '-out', 'ca.crt');
+    openssl(
+      'req',
+      '-x509',
+      '-newkey',
+      'rsa:2048',
+      '-nodes',
+      '-days',
+      '2',
+      '-subj',
+      '/CN=authority',
+      '-keyout',
+      'ca.key',
+      '-out',
+      'ca.crt',
+    );
     for (const name of ['server', 'client']) {
       writeFileSync(path(`${name}.ext`), 'subjectAltName=DNS:localhost,IP:127.0.0.1');
-      openssl('req', '-newkey', 'rsa:2048', '-nodes', '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.csr`);
-      openssl('x509', '-req', '-in', `${name}.csr`, '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', `${name}.ext`, '-out', `${name}.crt`);
+      openssl(
+        'req',
+        '-newkey',
+        'rsa:2048',
+        '-nodes',
+        '-subj',
+        `/CN=${name}`,
+        '-keyout',
+        `${name}.key`,
+        '-out',
+        `${name}.csr`,
+      );
+      openssl(
+        'x509',
+        '-req',
+        '-in',
+        `${name}.csr`,
+        '-CA',
+        'ca.crt',
+        '-CAkey',
+        'ca.key',
+        '-CAcreateserial',
+        '-days',
+        '2',
+        '-extfile',
+        `${name}.ext`,
+        '-out',
+        `${name}.crt`,
+      );
     }
   });
   afterAll(() => rmSync(dir, { recursive: true }));
@@ -44,8 +85,13 @@ describe.skipIf(!hasOpenssl)('TLS on the gRPC and HTTP ports', () => {
       return await new Promise((resolve) => {
         const deadline = { deadline: Date.now() + 5_000 };
         const identity = (bytes: Buffer): Buffer => bytes;
-        client.makeUnaryRequest('/grpc.health.v1.Health/Check', identity, identity, Buffer.alloc(0), deadline, (error: ServiceError | null) =>
-          resolve(error?.code ?? status.OK),
+        client.makeUnaryRequest(
+          '/grpc.health.v1.Health/Check',
+          identity,
+          identity,
+          Buffer.alloc(0),
+          deadline,
+          (error: ServiceError | null) => resolve(error?.code ?? status.OK),
         );
       });
     } finally {
@@ -90,7 +136,14 @@ describe.skipIf(!hasOpenssl)('TLS on the gRPC and HTTP ports', () => {
 function postStatus(port: number, options: { ca: Buffer; key?: Buffer; cert?: Buffer }): Promise<number> {
   return new Promise((resolve, reject) => {
     const call = request(
-      { host: 'localhost', port, method: 'POST', path: '/trueup.v1.HealthService/GetStatus', headers: { 'content-type': 'application/json' }, ...options },
+      {
+        host: 'localhost',
+        port,
+        method: 'POST',
+        path: '/trueup.v1.HealthService/GetStatus',
+        headers: { 'content-type': 'application/json' },
+        ...options,
+      },
       (answer) => {
         answer.resume();
         resolve(answer.statusCode ?? 0);

@@ -24,7 +24,13 @@ async function balance(opened: OpenedStream, account: string, asOfLedger: number
   return found!;
 }
 
-async function open(opened: OpenedStream, account: string, asset: string, ledger: number, amount: bigint): Promise<void> {
+async function open(
+  opened: OpenedStream,
+  account: string,
+  asset: string,
+  ledger: number,
+  amount: bigint,
+): Promise<void> {
   await sql(
     test.db.em(),
     `insert into trueup.opening_balances (stream_id, account, asset, ledger, amount, source_id) values ($1, $2, $3, $4, $5, $6)`,
@@ -56,21 +62,35 @@ describe('a history covered from ledger 1', () => {
       { account: BOB, asset: USD, asOfLedger: 30 },
       { account: 'GNOBODY', asset: 'native', asOfLedger: 30 },
     ]);
-    expect(rows.map((row) => [row.amount, row.state])).toEqual([298n, 1000n, 699n, 0n, 50n, 0n].map((amount) => [amount, 'derived']));
+    expect(rows.map((row) => [row.amount, row.state])).toEqual(
+      [298n, 1000n, 699n, 0n, 50n, 0n].map((amount) => [amount, 'derived']),
+    );
   });
 
   it('derives nothing past the last covered ledger, and names what is missing', async () => {
-    expect(await balance(opened, BOB, 45)).toMatchObject({ state: 'no_opening', missing: [{ from: 40, to: 46 }], amount: 298n });
+    expect(await balance(opened, BOB, 45)).toMatchObject({
+      state: 'no_opening',
+      missing: [{ from: 40, to: 46 }],
+      amount: 298n,
+    });
   });
 
   it('keeps the layers apart: what one covers says nothing of the other', async () => {
-    const [row] = await balancesOfPairs(test.db.em(), opened.stream.id, 'token_events', [{ account: BOB, asset: 'native', asOfLedger: 30 }]);
+    const [row] = await balancesOfPairs(test.db.em(), opened.stream.id, 'token_events', [
+      { account: BOB, asset: 'native', asOfLedger: 30 },
+    ]);
     expect(row).toMatchObject({ state: 'no_opening', amount: 0n, missing: [{ from: 1, to: 31 }] });
   });
 
   it('refuses more pairs than its named limit', async () => {
-    const many = Array.from({ length: MAX_BALANCE_PAIRS + 1 }, () => ({ account: BOB, asset: 'native', asOfLedger: 1 }));
-    await expect(balancesOfPairs(test.db.em(), opened.stream.id, 'operations', many)).rejects.toMatchObject({ reason: 'TOO_MANY_ROWS' });
+    const many = Array.from({ length: MAX_BALANCE_PAIRS + 1 }, () => ({
+      account: BOB,
+      asset: 'native',
+      asOfLedger: 1,
+    }));
+    await expect(balancesOfPairs(test.db.em(), opened.stream.id, 'operations', many)).rejects.toMatchObject({
+      reason: 'TOO_MANY_ROWS',
+    });
   });
 });
 
@@ -100,18 +120,35 @@ describe('a history that begins in the middle', () => {
 
   it('has no opening for an account that was there before, and reports only the sum of its legs', async () => {
     expect(await balance(opened, CAROL, 1080, USD)).toMatchObject({
-      state: 'no_opening', amount: 25n, openingLedger: null, missing: [{ from: 1, to: 1000 }],
+      state: 'no_opening',
+      amount: 25n,
+      openingLedger: null,
+      missing: [{ from: 1, to: 1000 }],
     });
   });
 
   it('counts from an opening snapshot, leaving out the legs up to its ledger', async () => {
-    expect(await balance(opened, ALICE, 1099)).toMatchObject({ state: 'derived', amount: 470n, openingLedger: 1020, openingAmount: 500n, legsAmount: -30n });
+    expect(await balance(opened, ALICE, 1099)).toMatchObject({
+      state: 'derived',
+      amount: 470n,
+      openingLedger: 1020,
+      openingAmount: 500n,
+      legsAmount: -30n,
+    });
     expect(await balance(opened, ALICE, 1020)).toMatchObject({ state: 'derived', amount: 500n, openingLedger: 1020 });
   });
 
   it('counts back from a snapshot that was taken later', async () => {
-    expect(await balance(opened, ALICE, 1005)).toMatchObject({ state: 'derived', amount: 570n, openingLedger: 1020, legsAmount: 70n });
-    expect(await balance(opened, ALICE, 900)).toMatchObject({ state: 'no_opening', missing: [{ from: 901, to: 1000 }] });
+    expect(await balance(opened, ALICE, 1005)).toMatchObject({
+      state: 'derived',
+      amount: 570n,
+      openingLedger: 1020,
+      legsAmount: 70n,
+    });
+    expect(await balance(opened, ALICE, 900)).toMatchObject({
+      state: 'no_opening',
+      missing: [{ from: 901, to: 1000 }],
+    });
   });
 
   it('counts from the creation of an account seen in unbroken coverage, whatever it was before', async () => {
@@ -129,13 +166,31 @@ describe('a history that begins in the middle', () => {
 describe('a history with a hole', () => {
   it('derives up to the hole and not beyond it, and names the hole', async () => {
     const opened = await openTestStream(test.db, { passphrase: 'with a hole', startLedger: 100 });
-    await commitByHand(test.db, opened, { from: 100, to: 120 }, [{ ledger: 105, leg: 1, account: BOB, amount: 40n, kind: 'create_account' }]);
-    await commitByHand(test.db, opened, { from: 125, to: 140 }, [{ ledger: 130, account: BOB, amount: -1n }, { ledger: 130, opIndex: 2, account: ALICE, amount: 1n }]);
+    await commitByHand(test.db, opened, { from: 100, to: 120 }, [
+      { ledger: 105, leg: 1, account: BOB, amount: 40n, kind: 'create_account' },
+    ]);
+    await commitByHand(test.db, opened, { from: 125, to: 140 }, [
+      { ledger: 130, account: BOB, amount: -1n },
+      { ledger: 130, opIndex: 2, account: ALICE, amount: 1n },
+    ]);
     await open(opened, ALICE, 'native', 99, 7n);
     expect(await balance(opened, BOB, 119)).toMatchObject({ state: 'derived', amount: 40n });
-    expect(await balance(opened, BOB, 135)).toMatchObject({ state: 'no_opening', missing: [{ from: 1, to: 100 }, { from: 120, to: 125 }] });
-    expect(await balance(opened, ALICE, 135)).toMatchObject({ state: 'no_opening', amount: 8n, openingLedger: 99, missing: [{ from: 120, to: 125 }] });
-    await commitByHand(test.db, opened, { from: 120, to: 125 }, [{ ledger: 121, account: BOB, amount: -9n }], { follow: false });
+    expect(await balance(opened, BOB, 135)).toMatchObject({
+      state: 'no_opening',
+      missing: [
+        { from: 1, to: 100 },
+        { from: 120, to: 125 },
+      ],
+    });
+    expect(await balance(opened, ALICE, 135)).toMatchObject({
+      state: 'no_opening',
+      amount: 8n,
+      openingLedger: 99,
+      missing: [{ from: 120, to: 125 }],
+    });
+    await commitByHand(test.db, opened, { from: 120, to: 125 }, [{ ledger: 121, account: BOB, amount: -9n }], {
+      follow: false,
+    });
     expect(await balance(opened, BOB, 135)).toMatchObject({ state: 'derived', amount: 30n, missing: [] });
     expect(await balance(opened, ALICE, 135)).toMatchObject({ state: 'derived', amount: 8n });
   });
@@ -161,7 +216,10 @@ describe('a watch that changed', () => {
     const first = await openTestStream(test.db, { passphrase: 'two watches', watch: makeWatch([ALICE]) });
     await commitByHand(test.db, first, { from: 1, to: 50 }, [{ ledger: 5, account: ALICE, amount: 10n }]);
     const second = { ...first, target: await targetOf(test.db.em(), first.stream.id, makeWatch([ALICE, BOB])) };
-    await commitByHand(test.db, second, { from: 50, to: 90 }, [{ ledger: 60, account: ALICE, amount: 1n }, { ledger: 60, opIndex: 2, account: BOB, amount: 2n }]);
+    await commitByHand(test.db, second, { from: 50, to: 90 }, [
+      { ledger: 60, account: ALICE, amount: 1n },
+      { ledger: 60, opIndex: 2, account: BOB, amount: 2n },
+    ]);
     expect(await balance(first, ALICE, 89)).toMatchObject({ state: 'derived', amount: 11n });
     expect(await balance(first, BOB, 89)).toMatchObject({ state: 'no_opening', missing: [{ from: 1, to: 50 }] });
     expect(await balance(first, CAROL, 89)).toMatchObject({ state: 'no_opening', missing: [{ from: 1, to: 90 }] });
@@ -179,14 +237,23 @@ describe('size', () => {
        from generate_series(0, 199999) as n`,
       [opened.stream.id, opened.target.sourceId],
     );
-    const pairs = Array.from({ length: 10_803 }, (_, n) => ({ account: `GACCOUNT${n}`, asset: 'native', asOfLedger: 20_000 }));
+    const pairs = Array.from({ length: 10_803 }, (_, n) => ({
+      account: `GACCOUNT${n}`,
+      asset: 'native',
+      asOfLedger: 20_000,
+    }));
     // The best of three: what is promised is the work, not the neighbours' on the same machine.
     let bestMs = Infinity;
     for (let round = 0; round < 3; round++) {
       const startedMs = performance.now();
       let sum = 0n;
       for (let from = 0; from < pairs.length; from += MAX_BALANCE_PAIRS) {
-        const rows = await balancesOfPairs(test.db.em(), opened.stream.id, 'operations', pairs.slice(from, from + MAX_BALANCE_PAIRS));
+        const rows = await balancesOfPairs(
+          test.db.em(),
+          opened.stream.id,
+          'operations',
+          pairs.slice(from, from + MAX_BALANCE_PAIRS),
+        );
         for (const row of rows) if (row.state === 'derived') sum += row.amount;
       }
       bestMs = Math.min(bestMs, performance.now() - startedMs);
@@ -215,7 +282,7 @@ describe('listing balances', () => {
   });
   const pagesOf = async (given: object, size: number) => {
     const found = [];
-    for (let after: PagePosition | null = null; ; ) {
+    for (let after: PagePosition | null = null; ;) {
       const page = await lists().listLedgerBalances({ ...filter, ...given }, { size, after });
       found.push(...page.items.map((row) => [row.account, row.asset, row.amount]));
       if (page.next === null) return found;
@@ -224,20 +291,41 @@ describe('listing balances', () => {
   };
 
   it('lists who holds what as far as coverage reaches, in pages of any size, and nobody who holds nothing', async () => {
-    const held = [['GA', USD, 4n], ['GA', 'native', 10n], ['GC', 'native', 1n], ['GD', 'native', 2n]];
+    const held = [
+      ['GA', USD, 4n],
+      ['GA', 'native', 10n],
+      ['GC', 'native', 1n],
+      ['GD', 'native', 2n],
+    ];
     for (const size of [1, 2, 3, 100]) expect(await pagesOf({}, size)).toEqual(held);
     const { items } = await lists().listLedgerBalances(filter, { size: 1, after: null });
-    expect(items[0]).toMatchObject({ side: 'ledger', name: opened.stream.name, state: 'derived', asOfLedger: 69, asOfAt: new Date(closeTimeOf(69) * 1000) });
+    expect(items[0]).toMatchObject({
+      side: 'ledger',
+      name: opened.stream.name,
+      state: 'derived',
+      asOfLedger: 69,
+      asOfAt: new Date(closeTimeOf(69) * 1000),
+    });
   });
 
   it('lists as of an older ledger, by account and by asset', async () => {
-    expect(await pagesOf({ asOfLedger: 4 }, 100)).toEqual([['GA', USD, 4n], ['GA', 'native', 10n], ['GB', 'native', 10n]]);
-    expect(await pagesOf({ accounts: ['GD', 'GA'] }, 2)).toEqual([['GA', USD, 4n], ['GA', 'native', 10n], ['GD', 'native', 2n]]);
+    expect(await pagesOf({ asOfLedger: 4 }, 100)).toEqual([
+      ['GA', USD, 4n],
+      ['GA', 'native', 10n],
+      ['GB', 'native', 10n],
+    ]);
+    expect(await pagesOf({ accounts: ['GD', 'GA'] }, 2)).toEqual([
+      ['GA', USD, 4n],
+      ['GA', 'native', 10n],
+      ['GD', 'native', 2n],
+    ]);
     expect(await pagesOf({ assets: [USD] }, 1)).toEqual([['GA', USD, 4n]]);
   });
 
   it('says that nothing is covered instead of listing nothing', async () => {
-    await expect(lists().listLedgerBalances({ ...filter, layer: 'token_events' }, { size: 1, after: null })).rejects.toMatchObject({ reason: 'COVERAGE_GAP' });
+    await expect(
+      lists().listLedgerBalances({ ...filter, layer: 'token_events' }, { size: 1, after: null }),
+    ).rejects.toMatchObject({ reason: 'COVERAGE_GAP' });
   });
 
   it('lists what the book states, each ledger for which it did', async () => {
@@ -250,7 +338,10 @@ describe('listing balances', () => {
       ]);
     });
     const first = await lists().listBookBalances({ book: '' }, { size: 2, after: null });
-    expect(first.items.map((row) => [row.account, row.amount, row.asOfLedger, row.state])).toEqual([['GA', 10n, null, 'stated'], ['GA', 9n, 5, 'stated']]);
+    expect(first.items.map((row) => [row.account, row.amount, row.asOfLedger, row.state])).toEqual([
+      ['GA', 10n, null, 'stated'],
+      ['GA', 9n, 5, 'stated'],
+    ]);
     const second = await lists().listBookBalances({ book: '' }, { size: 2, after: first.next });
     expect(second.items.map((row) => [row.account, row.amount])).toEqual([['GB', 0n]]);
     expect(second.next).toBeNull();

@@ -7,7 +7,14 @@ import type { PagePosition } from '../../src/core/page.ts';
 import { createEntryLists, type EntryLists } from '../../src/services/ledger-entries.ts';
 import { lockBook, mergeBookRows } from '../../src/store/book-writes.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
-import { closeTimeOf, commitByHand, entryByHand, openTestStream, type EntryByHand, type OpenedStream } from '../_util/ledger-rows.ts';
+import {
+  closeTimeOf,
+  commitByHand,
+  entryByHand,
+  openTestStream,
+  type EntryByHand,
+  type OpenedStream,
+} from '../_util/ledger-rows.ts';
 
 let test: TestDatabase;
 let opened: OpenedStream;
@@ -39,9 +46,12 @@ afterAll(() => test.drop());
 
 async function allPages(filter: EntryFilter, size: number): Promise<ListedEntry[]> {
   const found: ListedEntry[] = [];
-  for (let after: PagePosition | null = null; ; ) {
+  for (let after: PagePosition | null = null; ;) {
     // A position survives a page token, which is JSON.
-    const page = await lists.listEntries(filter, { size, after: after === null ? null : (JSON.parse(JSON.stringify(after)) as PagePosition) });
+    const page = await lists.listEntries(filter, {
+      size,
+      after: after === null ? null : (JSON.parse(JSON.stringify(after)) as PagePosition),
+    });
     expect(page.items.length).toBeLessThanOrEqual(size);
     found.push(...page.items);
     if (page.next === null) return found;
@@ -52,7 +62,12 @@ async function allPages(filter: EntryFilter, size: number): Promise<ListedEntry[
 const idsOf = (entries: readonly ListedEntry[]) => entries.map((entry) => entryIdOf(entry.stream, entry));
 
 function expected(keep: (entry: ListedEntry) => boolean): string[] {
-  return ENTRIES.map((given) => ({ ...entryByHand(given), stream: opened.stream.name, closedAt: new Date(closeTimeOf(given.ledger) * 1000), source: null }))
+  return ENTRIES.map((given) => ({
+    ...entryByHand(given),
+    stream: opened.stream.name,
+    closedAt: new Date(closeTimeOf(given.ledger) * 1000),
+    source: null,
+  }))
     .filter(keep)
     .sort((a, b) => b.ledger - a.ledger || b.txIndex - a.txIndex || b.opIndex - a.opIndex || b.leg - a.leg)
     .map((entry) => entryIdOf(entry.stream, entry));
@@ -61,15 +76,31 @@ function expected(keep: (entry: ListedEntry) => boolean): string[] {
 describe('listing entries', () => {
   it.each<[string, Omit<EntryFilter, 'stream' | 'layer'>, (entry: ListedEntry) => boolean]>([
     ['nothing', {}, () => true],
-    ['accounts', { accounts: ['GACCOUNT1', 'GACCOUNT5', 'GACCOUNT1'] }, (e) => ['GACCOUNT1', 'GACCOUNT5'].includes(e.account)],
-    ['accounts and assets', { accounts: ['GACCOUNT1', 'GACCOUNT2'], assets: ['USD:GISSUER'] }, (e) => ['GACCOUNT1', 'GACCOUNT2'].includes(e.account) && e.asset !== 'native'],
+    [
+      'accounts',
+      { accounts: ['GACCOUNT1', 'GACCOUNT5', 'GACCOUNT1'] },
+      (e) => ['GACCOUNT1', 'GACCOUNT5'].includes(e.account),
+    ],
+    [
+      'accounts and assets',
+      { accounts: ['GACCOUNT1', 'GACCOUNT2'], assets: ['USD:GISSUER'] },
+      (e) => ['GACCOUNT1', 'GACCOUNT2'].includes(e.account) && e.asset !== 'native',
+    ],
     ['assets', { assets: ['USD:GISSUER'] }, (e) => e.asset !== 'native'],
     ['kinds', { kinds: ['fee'] }, (e) => e.kind === 'fee'],
     ['status', { status: 'failed' }, (e) => e.status === 'failed'],
     ['a sub-account', { subAccount: 'invoice' }, (e) => e.subAccount === 'invoice'],
     ['ledgers', { ledgers: { from: 20, to: 31 } }, (e) => e.ledger >= 20 && e.ledger < 31],
-    ['accounts in ledgers', { accounts: ['GACCOUNT3'], ledgers: { from: 20, to: 81 }, kinds: ['payment'] }, (e) => e.account === 'GACCOUNT3' && e.ledger >= 20 && e.ledger < 81 && e.kind === 'payment'],
-    ['times', { from: new Date(closeTimeOf(40) * 1000), to: new Date(closeTimeOf(70) * 1000) }, (e) => e.ledger >= 40 && e.ledger < 70],
+    [
+      'accounts in ledgers',
+      { accounts: ['GACCOUNT3'], ledgers: { from: 20, to: 81 }, kinds: ['payment'] },
+      (e) => e.account === 'GACCOUNT3' && e.ledger >= 20 && e.ledger < 81 && e.kind === 'payment',
+    ],
+    [
+      'times',
+      { from: new Date(closeTimeOf(40) * 1000), to: new Date(closeTimeOf(70) * 1000) },
+      (e) => e.ledger >= 40 && e.ledger < 70,
+    ],
   ])('filters by %s, the same entries whatever the page size', async (_name, filter, keep) => {
     const wanted = expected(keep);
     expect(wanted.length).toBeGreaterThan(3);
@@ -82,15 +113,23 @@ describe('listing entries', () => {
     expect(idsOf(await allPages({ ...ALL, txHash: txHash! }, 50))).toEqual(ofTransaction);
     expect(idsOf(await allPages({ ...ALL, matchKey: txHash! }, 50))).toEqual(ofTransaction);
     const opIndex = entryByHand(ENTRIES[30]!).opIndex;
-    expect(idsOf(await allPages({ ...ALL, matchKey: `${txHash}:${opIndex}` }, 50))).toEqual(expected((e) => e.txHash === txHash && e.opIndex === opIndex));
+    expect(idsOf(await allPages({ ...ALL, matchKey: `${txHash}:${opIndex}` }, 50))).toEqual(
+      expected((e) => e.txHash === txHash && e.opIndex === opIndex),
+    );
     expect(await allPages({ ...ALL, matchKey: 'invoice-17' }, 50)).toEqual([]);
     const account = entryByHand(ENTRIES[30]!).account;
-    expect(idsOf(await allPages({ ...ALL, txHash: txHash!, accounts: [account] }, 50))).toEqual(expected((e) => e.txHash === txHash && e.account === account));
+    expect(idsOf(await allPages({ ...ALL, txHash: txHash!, accounts: [account] }, 50))).toEqual(
+      expected((e) => e.txHash === txHash && e.account === account),
+    );
   });
 
   it('carries where and when an entry was read, and its id names its place', async () => {
     const items = (await allPages(ALL, 1000)).slice(-1);
-    expect(items[0]).toMatchObject({ stream: opened.stream.name, closedAt: new Date(closeTimeOf(1) * 1000), source: { source: 'stellar-archive:by-hand', kind: 'stellar-archive' } });
+    expect(items[0]).toMatchObject({
+      stream: opened.stream.name,
+      closedAt: new Date(closeTimeOf(1) * 1000),
+      source: { source: 'stellar-archive:by-hand', kind: 'stellar-archive' },
+    });
     expect(entryIdOf(items[0]!.stream, items[0]!)).toBe(`${opened.stream.name}/1-1-1-0-o`);
   });
 
@@ -99,21 +138,36 @@ describe('listing entries', () => {
   });
 
   it('says that there is no such stream, or none yet, instead of listing nothing', async () => {
-    await expect(lists.listEntries({ ...ALL, stream: 'nowhere' }, { size: 1, after: null })).rejects.toMatchObject({ reason: 'STREAM_NOT_FOUND' });
+    await expect(lists.listEntries({ ...ALL, stream: 'nowhere' }, { size: 1, after: null })).rejects.toMatchObject({
+      reason: 'STREAM_NOT_FOUND',
+    });
     const other = createEntryLists({ db: test.db, networkPassphrase: 'a network that never answered' });
-    await expect(other.listEntries(ALL, { size: 1, after: null })).rejects.toMatchObject({ reason: 'STREAM_NOT_FOUND', message: expect.stringContaining('no stream is open yet') });
+    await expect(other.listEntries(ALL, { size: 1, after: null })).rejects.toMatchObject({
+      reason: 'STREAM_NOT_FOUND',
+      message: expect.stringContaining('no stream is open yet'),
+    });
   });
 
   it('refuses a range upside down and a position of another list', async () => {
-    await expect(lists.listEntries({ ...ALL, ledgers: { from: 9, to: 9 } }, { size: 1, after: null })).rejects.toMatchObject({ reason: 'INVALID_LEDGER_RANGE' });
-    await expect(lists.listEntries(ALL, { size: 1, after: { id: '7' } })).rejects.toMatchObject({ reason: 'INVALID_PAGE_TOKEN' });
+    await expect(
+      lists.listEntries({ ...ALL, ledgers: { from: 9, to: 9 } }, { size: 1, after: null }),
+    ).rejects.toMatchObject({ reason: 'INVALID_LEDGER_RANGE' });
+    await expect(lists.listEntries(ALL, { size: 1, after: { id: '7' } })).rejects.toMatchObject({
+      reason: 'INVALID_PAGE_TOKEN',
+    });
   });
 
   it('ends a list that no index helps with at its limit, and says how to narrow it', async () => {
     const hurried = createEntryLists({ db: test.db, networkPassphrase: PASSPHRASE, statementTimeoutMs: 1 });
-    const answers = await Promise.allSettled(Array.from({ length: 20 }, () => hurried.listEntries({ ...ALL, kinds: ['fee'] }, { size: 1000, after: null })));
+    const answers = await Promise.allSettled(
+      Array.from({ length: 20 }, () => hurried.listEntries({ ...ALL, kinds: ['fee'] }, { size: 1000, after: null })),
+    );
     for (const answer of answers) {
-      if (answer.status === 'rejected') expect(answer.reason).toMatchObject({ reason: 'DEADLINE_EXCEEDED', details: { fix: expect.stringContaining('narrow') } });
+      if (answer.status === 'rejected')
+        expect(answer.reason).toMatchObject({
+          reason: 'DEADLINE_EXCEEDED',
+          details: { fix: expect.stringContaining('narrow') },
+        });
     }
   });
 });
@@ -123,18 +177,36 @@ describe('listing book rows', () => {
   beforeAll(async () => {
     await test.db.em().transactional(async (em) => {
       const book = await lockBook(em, 'default');
-      const row = { account: 'GACCOUNT1', asset: 'native', amount: 5n, kind: null, counterparty: null, status: null, subAccount: null, occurredAt: null, ledger: null, retracted: false };
+      const row = {
+        account: 'GACCOUNT1',
+        asset: 'native',
+        amount: 5n,
+        kind: null,
+        counterparty: null,
+        status: null,
+        subAccount: null,
+        occurredAt: null,
+        ledger: null,
+        retracted: false,
+      };
       await mergeBookRows(em, book.id, [
         { ...row, rowId: 'r1', key: HASH, status: 'completed' },
         { ...row, rowId: 'r2', key: `${HASH}:2`, status: 'failed', ledger: 7 },
         { ...row, rowId: 'r3', key: `${HASH.slice(0, 63)}c`, account: 'GACCOUNT2' },
-        { ...row, rowId: 'r4', key: 'invoice', kind: 'payment', retracted: true, occurredAt: new Date('2026-01-02T00:00:00Z') },
+        {
+          ...row,
+          rowId: 'r4',
+          key: 'invoice',
+          kind: 'payment',
+          retracted: true,
+          occurredAt: new Date('2026-01-02T00:00:00Z'),
+        },
       ]);
     });
   });
   const rowIds = async (filter: object, size = 50) => {
     const ids: string[] = [];
-    for (let after: PagePosition | null = null; ; ) {
+    for (let after: PagePosition | null = null; ;) {
       const page = await lists.listRows({ book: '', ...filter }, { size, after });
       ids.push(...page.items.map((row) => row.rowId));
       if (page.next === null) return ids;
@@ -155,10 +227,14 @@ describe('listing book rows', () => {
     expect(await rowIds({ status: 'success' })).toEqual(['r1', 'r3', 'r4']);
     expect(await rowIds({ kinds: ['payment'] })).toEqual(['r4']);
     expect(await rowIds({ ledgers: { from: 7, to: 8 } })).toEqual(['r2']);
-    expect(await rowIds({ from: new Date('2026-01-01T00:00:00Z'), to: new Date('2026-01-03T00:00:00Z') })).toEqual(['r4']);
+    expect(await rowIds({ from: new Date('2026-01-01T00:00:00Z'), to: new Date('2026-01-03T00:00:00Z') })).toEqual([
+      'r4',
+    ]);
   });
 
   it('says that a book is unknown instead of listing nothing', async () => {
-    await expect(lists.listRows({ book: 'none' }, { size: 5, after: null })).rejects.toMatchObject({ reason: 'BOOK_NOT_FOUND' });
+    await expect(lists.listRows({ book: 'none' }, { size: 5, after: null })).rejects.toMatchObject({
+      reason: 'BOOK_NOT_FOUND',
+    });
   });
 });

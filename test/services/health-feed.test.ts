@@ -18,9 +18,23 @@ import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
 import { closeTimeOf, commitByHand, openTestStream, type OpenedStream } from '../_util/ledger-rows.ts';
 
 function healthOf(db: Database, networkPassphrase: string): HealthService {
-  const source = { id: 'stellar-archive:history.example', kind: 'stellar-archive', networkPassphrase, layers: ['operations'] } as const;
+  const source = {
+    id: 'stellar-archive:history.example',
+    kind: 'stellar-archive',
+    networkPassphrase,
+    layers: ['operations'],
+  } as const;
   return createHealthService({
-    db, source, circuitState: () => 'OPEN', endLedger: null, version: '1', startedAt: new Date(), replica: 'r1', configEntries: [], embedded: true, queue: null,
+    db,
+    source,
+    circuitState: () => 'OPEN',
+    endLedger: null,
+    version: '1',
+    startedAt: new Date(),
+    replica: 'r1',
+    configEntries: [],
+    embedded: true,
+    queue: null,
   });
 }
 
@@ -30,11 +44,24 @@ describe('the hub', () => {
   const limits = { maxKeptEvents: 10, maxQueuedEvents: 3 };
   const never = new AbortController().signal;
   const line = (n: number): FeedEvent => {
-    const activity: Activity = { kind: 'operator', event: `line_${n}`, stream: null, ledger: null, message: '', resourceId: null, at: new Date(n) };
+    const activity: Activity = {
+      kind: 'operator',
+      event: `line_${n}`,
+      stream: null,
+      ledger: null,
+      message: '',
+      resourceId: null,
+      at: new Date(n),
+    };
     return { at: new Date(n), topic: 'activity', activity };
   };
   const usage = (uptimeMs: number): FeedEvent => ({ at: new Date(0), topic: 'usage', runtime: { uptimeMs } as never });
-  const text = (event: StatusEvent) => (event.topic === 'activity' ? event.activity.event : event.topic === 'usage' ? `usage ${event.runtime.uptimeMs}` : event.topic);
+  const text = (event: StatusEvent) =>
+    event.topic === 'activity'
+      ? event.activity.event
+      : event.topic === 'usage'
+        ? `usage ${event.runtime.uptimeMs}`
+        : event.topic;
 
   it('gives a slow watcher the newest state and the newest lines, never a growing queue', async () => {
     const hub = new FeedHub(limits, 100n);
@@ -57,7 +84,12 @@ describe('the hub', () => {
     hub.publish(line(2));
     hub.publish(line(3));
     const resumed = hub.subscribe(() => true, 101n);
-    expect([await resumed.next(never), await resumed.next(never)].map((event) => [event.sequence, text(event)])).toEqual([[102n, 'line_2'], [103n, 'line_3']]);
+    expect(
+      [await resumed.next(never), await resumed.next(never)].map((event) => [event.sequence, text(event)]),
+    ).toEqual([
+      [102n, 'line_2'],
+      [103n, 'line_3'],
+    ]);
     expect(() => hub.subscribe(() => true, 99n)).toThrow(expect.objectContaining({ reason: 'SEQUENCE_EXPIRED' }));
     expect(() => hub.subscribe(() => true, 104n)).toThrow(expect.objectContaining({ reason: 'SEQUENCE_EXPIRED' }));
     for (let n = 0; n < 100; n++) hub.publish(line(n));
@@ -94,7 +126,12 @@ describe('the feed', () => {
   }
 
   /** Events until one is found; the stream is left then. */
-  async function until(feed: StatusFeed, watch: Partial<StatusWatch>, found: (event: StatusEvent) => boolean, onFirst: () => Promise<void> = async () => {}): Promise<StatusEvent[]> {
+  async function until(
+    feed: StatusFeed,
+    watch: Partial<StatusWatch>,
+    found: (event: StatusEvent) => boolean,
+    onFirst: () => Promise<void> = async () => {},
+  ): Promise<StatusEvent[]> {
     const events: StatusEvent[] = [];
     const signal = AbortSignal.timeout(30_000);
     for await (const event of feed.watch({ ...WATCH, ...watch }, signal)) {
@@ -108,27 +145,64 @@ describe('the feed', () => {
 
   it('begins with the present state, and tells a stream that moves', async () => {
     const feed = feedOf();
-    const events = await until(feed, {}, isLine('ledgers_processed'), () => commitByHand(test.db, opened, { from: 11, to: 16 }, []));
+    const events = await until(feed, {}, isLine('ledgers_processed'), () =>
+      commitByHand(test.db, opened, { from: 11, to: 16 }, []),
+    );
     expect(events[0]).toMatchObject({ topic: 'streams', stream: { stream: opened.stream.name, lag: 10 } });
-    expect(events.filter((event) => event.topic === 'streams').at(-1)).toMatchObject({ stream: { lag: 5, processedLedgers: 15n } });
-    expect(events.at(-1)).toMatchObject({ activity: { kind: 'ledgers', ledger: 15, message: '5 ledgers processed, up to ledger 15' } });
+    expect(events.filter((event) => event.topic === 'streams').at(-1)).toMatchObject({
+      stream: { lag: 5, processedLedgers: 15n },
+    });
+    expect(events.at(-1)).toMatchObject({
+      activity: { kind: 'ledgers', ledger: 15, message: '5 ledgers processed, up to ledger 15' },
+    });
     feed.close();
   });
 
   it('tells a run from its start to its end, each state once, and what somebody did', async () => {
     const feed = feedOf();
     const id = randomUUID();
-    const run = { id, requestId: null, policy: 'default', level: 'entries', trigger: 'manual', sandbox: false, stream: opened.stream.name, book: 'default', request: { range: null, windowMs: null, scope: null }, traceId: '0'.repeat(32), actor: 'alice' } as const;
-    const events = await until(feed, { topics: ['streams', 'reconciliations', 'activity'] }, isLine('run_failed'), async () => {
-      await insertRun(test.db.em(), run);
-      await beginRun(test.db.em(), id);
-      await writeAudit(test.db.em(), { actor: 'alice', role: 'operate', method: 'trueup.v1.ReconciliationService/StartReconciliation', requestId: '', traceId: null }, { resourceType: 'reconciliation', resourceId: id });
-      await endRun(test.db.em(), { id }, 'failed', { reason: 'DATABASE_BUSY', message: 'locked' });
+    const run = {
+      id,
+      requestId: null,
+      policy: 'default',
+      level: 'entries',
+      trigger: 'manual',
+      sandbox: false,
+      stream: opened.stream.name,
+      book: 'default',
+      request: { range: null, windowMs: null, scope: null },
+      traceId: '0'.repeat(32),
+      actor: 'alice',
+    } as const;
+    const events = await until(
+      feed,
+      { topics: ['streams', 'reconciliations', 'activity'] },
+      isLine('run_failed'),
+      async () => {
+        await insertRun(test.db.em(), run);
+        await beginRun(test.db.em(), id);
+        await writeAudit(
+          test.db.em(),
+          {
+            actor: 'alice',
+            role: 'operate',
+            method: 'trueup.v1.ReconciliationService/StartReconciliation',
+            requestId: '',
+            traceId: null,
+          },
+          { resourceType: 'reconciliation', resourceId: id },
+        );
+        await endRun(test.db.em(), { id }, 'failed', { reason: 'DATABASE_BUSY', message: 'locked' });
+      },
+    );
+    expect(events.filter((event) => event.topic === 'reconciliations').at(-1)).toMatchObject({
+      run: { id, state: 'failed' },
     });
-    expect(events.filter((event) => event.topic === 'reconciliations').at(-1)).toMatchObject({ run: { id, state: 'failed' } });
     const failed = events.filter(isLine('run_failed'));
     expect(failed).toHaveLength(1);
-    expect(failed[0]).toMatchObject({ activity: { kind: 'reconciliation', resourceId: id, message: 'a run of policy default failed: locked' } });
+    expect(failed[0]).toMatchObject({
+      activity: { kind: 'reconciliation', resourceId: id, message: 'a run of policy default failed: locked' },
+    });
     feed.close();
   });
 
@@ -146,7 +220,9 @@ describe('the feed', () => {
   it('begins with as many past lines as asked for', async () => {
     const feed = feedOf();
     const events = await until(feed, { topics: ['activity'], activityBacklog: 5 }, isLine('start_reconciliation'));
-    expect(events).toMatchObject([{ activity: { kind: 'operator', message: expect.stringContaining('alice called StartReconciliation') } }]);
+    expect(events).toMatchObject([
+      { activity: { kind: 'operator', message: expect.stringContaining('alice called StartReconciliation') } },
+    ]);
     feed.close();
   });
 
@@ -154,7 +230,9 @@ describe('the feed', () => {
     const feed = feedOf({ pollIntervalMs: 3_600_000 });
     const before = polls;
     const signal = new AbortController();
-    const streams = Array.from({ length: 20 }, () => feed.watch({ ...WATCH, topics: ['usage'] }, signal.signal)[Symbol.asyncIterator]());
+    const streams = Array.from({ length: 20 }, () =>
+      feed.watch({ ...WATCH, topics: ['usage'] }, signal.signal)[Symbol.asyncIterator](),
+    );
     await Promise.all(streams.map((stream) => stream.next()));
     expect(polls - before).toBe(1);
     const waiting = streams.map((stream) => stream.next());
@@ -214,27 +292,59 @@ describe('diagnostics', () => {
       embedded: true,
       queue: { inFlight: async () => new Map([['b', 1]]) },
     });
-    for (const name of ['a', 'b', 'c']) await upsertSchedule(test.db.em(), { name, job: 'reconcile', intervalMs: 1000, enabled: name !== 'c' });
+    for (const name of ['a', 'b', 'c'])
+      await upsertSchedule(test.db.em(), { name, job: 'reconcile', intervalMs: 1000, enabled: name !== 'c' });
     await recordJobStart(test.db.em(), 'a');
     await recordJobSuccess(test.db.em(), 'a', 12);
     await recordDeadLetter(test.db.em(), {
-      id: randomUUID(), job: 'reconcile', healthName: 'b', resourceId: 'run-1', payload: { policy: 'p' }, attempts: 5, sentAt: startedAt,
+      id: randomUUID(),
+      job: 'reconcile',
+      healthName: 'b',
+      resourceId: 'run-1',
+      payload: { policy: 'p' },
+      attempts: 5,
+      sentAt: startedAt,
       failure: { reason: 'BOOK_UNREADABLE', message: 'no route', fix: '' },
     });
     const found = await service.diagnostics('f'.repeat(32));
     expect(found).toMatchObject({
-      traceId: 'f'.repeat(32), runtime: { replica: 'r1', pid: process.pid }, database: { reachable: true, embedded: true, failure: null, maxConnections: 5, schemaVersion: expect.stringMatching(/^\d{4}-/) },
-      deadLetterCount: 1, lastRuns: [], streams: [{ sources: [{ breaker: 'open' }] }], disabledFeatures: ['payments: set MARKETPLACE_DATABASE_URL'],
+      traceId: 'f'.repeat(32),
+      runtime: { replica: 'r1', pid: process.pid },
+      database: {
+        reachable: true,
+        embedded: true,
+        failure: null,
+        maxConnections: 5,
+        schemaVersion: expect.stringMatching(/^\d{4}-/),
+      },
+      deadLetterCount: 1,
+      lastRuns: [],
+      streams: [{ sources: [{ breaker: 'open' }] }],
+      disabledFeatures: ['payments: set MARKETPLACE_DATABASE_URL'],
     });
     expect(found.runtime.rssBytes).toBeGreaterThan(1e6);
-    expect(found.schedules.map((each) => [each.name, each.inFlight, each.succeeded, each.dueAt === null])).toEqual([['a', 0, 1, false], ['b', 1, 0, false], ['c', 0, 0, true]]);
+    expect(found.schedules.map((each) => [each.name, each.inFlight, each.succeeded, each.dueAt === null])).toEqual([
+      ['a', 0, 1, false],
+      ['b', 1, 0, false],
+      ['c', 0, 0, true],
+    ]);
     const page = await service.listSchedules({ size: 2, after: null });
     expect(page.items.map((each) => each.name)).toEqual(['a', 'b']);
     expect((await service.listSchedules({ size: 2, after: page.next })).items.map((each) => each.name)).toEqual(['c']);
-    expect(await service.listDeadLetters({ job: 'reconcile' }, { size: 5, after: null })).toMatchObject({ totalSize: 1, items: [{ resourceId: 'run-1', lastError: { reason: 'BOOK_UNREADABLE' } }] });
-    expect(await service.listDeadLetters({ job: 'other' }, { size: 5, after: null })).toMatchObject({ totalSize: 0, items: [] });
+    expect(await service.listDeadLetters({ job: 'reconcile' }, { size: 5, after: null })).toMatchObject({
+      totalSize: 1,
+      items: [{ resourceId: 'run-1', lastError: { reason: 'BOOK_UNREADABLE' } }],
+    });
+    expect(await service.listDeadLetters({ job: 'other' }, { size: 5, after: null })).toMatchObject({
+      totalSize: 0,
+      items: [],
+    });
     await test.drop();
     const without = await service.diagnostics('f'.repeat(32));
-    expect(without).toMatchObject({ database: { reachable: false, failure: { reason: expect.any(String) } }, streams: [], config: [{ redacted: true, value: null }] });
+    expect(without).toMatchObject({
+      database: { reachable: false, failure: { reason: expect.any(String) } },
+      streams: [],
+      config: [{ redacted: true, value: null }],
+    });
   });
 });

@@ -23,7 +23,10 @@ afterAll(async () => {
   await test.drop();
 });
 
-function service(passphrase: string, options: Partial<HealthOptions> & { layers?: readonly Layer[] } = {}): HealthService {
+function service(
+  passphrase: string,
+  options: Partial<HealthOptions> & { layers?: readonly Layer[] } = {},
+): HealthService {
   const { layers = ['operations'], ...rest } = options;
   return createHealthService({
     db: test.db,
@@ -45,16 +48,33 @@ async function tip(streamId: number, sequence: number, oldest = 1, db = test.db)
 }
 
 async function ageLastSuccess(streamId: number, seconds: number): Promise<void> {
-  await sql(test.db.em(), `update trueup.followers set last_success_at = now() - $2 * interval '1 second' where stream_id = $1`, [streamId, seconds]);
+  await sql(
+    test.db.em(),
+    `update trueup.followers set last_success_at = now() - $2 * interval '1 second' where stream_id = $1`,
+    [streamId, seconds],
+  );
 }
 
 describe('before the source has answered', () => {
   it('is starting, and degraded with the failure once the source has failed, without any made-up number', async () => {
     const health = service('never answered');
-    expect(await health.followed()).toMatchObject({ syncStatus: 'starting', tip: null, lag: null, startLedger: null, layers: [], rates: { over1m: null } });
+    expect(await health.followed()).toMatchObject({
+      syncStatus: 'starting',
+      tip: null,
+      lag: null,
+      startLedger: null,
+      layers: [],
+      rates: { over1m: null },
+    });
     health.noteSourceFailure(new TrueUpError('SOURCE_TIMEOUT', 'no answer within 30 s', { fix: 'check the network' }));
-    expect(await health.followed()).toMatchObject({ syncStatus: 'degraded', degraded: [{ reason: 'SOURCE_TIMEOUT', fix: 'check the network', retryable: true }] });
-    expect(await health.wellness()).toMatchObject({ healthy: false, degraded: [{ name: 'stream', reason: 'SOURCE_TIMEOUT' }] });
+    expect(await health.followed()).toMatchObject({
+      syncStatus: 'degraded',
+      degraded: [{ reason: 'SOURCE_TIMEOUT', fix: 'check the network', retryable: true }],
+    });
+    expect(await health.wellness()).toMatchObject({
+      healthy: false,
+      degraded: [{ name: 'stream', reason: 'SOURCE_TIMEOUT' }],
+    });
     health.noteSourceFailure(new Error('password=secret'));
     expect(JSON.stringify(await health.wellness())).not.toContain('secret');
     health.noteSourceAnswer();
@@ -69,14 +89,36 @@ describe('a followed stream', () => {
     await tip(opened.stream.id, 340, 60);
     const [status] = (await service('numbers').status(opened.stream.name)).streams;
     expect(status).toMatchObject({
-      stream: opened.stream.name, syncStatus: 'catching_up', degraded: [], startLedger: 100, tip: 340, lag: 41, oldest: 60,
-      retentionMargin: 240, retentionMarginMs: 240 * 5000, processedLedgers: 200n, watchCount: null, lastError: null,
+      stream: opened.stream.name,
+      syncStatus: 'catching_up',
+      degraded: [],
+      startLedger: 100,
+      tip: 340,
+      lag: 41,
+      oldest: 60,
+      retentionMargin: 240,
+      retentionMarginMs: 240 * 5000,
+      processedLedgers: 200n,
+      watchCount: null,
+      lastError: null,
     });
-    expect(status?.layers).toEqual([{
-      layer: 'operations', contiguousFrom: 100, contiguousThrough: 299, contiguousThroughClosedAt: new Date(closeTimeOf(299) * 1000),
-      coveredLedgers: 200, coveredRanges: 1, quarantinedLedgers: 0, unavailableLedgers: 0, missingLedgers: 41, entryCount: 1n,
-    }]);
-    expect(status?.sources).toMatchObject([{ active: true, host: 'history.example', breaker: 'closed', tip: 340, oldest: 60 }]);
+    expect(status?.layers).toEqual([
+      {
+        layer: 'operations',
+        contiguousFrom: 100,
+        contiguousThrough: 299,
+        contiguousThroughClosedAt: new Date(closeTimeOf(299) * 1000),
+        coveredLedgers: 200,
+        coveredRanges: 1,
+        quarantinedLedgers: 0,
+        unavailableLedgers: 0,
+        missingLedgers: 41,
+        entryCount: 1n,
+      },
+    ]);
+    expect(status?.sources).toMatchObject([
+      { active: true, host: 'history.example', breaker: 'closed', tip: 340, oldest: 60 },
+    ]);
   });
 
   it('is synced at the tip, and its lag is never below zero', async () => {
@@ -94,7 +136,10 @@ describe('a followed stream', () => {
     expect(await service('two layers').followed()).toMatchObject({ lag: 0, syncStatus: 'synced' });
     const both = await service('two layers', { layers: ['operations', 'token_events'] }).followed();
     expect(both).toMatchObject({ lag: 70, syncStatus: 'catching_up' });
-    expect(both.layers.map((layer) => [layer.layer, layer.contiguousThrough])).toEqual([['operations', 100], ['token_events', 30]]);
+    expect(both.layers.map((layer) => [layer.layer, layer.contiguousThrough])).toEqual([
+      ['operations', 100],
+      ['token_events', 30],
+    ]);
   });
 
   it('answers the same from every replica', async () => {
@@ -106,31 +151,60 @@ describe('a followed stream', () => {
     const strip = ({ updatedAt: _at, rates: _rates, ...rest }: StreamStatus) => rest;
     const [here, there] = [await service('replicas').followed(), await service('replicas', { db: other }).followed()];
     expect(strip(here)).toEqual(strip(there));
-    expect(here).toMatchObject({ syncStatus: 'degraded', degraded: [{ reason: 'SOURCE_RATE_LIMITED', message: 'slow down', retryable: true }] });
+    expect(here).toMatchObject({
+      syncStatus: 'degraded',
+      degraded: [{ reason: 'SOURCE_RATE_LIMITED', message: 'slow down', retryable: true }],
+    });
   });
 
   it('is well again after the next success, and still tells its last error', async () => {
     const opened = await openTestStream(test.db, { passphrase: 'mended' });
     await saveFollowerError(test.db.em(), opened.stream.id, { reason: 'SOURCE_TIMEOUT', message: 'no answer' });
     expect((await service('mended').followed()).syncStatus).toBe('degraded');
-    await sql(test.db.em(), `update trueup.followers set last_error_at = now() - interval '1 second' where stream_id = $1`, [opened.stream.id]);
+    await sql(
+      test.db.em(),
+      `update trueup.followers set last_error_at = now() - interval '1 second' where stream_id = $1`,
+      [opened.stream.id],
+    );
     await tip(opened.stream.id, 150);
-    expect(await service('mended').followed()).toMatchObject({ syncStatus: 'starting', degraded: [], lastError: { reason: 'SOURCE_TIMEOUT' } });
+    expect(await service('mended').followed()).toMatchObject({
+      syncStatus: 'starting',
+      degraded: [],
+      lastError: { reason: 'SOURCE_TIMEOUT' },
+    });
   });
 
   it('names every range set apart with its first and last ledger, until it was read after all', async () => {
     const opened = await openTestStream(test.db, { passphrase: 'set apart' });
     await commitByHand(test.db, opened, { from: 1, to: 60 }, []);
     const why = { state: 'quarantined', reason: 'SOURCE_CORRUPT', detail: 'bad XDR', proof: 'chained' } as const;
-    await test.db.em().transactional((em) => commitUnreadable(em, opened.target, ['operations', 'token_events'], { from: 60, to: 70 }, why));
+    await test.db
+      .em()
+      .transactional((em) =>
+        commitUnreadable(em, opened.target, ['operations', 'token_events'], { from: 60, to: 70 }, why),
+      );
     await commitByHand(test.db, opened, { from: 70, to: 90 }, []);
     await tip(opened.stream.id, 89);
     const status = await service('set apart').followed();
     expect(status).toMatchObject({ syncStatus: 'degraded', lag: 0 });
     // 60-69 lies across a border of chunks and is still one range.
-    expect(status.degraded).toMatchObject([{ reason: 'LEDGER_QUARANTINED', message: expect.stringContaining('ledgers 60-69'), fix: expect.stringContaining('--from 60 --to 69') }]);
-    expect(status.layers.find((layer) => layer.layer === 'operations')).toMatchObject({ contiguousFrom: 70, contiguousThrough: 89, quarantinedLedgers: 10, missingLedgers: 10 });
-    await commitByHand(test.db, opened, { from: 60, to: 70 }, [], { layers: ['operations', 'token_events'], follow: false });
+    expect(status.degraded).toMatchObject([
+      {
+        reason: 'LEDGER_QUARANTINED',
+        message: expect.stringContaining('ledgers 60-69'),
+        fix: expect.stringContaining('--from 60 --to 69'),
+      },
+    ]);
+    expect(status.layers.find((layer) => layer.layer === 'operations')).toMatchObject({
+      contiguousFrom: 70,
+      contiguousThrough: 89,
+      quarantinedLedgers: 10,
+      missingLedgers: 10,
+    });
+    await commitByHand(test.db, opened, { from: 60, to: 70 }, [], {
+      layers: ['operations', 'token_events'],
+      follow: false,
+    });
     expect(await service('set apart').followed()).toMatchObject({ syncStatus: 'synced', degraded: [] });
   });
 
@@ -139,7 +213,11 @@ describe('a followed stream', () => {
     await tip(opened.stream.id, 10);
     await saveFollowerError(test.db.em(), opened.stream.id, { reason: 'SOURCE_DIVERGED', message: 'another ledger 2' });
     await setStreamState(test.db.em(), opened.stream.id, 'diverged');
-    expect(await service('reset').followed()).toMatchObject({ state: 'diverged', syncStatus: 'degraded', degraded: [{ reason: 'SOURCE_DIVERGED', message: 'another ledger 2' }] });
+    expect(await service('reset').followed()).toMatchObject({
+      state: 'diverged',
+      syncStatus: 'degraded',
+      degraded: [{ reason: 'SOURCE_DIVERGED', message: 'another ledger 2' }],
+    });
   });
 
   it('is degraded when nobody has followed it for too long, however synced its rows look', async () => {
@@ -149,7 +227,10 @@ describe('a followed stream', () => {
     await ageLastSuccess(opened.stream.id, 119);
     expect((await service('abandoned').followed()).syncStatus).toBe('synced');
     await ageLastSuccess(opened.stream.id, 180);
-    expect(await service('abandoned').followed()).toMatchObject({ syncStatus: 'degraded', degraded: [{ reason: 'WORK_ABANDONED' }] });
+    expect(await service('abandoned').followed()).toMatchObject({
+      syncStatus: 'degraded',
+      degraded: [{ reason: 'WORK_ABANDONED' }],
+    });
   });
 
   it('shows a failure of this start though its rows are of the last one', async () => {
@@ -158,8 +239,15 @@ describe('a followed stream', () => {
     await ageLastSuccess(opened.stream.id, 30);
     const health = service('restarted');
     health.noteSourceFailure(new TrueUpError('SOURCE_UNAVAILABLE', 'connection refused'));
-    expect(await health.followed()).toMatchObject({ syncStatus: 'degraded', degraded: [{ reason: 'SOURCE_UNAVAILABLE' }] });
-    await sql(test.db.em(), `update trueup.followers set last_success_at = now() + interval '1 second' where stream_id = $1`, [opened.stream.id]);
+    expect(await health.followed()).toMatchObject({
+      syncStatus: 'degraded',
+      degraded: [{ reason: 'SOURCE_UNAVAILABLE' }],
+    });
+    await sql(
+      test.db.em(),
+      `update trueup.followers set last_success_at = now() + interval '1 second' where stream_id = $1`,
+      [opened.stream.id],
+    );
     expect(await health.followed()).toMatchObject({ syncStatus: 'starting', degraded: [] });
   });
 });
@@ -176,14 +264,23 @@ describe('the deployment', () => {
     const health = service('jobs', { db: fresh.db });
     const giveUp = (id: string) =>
       recordDeadLetter(fresh.db.em(), {
-        id, job: 'prune', healthName: 'prune', resourceId: null, payload: {}, attempts: 5, sentAt: new Date(),
+        id,
+        job: 'prune',
+        healthName: 'prune',
+        resourceId: null,
+        payload: {},
+        attempts: 5,
+        sentAt: new Date(),
         failure: { reason: 'DATABASE_BUSY', message: 'locked', fix: '' },
       });
     await recordJobStart(fresh.db.em(), 'prune');
     await giveUp('00000000-0000-4000-8000-000000000001');
     expect(await health.wellness()).toEqual({ healthy: true, degraded: [] });
     await giveUp('00000000-0000-4000-8000-000000000002');
-    expect(await health.wellness()).toMatchObject({ healthy: false, degraded: [{ name: 'job', reason: 'JOB_DEAD_LETTERED', message: expect.stringContaining('prune') }] });
+    expect(await health.wellness()).toMatchObject({
+      healthy: false,
+      degraded: [{ name: 'job', reason: 'JOB_DEAD_LETTERED', message: expect.stringContaining('prune') }],
+    });
     await recordJobSuccess(fresh.db.em(), 'prune', 5);
     expect((await health.wellness()).healthy).toBe(true);
     await fresh.drop();

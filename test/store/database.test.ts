@@ -26,8 +26,13 @@ describe('a cloned test database', () => {
 
 describe('sql()', () => {
   it('gives bigint and numeric as strings and binds arrays for unnest', async () => {
-    const rows = await sql(test.db.em(), 'select n::bigint as b, n::numeric(39,0) as n from unnest($1::text[]) as n', [['9007199254740993', '-170141183460469231731687303715884105728'.slice(0, 19)]]);
-    expect(rows).toEqual([{ b: '9007199254740993', n: '9007199254740993' }, { b: '-170141183460469231', n: '-170141183460469231' }]);
+    const rows = await sql(test.db.em(), 'select n::bigint as b, n::numeric(39,0) as n from unnest($1::text[]) as n', [
+      ['9007199254740993', '-170141183460469231731687303715884105728'.slice(0, 19)],
+    ]);
+    expect(rows).toEqual([
+      { b: '9007199254740993', n: '9007199254740993' },
+      { b: '-170141183460469231', n: '-170141183460469231' },
+    ]);
     const [now] = await sql<{ now: string }>(test.db.em(), 'select now() as now');
     expect(toDate(now?.now).getTime()).toBeGreaterThan(0);
   });
@@ -45,26 +50,38 @@ describe('sql()', () => {
 
 describe('database errors', () => {
   it('say DATABASE_UNAVAILABLE when nobody listens', async () => {
-    await expect(openDatabase({ url: 'postgresql://nobody@127.0.0.1:1/none' })).rejects.toMatchObject({ reason: 'DATABASE_UNAVAILABLE' });
+    await expect(openDatabase({ url: 'postgresql://nobody@127.0.0.1:1/none' })).rejects.toMatchObject({
+      reason: 'DATABASE_UNAVAILABLE',
+    });
   });
 
   it('refuse a URL that is none, and a database that is not there, as configuration', async () => {
     await expect(openDatabase({ url: 'mysql://x/y' })).rejects.toMatchObject({ reason: 'INVALID_CONFIGURATION' });
-    await expect(openDatabase({ url: withDatabase(test.url, 'no_such_database') })).rejects.toMatchObject({ reason: 'INVALID_CONFIGURATION' });
+    await expect(openDatabase({ url: withDatabase(test.url, 'no_such_database') })).rejects.toMatchObject({
+      reason: 'INVALID_CONFIGURATION',
+    });
   });
 
   it('leave a unique violation to the caller, recognisable by its constraint', async () => {
     await sql(test.db.em(), `insert into trueup.sources (label) values ('twice')`);
-    const error: unknown = await sql(test.db.em(), `insert into trueup.sources (label) values ('twice')`).catch((each: unknown) => each);
+    const error: unknown = await sql(test.db.em(), `insert into trueup.sources (label) values ('twice')`).catch(
+      (each: unknown) => each,
+    );
     expect(isUniqueViolation(error)).toBe(true);
     expect(isUniqueViolation(error, 'sources_label_key')).toBe(true);
     expect(isUniqueViolation(error, 'another')).toBe(false);
-    const wrapped: unknown = await test.db.em().execute(`insert into trueup.sources (label) values ('twice')`).catch((each: unknown) => each);
+    const wrapped: unknown = await test.db
+      .em()
+      .execute(`insert into trueup.sources (label) values ('twice')`)
+      .catch((each: unknown) => each);
     expect(isUniqueViolation(wrapped, 'sources_label_key')).toBe(true);
   });
 
   it('name the missing migration when a table is missing', async () => {
-    await expect(sql(test.db.em(), 'select * from trueup.no_such_table')).rejects.toMatchObject({ reason: 'DATABASE_UNAVAILABLE', message: expect.stringContaining('migrations') });
+    await expect(sql(test.db.em(), 'select * from trueup.no_such_table')).rejects.toMatchObject({
+      reason: 'DATABASE_UNAVAILABLE',
+      message: expect.stringContaining('migrations'),
+    });
     expect(toTrueUpError('not even an error')).toBe('not even an error');
   });
 });
@@ -82,7 +99,10 @@ describe('migrate', () => {
   it('refuses a schema that a newer version has made', async () => {
     const newer = await createTestDatabase();
     await sql(newer.db.em(), `insert into trueup.migrations (name) values ('9999-from-the-future')`);
-    await expect(migrate(newer.db)).rejects.toMatchObject({ reason: 'DATABASE_SCHEMA_NEWER', message: expect.stringContaining('9999-from-the-future') });
+    await expect(migrate(newer.db)).rejects.toMatchObject({
+      reason: 'DATABASE_SCHEMA_NEWER',
+      message: expect.stringContaining('9999-from-the-future'),
+    });
     await newer.drop();
   });
 
@@ -106,12 +126,17 @@ describe('migrate', () => {
 
   it('says which rights are missing to a user who has none', async () => {
     const empty = await createTestDatabase({ migrated: false });
-    await onAdminConnection(empty.url, (client) => client.query(`drop role if exists powerless; create role powerless login password 'powerless'`));
+    await onAdminConnection(empty.url, (client) =>
+      client.query(`drop role if exists powerless; create role powerless login password 'powerless'`),
+    );
     const url = new URL(empty.url);
     url.username = 'powerless';
     url.password = 'powerless';
     const db = await openDatabase({ url: url.href });
-    await expect(migrate(db)).rejects.toMatchObject({ reason: 'INVALID_CONFIGURATION', message: expect.stringContaining('create schema trueup') });
+    await expect(migrate(db)).rejects.toMatchObject({
+      reason: 'INVALID_CONFIGURATION',
+      message: expect.stringContaining('create schema trueup'),
+    });
     await db.close();
     await onAdminConnection(empty.url, (client) => client.query('drop role powerless'));
     await empty.drop();

@@ -3,7 +3,20 @@
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, chown, cp, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, unlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  cp,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  stat,
+  symlink,
+  unlink,
+  writeFile,
+} from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -37,7 +50,13 @@ afterEach(async () => {
   for (const child of children.splice(0)) child.kill('SIGKILL');
   await Promise.all(servers.splice(0).map((server) => server.close()));
   // Whatever a killed child left running.
-  if (await stat(join(dataDir, 'postgres', 'postmaster.pid')).then(() => true, () => false)) await (await startEmbedded({ dataDir })).close();
+  if (
+    await stat(join(dataDir, 'postgres', 'postmaster.pid')).then(
+      () => true,
+      () => false,
+    )
+  )
+    await (await startEmbedded({ dataDir })).close();
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -56,8 +75,13 @@ interface Said {
 }
 
 /** A process that commits rows; `committed()` is the last that it said was committed. */
-async function startChild(options: { uid?: number; mode?: string } = {}): Promise<{ process: ChildProcess; said: Said; committed: () => number }> {
-  const child = spawn(process.execPath, [childScript, dataDir, options.mode ?? 'commit'], { stdio: ['ignore', 'pipe', 'inherit'], ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }) });
+async function startChild(
+  options: { uid?: number; mode?: string } = {},
+): Promise<{ process: ChildProcess; said: Said; committed: () => number }> {
+  const child = spawn(process.execPath, [childScript, dataDir, options.mode ?? 'commit'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
+  });
   children.push(child);
   let committed = 0;
   const said = await new Promise<Said>((resolve) => {
@@ -78,7 +102,10 @@ async function kill(child: ChildProcess): Promise<void> {
 
 async function rowsIn(url: string): Promise<{ rows: number; last: number }> {
   const db = await openDatabase({ url });
-  const [found] = await sql<{ rows: number; last: number }>(db.em(), 'select count(*)::integer as rows, max(n) as last from kept');
+  const [found] = await sql<{ rows: number; last: number }>(
+    db.em(),
+    'select count(*)::integer as rows, max(n) as last from kept',
+  );
   await db.close();
   return found!;
 }
@@ -135,7 +162,10 @@ describe('the lock of a data folder', () => {
     const alias = join(folder, 'alias');
     await symlink(dataDir, alias);
     for (const name of [dataDir, alias]) {
-      await expect(startEmbedded({ dataDir: name })).rejects.toMatchObject({ reason: 'DATA_DIR_LOCKED', message: expect.stringMatching(new RegExp(`pid ${first.process.pid}\\b.*${dataDir}.*TRUEUP_DATA_DIR`)) });
+      await expect(startEmbedded({ dataDir: name })).rejects.toMatchObject({
+        reason: 'DATA_DIR_LOCKED',
+        message: expect.stringMatching(new RegExp(`pid ${first.process.pid}\\b.*${dataDir}.*TRUEUP_DATA_DIR`)),
+      });
     }
     const { said } = await startChild();
     expect(said).toMatchObject({ reason: 'DATA_DIR_LOCKED' });
@@ -146,7 +176,8 @@ describe('the lock of a data folder', () => {
   it('goes to one of several that start at once', async () => {
     const results = await Promise.allSettled(Array.from({ length: 5 }, () => start()));
     expect(results.filter((each) => each.status === 'fulfilled')).toHaveLength(1);
-    for (const each of results) if (each.status === 'rejected') expect(each.reason).toMatchObject({ reason: 'DATA_DIR_LOCKED' });
+    for (const each of results)
+      if (each.status === 'rejected') expect(each.reason).toMatchObject({ reason: 'DATA_DIR_LOCKED' });
   });
 
   it('is free after close, and close may be called twice', async () => {
@@ -182,15 +213,25 @@ describe('starting', () => {
     const server = await start();
     expect((await stat(join(dataDir, 'embedded.json'))).mode & 0o777).toBe(0o600);
     expect((await stat(join(dataDir, 'postgres'))).mode & 0o777).toBe(0o700);
-    await expect(openDatabase({ url: server.url.replace(/:[^:@/]+@/, ':wrong@') })).rejects.toMatchObject({ reason: 'INVALID_CONFIGURATION' });
+    await expect(openDatabase({ url: server.url.replace(/:[^:@/]+@/, ':wrong@') })).rejects.toMatchObject({
+      reason: 'INVALID_CONFIGURATION',
+    });
     await server.close();
     await unlink(join(dataDir, 'embedded.json'));
-    await expect(startEmbedded({ dataDir })).rejects.toMatchObject({ reason: 'INVALID_CONFIGURATION', message: expect.stringContaining('restore') });
+    await expect(startEmbedded({ dataDir })).rejects.toMatchObject({
+      reason: 'INVALID_CONFIGURATION',
+      message: expect.stringContaining('restore'),
+    });
   });
 
   it('syncs to disk and takes 100 connections', async () => {
     const db = await openDatabase({ url: (await start()).url });
-    expect(await sql(db.em(), `select name, setting from pg_settings where name in ('fsync', 'synchronous_commit', 'full_page_writes', 'max_connections', 'data_checksums') order by name`)).toEqual([
+    expect(
+      await sql(
+        db.em(),
+        `select name, setting from pg_settings where name in ('fsync', 'synchronous_commit', 'full_page_writes', 'max_connections', 'data_checksums') order by name`,
+      ),
+    ).toEqual([
       { name: 'data_checksums', setting: 'on' },
       { name: 'fsync', setting: 'on' },
       { name: 'full_page_writes', setting: 'on' },
@@ -226,7 +267,9 @@ describe('library links that npm could not make', () => {
     const code = `const { prepareLibraries } = await import(${JSON.stringify(module)}); console.log(await prepareLibraries(${JSON.stringify(copy)}, ${JSON.stringify(join(own, 'lib'))}));`;
     const { stdout } = await run(process.execPath, ['--input-type=module', '-e', code], { uid: NOBODY, gid: NOBODY });
     expect(stdout.trim()).toBe(join(own, 'lib'));
-    expect((await run(join(copy, 'native/bin/postgres'), ['--version'], { env: { LD_LIBRARY_PATH: stdout.trim() } })).stdout).toContain('PostgreSQL');
+    expect(
+      (await run(join(copy, 'native/bin/postgres'), ['--version'], { env: { LD_LIBRARY_PATH: stdout.trim() } })).stdout,
+    ).toContain('PostgreSQL');
   });
 });
 
@@ -241,7 +284,10 @@ describe.runIf(isRoot)('started as root', () => {
 
   it('says which folder is in the way of that user', async () => {
     await chmod(folder, 0o700);
-    await expect(startEmbedded({ dataDir })).rejects.toMatchObject({ reason: 'INVALID_CONFIGURATION', message: expect.stringMatching(new RegExp(`can't pass through ${folder} .*TRUEUP_DATA_DIR`)) });
+    await expect(startEmbedded({ dataDir })).rejects.toMatchObject({
+      reason: 'INVALID_CONFIGURATION',
+      message: expect.stringMatching(new RegExp(`can't pass through ${folder} .*TRUEUP_DATA_DIR`)),
+    });
     expect(await findBarrier(dataDir, { uid: NOBODY, gid: NOBODY })).toBe(folder);
     await chmod(folder, 0o755);
   });
@@ -262,6 +308,9 @@ describe.runIf(isRoot)('started as root', () => {
     const server = await start();
     await server.close();
     const { said } = await startChild({ uid: NOBODY });
-    expect(said).toMatchObject({ reason: 'INVALID_CONFIGURATION', message: expect.stringContaining(`chown -R ${NOBODY} ${dirname(join(dataDir, 'postgres'))}`) });
+    expect(said).toMatchObject({
+      reason: 'INVALID_CONFIGURATION',
+      message: expect.stringContaining(`chown -R ${NOBODY} ${dirname(join(dataDir, 'postgres'))}`),
+    });
   });
 });

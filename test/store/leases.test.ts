@@ -14,7 +14,8 @@ afterAll(() => test.drop());
 
 const TTL_MS = 60_000;
 const claim = (name: string, holder: string) => claimLease(test.db.em(), name, holder, TTL_MS);
-const expire = (name: string) => sql(test.db.em(), `update trueup.leases set expires_at = now() - interval '1 second' where name = $1`, [name]);
+const expire = (name: string) =>
+  sql(test.db.em(), `update trueup.leases set expires_at = now() - interval '1 second' where name = $1`, [name]);
 
 describe('a lease', () => {
   it('goes to exactly one of many who ask at once', async () => {
@@ -35,7 +36,9 @@ describe('a lease', () => {
         await assertLease(em, 'stolen', stale!, TTL_MS);
       }),
     ).rejects.toMatchObject({ reason: 'LEASE_LOST' });
-    expect(await sql(test.db.em(), `select 1 from trueup.sources where label = 'written by a stale holder'`)).toEqual([]);
+    expect(await sql(test.db.em(), `select 1 from trueup.sources where label = 'written by a stale holder'`)).toEqual(
+      [],
+    );
     expect(await renewLease(test.db.em(), 'stolen', fresh!, TTL_MS)).toBe(true);
     // Giving back what one has lost takes it from nobody.
     await releaseLease(test.db.em(), 'stolen', stale!);

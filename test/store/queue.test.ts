@@ -89,21 +89,42 @@ describe('failing', () => {
     const first = await queue.send(test.db.em(), 'fails', { id: 'run-1' });
     await eventually(() => expect(given).toEqual([first]));
     expect(attempts).toEqual([1, 2, 3, 4, 5]);
-    expect(await healthOf('fails')).toMatchObject({ runs: 5, succeeded: 0, failed: 5, deadLettered: 1, health: 'healthy' });
+    expect(await healthOf('fails')).toMatchObject({
+      runs: 5,
+      succeeded: 0,
+      failed: 5,
+      deadLettered: 1,
+      health: 'healthy',
+    });
     const letters = await listDeadLetters(test.db.em(), { size: 10, after: null }, { job: 'fails' });
     // The words of an unknown fault may hold anything, so none are kept.
-    expect(letters.items).toMatchObject([{ id: first, job: 'fails', resourceId: 'run-1', attempts: 5, lastError: { reason: 'INTERNAL', message: 'internal error' }, payloadJson: '{"id": "run-1"}' }]);
+    expect(letters.items).toMatchObject([
+      {
+        id: first,
+        job: 'fails',
+        resourceId: 'run-1',
+        attempts: 5,
+        lastError: { reason: 'INTERNAL', message: 'internal error' },
+        payloadJson: '{"id": "run-1"}',
+      },
+    ]);
 
     const second = await queue.send(test.db.em(), 'fails', {});
     await eventually(() => expect(given).toEqual([first, second]));
     expect(await healthOf('fails')).toMatchObject({ deadLettered: 2, health: 'degraded' });
     const newest = await listDeadLetters(test.db.em(), { size: 1, after: null }, { job: 'fails' });
     expect(newest.items.map((each) => each.id)).toEqual([second]);
-    expect((await listDeadLetters(test.db.em(), { size: 1, after: newest.next }, { job: 'fails' })).items.map((each) => each.id)).toEqual([first]);
+    expect(
+      (await listDeadLetters(test.db.em(), { size: 1, after: newest.next }, { job: 'fails' })).items.map(
+        (each) => each.id,
+      ),
+    ).toEqual([first]);
 
     fail = false;
     await queue.send(test.db.em(), 'fails', {});
-    await eventually(async () => expect(await healthOf('fails')).toMatchObject({ succeeded: 1, deadLettered: 2, health: 'healthy' }));
+    await eventually(async () =>
+      expect(await healthOf('fails')).toMatchObject({ succeeded: 1, deadLettered: 2, health: 'healthy' }),
+    );
   });
 
   it('pauses between attempts for at least the base, then at least twice that, and so on', async () => {
@@ -114,7 +135,11 @@ describe('failing', () => {
     const id = await queue.send(test.db.em(), 'pauses', {});
     for (const [attempt, pauseS] of [5, 10, 20, 40].entries()) {
       await eventually(async () => {
-        const [job] = await sql<{ pause: string }>(test.db.em(), `select extract(epoch from start_after - now()) as pause from trueup_queue.job where id = $1 and state = 'retry' and retry_count = $2`, [id, attempt]);
+        const [job] = await sql<{ pause: string }>(
+          test.db.em(),
+          `select extract(epoch from start_after - now()) as pause from trueup_queue.job where id = $1 and state = 'retry' and retry_count = $2`,
+          [id, attempt],
+        );
         expect(Number(job?.pause)).toBeGreaterThan(pauseS - 2);
         expect(Number(job?.pause)).toBeLessThanOrEqual(2 * pauseS);
       });
@@ -132,15 +157,24 @@ describe('a lost or stopped worker', () => {
     let aborted: unknown;
     await lost.work('lost', { concurrency: 1 }, async (_payload, { attempt, signal }) => {
       runs.push(attempt);
-      if (attempt === 1) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve((aborted = signal.reason))));
+      if (attempt === 1)
+        await new Promise<void>((resolve) =>
+          signal.addEventListener('abort', () => resolve((aborted = signal.reason))),
+        );
     });
     const id = await lost.send(test.db.em(), 'lost', {});
     await eventually(() => expect(runs).toEqual([1]));
-    await sql(test.db.em(), `update trueup_queue.job set heartbeat_on = now() - interval '11 seconds' where id = $1`, [id]);
+    await sql(test.db.em(), `update trueup_queue.job set heartbeat_on = now() - interval '11 seconds' where id = $1`, [
+      id,
+    ]);
     // Supervision or the worker's own next sign of life, whichever comes first; nobody else is needed when it was only slow.
     const other = await startQueue([{ name: 'lost', retryBaseMs: 0 }]);
     await other.work('lost', { concurrency: 1 }, async (_payload, { attempt }) => void runs.push(attempt));
-    await sql(test.db.em(), `update trueup_queue.job set heartbeat_on = now() - interval '11 seconds' where id = $1 and state = 'active'`, [id]);
+    await sql(
+      test.db.em(),
+      `update trueup_queue.job set heartbeat_on = now() - interval '11 seconds' where id = $1 and state = 'active'`,
+      [id],
+    );
     await eventually(() => expect(runs).toEqual([1, 2]), 30_000);
     await eventually(() => expect(aborted).toBeDefined(), 20_000);
   });
@@ -158,7 +192,11 @@ describe('a lost or stopped worker', () => {
     expect(await healthOf('handed')).toMatchObject({ failed: 0 });
     const second = await startQueue([{ name: 'handed' }]);
     const seen: unknown[] = [];
-    await second.work('handed', { concurrency: 1 }, async (payload, { attempt }) => void seen.push([payload['id'], attempt]));
+    await second.work(
+      'handed',
+      { concurrency: 1 },
+      async (payload, { attempt }) => void seen.push([payload['id'], attempt]),
+    );
     await eventually(() => expect(seen).toEqual([['long', 1]]));
   });
 });
@@ -170,7 +208,11 @@ describe('a database that drops every connection', () => {
     await queue.work('dropped', { concurrency: 2 }, async (payload) => void seen.push(payload['n']));
     await queue.send(test.db.em(), 'dropped', { n: 1 });
     await eventually(() => expect(seen).toEqual([1]));
-    await onAdminConnection(test.url, (client) => client.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'));
+    await onAdminConnection(test.url, (client) =>
+      client.query(
+        'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
+      ),
+    );
     await eventually(async () => {
       await queue.send(test.db.em(), 'dropped', { n: 2 }, { singletonKey: 'second' });
       expect(seen).toContain(2);
@@ -185,7 +227,8 @@ describe('starting', () => {
     const role = `queue_user_${process.pid}`;
     await onAdminConnection(empty.url, async (client) => {
       await client.query(`create role ${role} login password 'limited'`);
-      for (const schema of ['trueup', 'trueup_queue']) await client.query(`create schema ${schema} authorization ${role}`);
+      for (const schema of ['trueup', 'trueup_queue'])
+        await client.query(`create schema ${schema} authorization ${role}`);
     });
     const url = new URL(empty.url);
     url.username = role;

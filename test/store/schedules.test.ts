@@ -21,11 +21,21 @@ beforeEach(async () => {
 afterAll(() => test.drop());
 
 const HOUR_MS = 3_600_000;
-const every = (intervalMs: number, name = 's') => upsertSchedule(test.db.em(), { name, job: 'j', intervalMs, enabled: true });
+const every = (intervalMs: number, name = 's') =>
+  upsertSchedule(test.db.em(), { name, job: 'j', intervalMs, enabled: true });
 const claim = async () => (await claimDue(test.db.em(), async () => undefined)).map((tick) => tick.schedule);
 /** Moves the clock forward (or, below zero, back) as the schedules see it. */
-const passTime = (ms: number) => sql(test.db.em(), `update trueup.schedules set due_at = due_at - $1 * interval '1 millisecond'`, [ms]);
-const dueInMs = async () => Number((await sql<{ ms: string }>(test.db.em(), `select extract(epoch from due_at - now()) * 1000 as ms from trueup.schedules`))[0]?.ms);
+const passTime = (ms: number) =>
+  sql(test.db.em(), `update trueup.schedules set due_at = due_at - $1 * interval '1 millisecond'`, [ms]);
+const dueInMs = async () =>
+  Number(
+    (
+      await sql<{ ms: string }>(
+        test.db.em(),
+        `select extract(epoch from due_at - now()) * 1000 as ms from trueup.schedules`,
+      )
+    )[0]?.ms,
+  );
 
 describe('claiming', () => {
   it('gives one tick to exactly one of many replicas', async () => {
@@ -106,15 +116,23 @@ describe('two schedulers on one database', () => {
       const job = {
         name: 'work',
         schedules: [{ name: 'work:x', intervalMs: HOUR_MS, enabled: true, policy: 'x' }],
-        run: async (payload: Readonly<Record<string, unknown>>) => void ran.push(`${replica} ${String(payload['policy'])} ${String(payload['schedule'])}`),
+        run: async (payload: Readonly<Record<string, unknown>>) =>
+          void ran.push(`${replica} ${String(payload['policy'])} ${String(payload['schedule'])}`),
       };
-      return { queue, scheduler: createScheduler({ timetable: createTimetable(test.db, queue), queue, jobs: [job], tickMs: 20 }) };
+      return {
+        queue,
+        scheduler: createScheduler({ timetable: createTimetable(test.db, queue), queue, jobs: [job], tickMs: 20 }),
+      };
     });
     await Promise.all(houses.map(({ queue }) => queue.start()));
     await Promise.all(houses.map(({ scheduler }) => scheduler.start()));
     for (let tick = 1; tick <= 10; tick++) {
       await eventually(() => expect(ran).toHaveLength(tick));
-      await eventually(async () => expect(await listJobHealth(test.db.em())).toMatchObject([{ name: 'work:x', runs: tick, succeeded: tick, health: 'healthy' }]));
+      await eventually(async () =>
+        expect(await listJobHealth(test.db.em())).toMatchObject([
+          { name: 'work:x', runs: tick, succeeded: tick, health: 'healthy' },
+        ]),
+      );
       // The job row ends in a transaction of its own, after its record.
       await eventually(async () => expect((await houses[0]!.queue.inFlight(test.db.em())).size).toBe(0));
       await passTime(HOUR_MS);
@@ -125,9 +143,14 @@ describe('two schedulers on one database', () => {
       await queue.stop({ timeoutMs: 1_000 });
     }
     expect(ran.every((each) => each.endsWith(' x work:x'))).toBe(true);
-    const [sent] = await sql<{ n: string }>(test.db.em(), `select count(*) as n from trueup_queue.job where name = 'work'`);
+    const [sent] = await sql<{ n: string }>(
+      test.db.em(),
+      `select count(*) as n from trueup_queue.job where name = 'work'`,
+    );
     expect(sent?.n).toBe('11');
-    expect(await listSchedules(test.db.em(), new Map([['work:x', 2]]))).toMatchObject([{ name: 'work:x', runs: 11, inFlight: 2, health: 'healthy', intervalMs: HOUR_MS }]);
+    expect(await listSchedules(test.db.em(), new Map([['work:x', 2]]))).toMatchObject([
+      { name: 'work:x', runs: 11, inFlight: 2, health: 'healthy', intervalMs: HOUR_MS },
+    ]);
   });
 });
 
@@ -164,6 +187,15 @@ describe('a scheduler', () => {
     const job = { name: 'twice', run: async () => undefined };
     expect(() => createScheduler({ timetable: idle, queue: runner, jobs: [job, job] })).toThrow('twice');
     const schedules = [{ name: 'same', intervalMs: 1, enabled: true }];
-    expect(() => createScheduler({ timetable: idle, queue: runner, jobs: [{ ...job, name: 'a', schedules }, { ...job, name: 'b', schedules }] })).toThrow('same');
+    expect(() =>
+      createScheduler({
+        timetable: idle,
+        queue: runner,
+        jobs: [
+          { ...job, name: 'a', schedules },
+          { ...job, name: 'b', schedules },
+        ],
+      }),
+    ).toThrow('same');
   });
 });
