@@ -50,6 +50,7 @@ describe.skipIf(!hasSharedData)('an archive with one truncated file', () => {
       TRUEUP_START_LEDGER: '1',
       TRUEUP_WATCH: 'all',
       POLL_INTERVAL_SECS: '1',
+      LEDGER_RECONCILIATION_ENABLED: 'false',
     });
   });
   afterAll(async () => {

@@ -28,7 +28,7 @@ beforeAll(async () => {
       .join('\n'),
     { mode: 0o600 },
   );
-  app = await startApp({ TRUEUP_TOKENS_FILE: path });
+  app = await startApp({ TRUEUP_TOKENS_FILE: path, LEDGER_RECONCILIATION_ENABLED: 'false' });
 });
 afterAll(async () => {
   for (const client of clients.values()) client.close();
