@@ -116,7 +116,7 @@ export function createStreamStatusReader(options: StreamStatusOptions): StreamSt
       lastSuccessAt: row.lastSuccessAt,
       lastError,
       followerUptimeMs:
-        followed?.followerSince == null ? null : Math.max(0, now.getTime() - followed.followerSince.getTime()),
+        followed?.followerSince ? Math.max(0, now.getTime() - followed.followerSince.getTime()) : null,
       sources: followed === null ? [] : [sourceStatus(options.source, row, lastError)],
       watchCount: await watchCount(em, stream.id),
       updatedAt: now,
@@ -214,7 +214,7 @@ function lastErrorOf(row: FollowerRow, met: Failure | null): Failure | null {
   const kept =
     row.lastErrorAt === null ? null : keptFailure(row.lastErrorReason, row.lastErrorMessage, row.lastErrorAt);
   if (met === null || met.at === null) return kept ?? met;
-  return kept?.at == null || met.at > kept.at ? met : { ...kept, fix: kept.reason === met.reason ? met.fix : kept.fix };
+  return !kept?.at || met.at > kept.at ? met : { ...kept, fix: kept.reason === met.reason ? met.fix : kept.fix };
 }
 
 async function whyDegraded(
@@ -226,13 +226,14 @@ async function whyDegraded(
   following: { readonly staleAfterMs: number; readonly now: Date; readonly done: boolean } | null,
 ): Promise<Failure[]> {
   const degraded: Failure[] = [];
-  const failing = lastError?.at != null && (row.lastSuccessAt === null || lastError.at > row.lastSuccessAt);
+  const failedAt = lastError?.at ?? null;
+  const failing = failedAt !== null && (row.lastSuccessAt === null || failedAt > row.lastSuccessAt);
   if (stream.state === 'diverged') {
     const known =
       lastError?.reason === 'SOURCE_DIVERGED' ? lastError.message : `the source no longer serves stream ${stream.name}`;
     const fix = 'point TrueUp at a source of the same network; after a network reset open a new epoch';
     degraded.push(keptFailure('SOURCE_DIVERGED', known, lastError?.at ?? null, fix));
-  } else if (failing && following !== null) {
+  } else if (failing && lastError !== null && following !== null) {
     degraded.push(lastError);
   }
   if (following !== null && !failing && !following.done) {

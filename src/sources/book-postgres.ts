@@ -157,7 +157,7 @@ function createSide(
     },
     async completeThrough() {
       const [row] = await session.rows<{ through: string | null }>(FRESHNESS);
-      return row?.through == null ? null : new Date(row.through);
+      return row?.through ? new Date(row.through) : null;
     },
     async *entries({ occurredFrom, occurredTo }, signal) {
       const times = {
