@@ -115,8 +115,7 @@ export function createStreamStatusReader(options: StreamStatusOptions): StreamSt
       rates: ratesOf(stream, row, now),
       lastSuccessAt: row.lastSuccessAt,
       lastError,
-      followerUptimeMs:
-        followed?.followerSince ? Math.max(0, now.getTime() - followed.followerSince.getTime()) : null,
+      followerUptimeMs: followed?.followerSince ? Math.max(0, now.getTime() - followed.followerSince.getTime()) : null,
       sources: followed === null ? [] : [sourceStatus(options.source, row, lastError)],
       watchCount: await watchCount(em, stream.id),
       updatedAt: now,

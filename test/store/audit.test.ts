@@ -21,17 +21,15 @@ afterAll(() => test.drop());
 
 describe('the audit log', () => {
   it('keeps who, what, why and both states, and is gone with its transaction', async () => {
-    await test.db
-      .em()
-      .transactional((em) =>
-        writeAudit(em, caller, {
-          resourceType: 'drift',
-          resourceId: 'a/b',
-          reason: 'known fee',
-          before: { state: 'open', n: 5n },
-          after: { state: 'exempt' },
-        }),
-      );
+    await test.db.em().transactional((em) =>
+      writeAudit(em, caller, {
+        resourceType: 'drift',
+        resourceId: 'a/b',
+        reason: 'known fee',
+        before: { state: 'open', n: 5n },
+        after: { state: 'exempt' },
+      }),
+    );
     await expect(
       test.db.em().transactional(async (em) => {
         await writeAudit(em, { ...caller, requestId: 'r-2' }, { resourceType: 'drift', resourceId: 'x' });
