@@ -1,5 +1,6 @@
 // A Stellar history archive: checkpoints of 64 ledgers in gzipped XDR files, complete and provable from genesis.
 import { gunzip } from 'node:zlib';
+import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
 import { messageOf, TrueUpError } from '../core/errors.ts';
@@ -31,6 +32,8 @@ const defaultMaxCachedCheckpoints = 2;
 const maxCompressedBytes = 256 * 1024 * 1024;
 const maxFileBytes = 1024 * 1024 * 1024;
 const pieceBytes = 512 * 1024;
+/** Decoding holds the event loop for no longer than this at a stretch. */
+const maxDecodeStretchMs = 5;
 const maxStateBytes = 4 * 1024 * 1024;
 
 const WELL_KNOWN = '.well-known/stellar-history.json';
@@ -137,10 +140,16 @@ export function createArchiveSource(options: ArchiveOptions): Source {
       for (const [index, checkpointSpan] of ranges.entries()) {
         try {
           const opened = await opening[index]!;
-          const started = performance.now();
+          let started = performance.now();
           const to = Math.min(range.to, checkpointSpan.to);
           for (let sequence = Math.max(range.from, checkpointSpan.from); sequence < to; sequence += 1) {
             records.push(opened.checkpoint.record(sequence, layers, keep));
+            const spentMs = performance.now() - started;
+            if (spentMs < maxDecodeStretchMs) continue;
+            // Others have the loop meanwhile: a batch that is being written, and whoever calls.
+            decodeMs += spentMs;
+            await setImmediate();
+            started = performance.now();
           }
           bytesRead += opened.bytesRead;
           decodeMs += opened.decodeMs + performance.now() - started;
