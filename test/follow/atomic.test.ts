@@ -2,6 +2,7 @@
 // database breaks, leases that are taken away, and batches in any order against one pass.
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { cases } from '../_util/cases.ts';
 import { paint } from '../../src/core/coverage.ts';
 import type { LedgerBatch, LedgerRange } from '../../src/core/ledger.ts';
 import { makeWatch, WATCH_EVERYTHING } from '../../src/core/watch.ts';
@@ -218,7 +219,7 @@ describe('writing coverage', () => {
         expect(added).toBe(SPACE - 1);
         expect(await picture(opened)).toEqual(expected);
       }),
-      { numRuns: 100 },
+      cases(100),
     );
   }, 240_000);
 
@@ -261,7 +262,7 @@ describe('writing coverage', () => {
         expect(Number(sums!.counted)).toBe((await picture(opened)).entries.length);
         expect(chunks.length).toBeGreaterThan(0);
       }),
-      { numRuns: 40 },
+      cases(40),
     );
   }, 240_000);
 

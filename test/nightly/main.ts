@@ -19,14 +19,9 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     proves: 'every row is paired once, in whatever order it comes',
   },
   batches: {
-    files: ['test/follow/property.test.ts'],
+    files: ['test/follow/atomic.test.ts'],
     cases: 1_000,
     proves: 'batches in any order and size end in the coverage and digests of one pass',
-  },
-  crash: {
-    files: ['test/e2e/crash.test.ts'],
-    cases: 40,
-    proves: 'killed at random moments, the service and its database lose nothing and double nothing',
   },
 };
 
