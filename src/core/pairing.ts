@@ -1,4 +1,5 @@
 // Which row of one side belongs to which of the other, within one match key. Pure.
+import { alignInTime } from './align.ts';
 import type { Item } from './match.ts';
 
 /** An item and whether the comparison is about it. */
@@ -17,6 +18,8 @@ export interface Pair {
   readonly book: Asked | null;
   /** The row repeats one that is paired. */
   readonly duplicate: boolean;
+  /** Its number, where that isn't its place among the pairs. */
+  readonly occurrence?: number;
 }
 
 /** In an order of their own, whatever order they came in; those that the comparison is about choose their partner first. */
@@ -72,6 +75,33 @@ export function pairItems({ ledger: entries, book }: Sides): Pair[] {
     }),
     ...[...rows].map((row): Pair => ({ ledger: null, book: row, duplicate: pairedRows.has(duplicateKey(row)) })),
   ];
+}
+
+/** Numbers of rows that only the book has begin here, so that what the ledger gets later doesn't renumber them. */
+const BOOK_ONLY_FROM = 1_000_000;
+
+/**
+ * For keys that many movements share, such as an account and amount: rows are alike but for their time, and the nearest belong together.
+ * A pair has the number of its entry among the ledger's, in the order of time, so that later movements renumber none.
+ */
+export function pairByTime({ ledger, book }: Sides): Pair[] {
+  const [entries, rows] = [[...ledger].sort(inTime), [...book].sort(inTime)];
+  const times = (side: readonly Asked[]): (number | null)[] => side.map(({ item }) => item.atMs);
+  const partner = new Map(alignInTime(times(entries), times(rows)));
+  const paired = new Set(partner.values());
+  return [
+    ...entries.map((entry, i): Pair => {
+      const at = partner.get(i);
+      return { ledger: entry, book: at === undefined ? null : rows[at]!, duplicate: false, occurrence: i };
+    }),
+    ...rows.flatMap((row, i): Pair[] =>
+      paired.has(i) ? [] : [{ ledger: null, book: row, duplicate: false, occurrence: BOOK_ONLY_FROM + i }],
+    ),
+  ];
+}
+
+function inTime(a: Asked, b: Asked): number {
+  return (a.item.atMs ?? Infinity) - (b.item.atMs ?? Infinity) || byContent(a.item, b.item);
 }
 
 /**
