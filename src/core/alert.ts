@@ -67,6 +67,8 @@ export interface Alert {
   readonly title: string;
   readonly details: Readonly<Record<string, string>>;
   readonly sandbox: boolean;
+  /** The message whose end it tells, and for whose delivery it waits; null: none. */
+  readonly resolves: string | null;
   readonly suppressReason: string | null;
   /** Oldest first, at most MAX_ATTEMPTS_KEPT. */
   readonly attempts: readonly DeliveryAttempt[];
@@ -97,4 +99,31 @@ export function alertBody(alert: Pick<Alert, 'details'>): string {
   return Object.entries(alert.details)
     .map(([name, value]) => `${name}: ${value}`)
     .join('\n');
+}
+
+export interface DeliveryRetry {
+  readonly maxAttempts: number;
+  /** Before the second attempt; doubled with each. */
+  readonly baseDelayMs: number;
+  readonly maxDelayMs: number;
+  /** No far side may put an alert off for longer than this. */
+  readonly maxRetryAfterMs: number;
+}
+
+export const DELIVERY_RETRY: DeliveryRetry = {
+  maxAttempts: 10,
+  baseDelayMs: 5_000,
+  maxDelayMs: 900_000,
+  maxRetryAfterMs: 3_600_000,
+};
+
+/** How long to wait after that many failed attempts, never less than the far side asked for; null: give up. */
+export function nextAttemptMs(
+  retry: DeliveryRetry,
+  failedAttempts: number,
+  retryAfterMs: number | undefined,
+): number | null {
+  if (failedAttempts >= retry.maxAttempts) return null;
+  const backoffMs = Math.min(retry.maxDelayMs, retry.baseDelayMs * 2 ** (failedAttempts - 1));
+  return Math.max(backoffMs, Math.min(retryAfterMs ?? 0, retry.maxRetryAfterMs));
 }

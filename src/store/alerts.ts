@@ -174,7 +174,7 @@ export async function undeliveredAlerts(em: EntityManager): Promise<UndeliveredA
 }
 
 function toAlert(row: AlertRow): Alert {
-  const { openKey: _, resolves: __, attemptCount: ___, channel, channelKind, createdAt, ...rest } = row;
+  const { openKey: _, attemptCount: __, channel, channelKind, createdAt, ...rest } = row;
   return {
     ...rest,
     channel: channel === '' ? null : channel,
