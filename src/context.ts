@@ -1,12 +1,16 @@
 // The composition root: builds the rooms from the configuration and hands each the slice that it needs.
 import type { Config } from './config/config.ts';
+import type { AlertRule } from './core/alerting.ts';
 import type { Book } from './core/book.ts';
 import { isTrueUpError, messageOf, TrueUpError } from './core/errors.ts';
 import type { Import } from './core/listing.ts';
 import type { Policy } from './core/policy.ts';
+import { createChannel, type Channel } from './outbound/channel.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
 import type { Job } from './scheduler/scheduler.ts';
+import { createAlertDelivery } from './services/alert-delivery.ts';
+import { ALERT_JOB, createAlertService } from './services/alerts.ts';
 import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
@@ -20,6 +24,7 @@ import { createEntryLists } from './services/ledger-entries.ts';
 import { takeOpenings } from './services/openings.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
+import { createRunAlerts } from './services/run-alerts.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
@@ -75,6 +80,8 @@ export interface Context extends Base {
   close(): Promise<void>;
 }
 
+/** One attempt to deliver an alert, and what is read of an answer. */
+const ALERT_HTTP_LIMITS = { requestTimeoutMs: 10_000, connectTimeoutMs: 5_000, maxConnectionsPerHost: 2 } as const;
 const SANDBOX_INTERVAL_MS = 15_000;
 /** A source that missed this many polls, and has been silent for this long, is unavailable to a run. */
 const SILENT_POLLS = 3;
@@ -118,10 +125,16 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     log: base.log,
     onDeadLetter: async (job) => {
       events.jobDeadLettered({ job: job.healthName, jobId: job.id, attempt: job.attempts, reason: job.failure.reason });
-      await reconciliation.abandon(job.payload as Readonly<Record<string, unknown>>);
+      const payload = job.payload as Readonly<Record<string, unknown>>;
+      if (job.job === ALERT_JOB) await alertDelivery.abandon(payload);
+      else await reconciliation.abandon(payload);
     },
   });
   const network = source.networkPassphrase;
+  const alertHttp = createAlertHttp(config, events);
+  const channels = alertChannels(config, alertHttp);
+  events.channelsKnown(channels.map((channel) => channel.name));
+  const alertDelivery = createAlertDelivery({ db, queue, channels, events });
   const reconciliation = createReconciliationService({
     db,
     queue,
@@ -148,13 +161,17 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     endLedger: config.source.endLedgerInclusive,
     maxSilenceMs: Math.max(MIN_SILENCE_MS, SILENT_POLLS * config.source.pollIntervalMs),
   };
-  const runDeps: RunDeps = { db, policies, bookOf: books, networkPassphrase: network, following, events };
+  const alerts = createRunAlerts({ queue, ruleOf: () => alertRuleOf(config) });
+  const runDeps: RunDeps = { db, policies, bookOf: books, networkPassphrase: network, following, alerts, events };
   return {
     ...base,
     source,
     queue,
     health,
-    ports: createPorts({ db, networkPassphrase: network, source, config, reconciliation, health, events }),
+    ports: createPorts({
+      ...{ db, networkPassphrase: network, source, config, reconciliation, health, events },
+      alerts: createAlertService({ db, queue, hasChannels: channels.length > 0 }),
+    }),
     jobs: createJobs({
       policies: policies.values(),
       reconciliationEnabled: config.reconciliation.enabled,
@@ -163,6 +180,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       takeOpenings: async (_payload, { signal }) => {
         await takeOpenings({ db, source, watch: config.source.watch, policies, bookOf: books }, signal);
       },
+      deliverAlert: alertDelivery.deliver,
       keepHouse: () => keepHouse({ db }),
       events,
     }),
@@ -202,6 +220,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       health.close();
       await source.close();
       await http.close();
+      await alertHttp.close();
     },
   };
 }
@@ -213,11 +232,21 @@ interface Services {
   readonly config: Config;
   readonly reconciliation: ReconciliationService;
   readonly health: HealthService;
+  readonly alerts: RpcPorts['alerts'];
   readonly events: Events;
 }
 
 /** What the doors ask of the house, answered by the services. */
-function createPorts({ db, networkPassphrase, source, config, reconciliation, health, events }: Services): RpcPorts {
+function createPorts({
+  db,
+  networkPassphrase,
+  source,
+  config,
+  reconciliation,
+  health,
+  alerts,
+  events,
+}: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
   const balanceLists = createBalanceLists({ db, networkPassphrase });
@@ -230,6 +259,7 @@ function createPorts({ db, networkPassphrase, source, config, reconciliation, he
   return {
     reconciliations,
     drifts,
+    alerts,
     books: {
       record: (call, asker) => recordEntries({ db }, call, asker),
       stream: (header, messages, asker) => streamEntries({ db }, header, messages, asker),
@@ -296,9 +326,37 @@ function disabledFeatures(config: Config): string[] {
   const features: [boolean, string][] = [
     [config.reconciliation.enabled, 'scheduled reconciliation (LEDGER_RECONCILIATION_ENABLED=false)'],
     [config.book !== null, 'a book read from PostgreSQL (TRUEUP_BOOK_URL is unset)'],
+    [
+      config.reconciliation.alerts.channel !== null,
+      'alerts (RECONCILIATION_ALERT_WEBHOOK_URL and SLACK_WEBHOOK_URL are unset)',
+    ],
     [config.serving.tokensFile !== null, 'tokens (TRUEUP_TOKENS_FILE is unset: callers on this machine only)'],
   ];
   return features.filter(([on]) => !on).map(([, name]) => name);
+}
+
+/** Attempts are the queue's, so that they outlive the process; a far side that fails is asked again at its time, without a circuit. */
+function createAlertHttp(config: Config, events: Events): HttpClient {
+  return createHttpClient({
+    ...ALERT_HTTP_LIMITS,
+    maxAttempts: 1,
+    breaker: { failureThreshold: Number.MAX_SAFE_INTEGER },
+    allowPrivateAddresses: config.source.allowPrivateAddresses,
+    operatorUrls: [config.secrets.alertWebhookUrl].filter((url) => url !== null),
+    userAgent: `trueup/${VERSION}`,
+    onEvent: (event) => events.httpClient('alerts', event),
+  });
+}
+
+function alertChannels(config: Config, http: HttpClient): Channel[] {
+  const { channel: kind } = config.reconciliation.alerts;
+  const { alertWebhookUrl: url, alertWebhookSecret: signingSecret } = config.secrets;
+  return kind === null || url === null ? [] : [createChannel({ name: kind, kind, url, signingSecret }, http)];
+}
+
+function alertRuleOf(config: Config): AlertRule {
+  const { driftThreshold, cooldownMs } = config.reconciliation.alerts;
+  return { enabled: true, threshold: driftThreshold, cooldownMs };
 }
 
 /** The sandbox shows within a minute what a business sees in hours; its book states balances too. */

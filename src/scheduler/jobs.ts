@@ -11,6 +11,8 @@ export const JOB_NAMES = [RECONCILE_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB, ALERT_J
 
 /** Runs at once in one process: a slow policy doesn't hold up the others. */
 const RECONCILE_CONCURRENCY = 2;
+/** A far side that hangs until its time is over doesn't hold up all others. */
+const ALERT_CONCURRENCY = 2;
 /** A first tick waits for the follower to have something to compare. */
 const FIRST_RUN_DELAY_MS = 10_000;
 const OPENINGS_INTERVAL_MS = 20_000;
@@ -26,6 +28,7 @@ export interface JobsOptions {
   readonly hasOpenings: boolean;
   readonly reconcile: Work;
   readonly takeOpenings: Work;
+  readonly deliverAlert: Work;
   readonly keepHouse: Work;
   readonly events: JobEvents;
 }
@@ -56,6 +59,7 @@ export function createJobs(options: JobsOptions): Job[] {
       schedules: [{ name: OPENINGS_JOB, intervalMs: OPENINGS_INTERVAL_MS, enabled: options.hasOpenings }],
       run: options.takeOpenings,
     },
+    { name: ALERT_JOB, concurrency: ALERT_CONCURRENCY, run: options.deliverAlert },
     {
       name: HOUSEKEEPING_JOB,
       schedules: [{ name: HOUSEKEEPING_JOB, intervalMs: HOUSEKEEPING_INTERVAL_MS, enabled: true }],

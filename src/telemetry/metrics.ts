@@ -37,6 +37,9 @@ export interface Metrics extends RpcMetrics {
   readonly httpSeconds: Histogram<'source'>;
   readonly httpRetries: Counter<'source' | 'reason'>;
   readonly circuitState: Gauge<'source'>;
+  readonly alertsSent: Counter<'channel' | 'outcome'>;
+  readonly alertsUndelivered: Gauge;
+  readonly alertsOldestUndelivered: Gauge;
   readonly databaseConnections: Gauge<'state'>;
   readonly buildInfo: Gauge<'version' | 'node'>;
   /** The page of the metrics port. */
@@ -139,6 +142,12 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
     httpSeconds: histogram('trueup_http_client_request_seconds', 'Time of one attempt.', FAST_BUCKETS, 'source'),
     httpRetries: counter('trueup_http_client_retries_total', 'Attempts made again.', 'source', 'reason'),
     circuitState: gauge('trueup_http_client_circuit_state', '0 closed, 1 half open, 2 open.', 'source'),
+    alertsSent: counter('trueup_alerts_sent_total', 'Attempts to deliver an alert that ended.', 'channel', 'outcome'),
+    alertsUndelivered: gauge('trueup_alerts_undelivered', 'Alerts that wait for their delivery.'),
+    alertsOldestUndelivered: gauge(
+      'trueup_alerts_oldest_undelivered_seconds',
+      'Age of the oldest alert that waits for its delivery; 0 when none does.',
+    ),
     databaseConnections: gauge('trueup_database_connections', 'Connections of this process to its database.', 'state'),
     buildInfo: gauge('trueup_build_info', 'Always 1; the labels say what runs.', 'version', 'node'),
     render: async () => ({ body: await registry.metrics(), contentType: registry.contentType }),
