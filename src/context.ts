@@ -161,7 +161,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     endLedger: config.source.endLedgerInclusive,
     maxSilenceMs: Math.max(MIN_SILENCE_MS, SILENT_POLLS * config.source.pollIntervalMs),
   };
-  const alerts = createRunAlerts({ queue, ruleOf: () => alertRuleOf(config) });
+  const alerts = createRunAlerts({ queue, ruleOf: (policy) => alertRuleOf(config, policy) });
   const runDeps: RunDeps = { db, policies, bookOf: books, networkPassphrase: network, following, alerts, events };
   return {
     ...base,
@@ -354,9 +354,14 @@ function alertChannels(config: Config, http: HttpClient): Channel[] {
   return kind === null || url === null ? [] : [createChannel({ name: kind, kind, url, signingSecret }, http)];
 }
 
-function alertRuleOf(config: Config): AlertRule {
+/** The policy's own, else the environment's. */
+function alertRuleOf(config: Config, { alert }: Policy): AlertRule {
   const { driftThreshold, cooldownMs } = config.reconciliation.alerts;
-  return { enabled: true, threshold: driftThreshold, cooldownMs };
+  return {
+    enabled: alert.enabled,
+    threshold: alert.threshold ?? driftThreshold,
+    cooldownMs: alert.cooldownMs ?? cooldownMs,
+  };
 }
 
 /** The sandbox shows within a minute what a business sees in hours; its book states balances too. */
