@@ -1,16 +1,14 @@
 // The composition root: builds the rooms from the configuration and hands each the slice that it needs.
+import { composeAlerts } from './alerts.ts';
 import type { Config } from './config/config.ts';
-import type { AlertRule } from './core/alerting.ts';
 import type { Book } from './core/book.ts';
 import { isTrueUpError, messageOf, TrueUpError } from './core/errors.ts';
 import type { Import } from './core/listing.ts';
 import type { Policy } from './core/policy.ts';
-import { createChannel, type Channel } from './outbound/channel.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
 import type { Job } from './scheduler/scheduler.ts';
-import { createAlertDelivery } from './services/alert-delivery.ts';
-import { ALERT_JOB, createAlertService } from './services/alerts.ts';
+import { ALERT_JOB } from './services/alerts.ts';
 import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
@@ -24,7 +22,6 @@ import { createEntryLists } from './services/ledger-entries.ts';
 import { takeOpenings } from './services/openings.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
-import { createRunAlerts } from './services/run-alerts.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
@@ -80,8 +77,6 @@ export interface Context extends Base {
   close(): Promise<void>;
 }
 
-/** One attempt to deliver an alert, and what is read of an answer. */
-const ALERT_HTTP_LIMITS = { requestTimeoutMs: 10_000, connectTimeoutMs: 5_000, maxConnectionsPerHost: 2 } as const;
 const SANDBOX_INTERVAL_MS = 15_000;
 /** A source that missed this many polls, and has been silent for this long, is unavailable to a run. */
 const SILENT_POLLS = 3;
@@ -126,21 +121,19 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     onDeadLetter: async (job) => {
       events.jobDeadLettered({ job: job.healthName, jobId: job.id, attempt: job.attempts, reason: job.failure.reason });
       const payload = job.payload as Readonly<Record<string, unknown>>;
-      if (job.job === ALERT_JOB) await alertDelivery.abandon(payload);
+      if (job.job === ALERT_JOB) await alerts.delivery.abandon(payload);
       else await reconciliation.abandon(payload);
     },
   });
   const network = source.networkPassphrase;
-  const alertHttp = createAlertHttp(config, events);
-  const channels = alertChannels(config, alertHttp);
-  events.channelsKnown(channels.map((channel) => channel.name));
-  const alertDelivery = createAlertDelivery({ db, queue, channels, events });
+  const alerts = composeAlerts({ config, db, queue, events });
   const reconciliation = createReconciliationService({
     db,
     queue,
     policies,
     networkPassphrase: network,
     sandbox: isSandbox,
+    alertRuleOf: alerts.shownRuleOf,
   });
   const health = createHealthService({
     db,
@@ -161,8 +154,15 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     endLedger: config.source.endLedgerInclusive,
     maxSilenceMs: Math.max(MIN_SILENCE_MS, SILENT_POLLS * config.source.pollIntervalMs),
   };
-  const alerts = createRunAlerts({ queue, ruleOf: (policy) => alertRuleOf(config, policy) });
-  const runDeps: RunDeps = { db, policies, bookOf: books, networkPassphrase: network, following, alerts, events };
+  const runDeps: RunDeps = {
+    db,
+    policies,
+    bookOf: books,
+    networkPassphrase: network,
+    following,
+    alerts: alerts.runs,
+    events,
+  };
   return {
     ...base,
     source,
@@ -170,7 +170,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     health,
     ports: createPorts({
       ...{ db, networkPassphrase: network, source, config, reconciliation, health, events },
-      alerts: createAlertService({ db, queue, hasChannels: channels.length > 0 }),
+      alerts: alerts.service,
     }),
     jobs: createJobs({
       policies: policies.values(),
@@ -180,7 +180,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       takeOpenings: async (_payload, { signal }) => {
         await takeOpenings({ db, source, watch: config.source.watch, policies, bookOf: books }, signal);
       },
-      deliverAlert: alertDelivery.deliver,
+      deliverAlert: alerts.delivery.deliver,
       keepHouse: () => keepHouse({ db }),
       events,
     }),
@@ -220,7 +220,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       health.close();
       await source.close();
       await http.close();
-      await alertHttp.close();
+      await alerts.close();
     },
   };
 }
@@ -333,35 +333,6 @@ function disabledFeatures(config: Config): string[] {
     [config.serving.tokensFile !== null, 'tokens (TRUEUP_TOKENS_FILE is unset: callers on this machine only)'],
   ];
   return features.filter(([on]) => !on).map(([, name]) => name);
-}
-
-/** Attempts are the queue's, so that they outlive the process; a far side that fails is asked again at its time, without a circuit. */
-function createAlertHttp(config: Config, events: Events): HttpClient {
-  return createHttpClient({
-    ...ALERT_HTTP_LIMITS,
-    maxAttempts: 1,
-    breaker: { failureThreshold: Number.MAX_SAFE_INTEGER },
-    allowPrivateAddresses: config.source.allowPrivateAddresses,
-    operatorUrls: [config.secrets.alertWebhookUrl].filter((url) => url !== null),
-    userAgent: `trueup/${VERSION}`,
-    onEvent: (event) => events.httpClient('alerts', event),
-  });
-}
-
-function alertChannels(config: Config, http: HttpClient): Channel[] {
-  const { channel: kind } = config.reconciliation.alerts;
-  const { alertWebhookUrl: url, alertWebhookSecret: signingSecret } = config.secrets;
-  return kind === null || url === null ? [] : [createChannel({ name: kind, kind, url, signingSecret }, http)];
-}
-
-/** The policy's own, else the environment's. */
-function alertRuleOf(config: Config, { alert }: Policy): AlertRule {
-  const { driftThreshold, cooldownMs } = config.reconciliation.alerts;
-  return {
-    enabled: alert.enabled,
-    threshold: alert.threshold ?? driftThreshold,
-    cooldownMs: alert.cooldownMs ?? cooldownMs,
-  };
 }
 
 /** The sandbox shows within a minute what a business sees in hours; its book states balances too. */

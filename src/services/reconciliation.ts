@@ -7,7 +7,7 @@ import { TrueUpError } from '../core/errors.ts';
 import type { Drift, DriftFilter, DriftTransitionRecord } from '../core/drift.ts';
 import type { EntryKind } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
-import type { PolicyView } from '../core/listing.ts';
+import type { AlertRule, PolicyView } from '../core/listing.ts';
 import { pageOf, type Page, type PagePosition, type PageRequest } from '../core/page.ts';
 import { bookNameOf, type Level, type Policy } from '../core/policy.ts';
 import { isFinished, type Run, type RunEvent, type RunFilter, type RunTrigger } from '../core/run.ts';
@@ -58,6 +58,8 @@ export interface ReconciliationDeps {
   readonly policies: ReadonlyMap<string, Policy>;
   readonly networkPassphrase: string;
   readonly sandbox: boolean;
+  /** As it is shown; absent, or null: the policy alerts nobody. */
+  readonly alertRuleOf?: (policy: Policy) => AlertRule | null;
 }
 
 const WATCH_POLL_MS = 250;
@@ -139,7 +141,7 @@ export function createReconciliationService(deps: ReconciliationDeps) {
           policy,
           stream: stream?.name ?? null,
           sandbox: deps.sandbox,
-          alert: null,
+          alert: deps.alertRuleOf?.(policy) ?? null,
           failure: null,
         }),
       );
