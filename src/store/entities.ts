@@ -42,6 +42,9 @@ export const FollowerEntity = defineEntity({
     lastErrorAt: p.datetime().strictNullable(),
     lastErrorReason: p.text().strictNullable(),
     lastErrorMessage: p.text().strictNullable(),
+    restartedAt: p.datetime().strictNullable(),
+    newEpochAllowed: p.boolean().default(false),
+    firstOldestLedger: p.integer().strictNullable(),
   },
 });
 
