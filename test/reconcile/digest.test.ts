@@ -216,7 +216,7 @@ describe('pairs by COPY', () => {
   });
 });
 
-type MadeRow = { key: string; account: string; amount: string; status: string | null };
+type MadeRow = { key: string; account: string; amount: string | null; status: string | null };
 
 async function insert(table: string, rows: readonly MadeRow[]): Promise<void> {
   await client.query(
@@ -244,8 +244,8 @@ function differingKeys(left: readonly MadeRow[], right: readonly MadeRow[]): str
   return [...new Set([...l.keys(), ...r.keys()])].filter((key) => l.get(key) !== r.get(key));
 }
 
-function withoutZeros(amount: string): string {
-  return amount.includes('.') ? amount.replace(/\.?0+$/, '') : amount;
+function withoutZeros(amount: string | null): string | null {
+  return amount?.includes('.') ? amount.replace(/\.?0+$/, '') : amount;
 }
 
 function openSession(): Promise<BookSession> {
