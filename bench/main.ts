@@ -39,6 +39,10 @@ const BENCHES: readonly Bench[] = [
     run: async () => (await import('./memory.ts')).memoryBench(),
   },
   {
+    figures: ['reconcile.sql_equal_ratio', 'reconcile.sql_one_percent_ratio'],
+    run: async () => (await import('./sql-digest.ts')).sqlDigestBench(),
+  },
+  {
     figures: [
       'backfill.list_gaps_ms',
       'backfill.list_gaps_later_page_ms',
