@@ -187,7 +187,7 @@ export function createReconciliationService(deps: ReconciliationDeps) {
       const watched = {
         read: () => mustGet(id),
         sequenceOf: (run: StoredRun) => run.sequence,
-        isFinished,
+        isFinished: (run: StoredRun) => isFinished(run),
         pollMs: WATCH_POLL_MS,
       };
       for await (const { sequence, state } of watchResource(watched, since, signal)) yield { sequence, run: state };
