@@ -1,5 +1,6 @@
 // Every metric, defined once, on a registry of its own. Names of the systems that TrueUp replaces are kept as they are.
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { BACKFILL_STATES } from '../core/backfill.ts';
 import { DRIFT_KINDS } from '../core/drift.ts';
 import { createRpcMetrics } from './rpc-metrics.ts';
 import type { RpcMetrics } from './rpc-metrics.ts';
@@ -30,6 +31,7 @@ export interface Metrics extends RpcMetrics {
   readonly chunksCommitted: Counter<'writer'>;
   readonly chunkSeconds: Histogram<'step'>;
   readonly coverageRanges: Gauge<'layer' | 'state'>;
+  readonly backfillTransitions: Counter<'state'>;
   readonly leasesLost: Counter<'lease'>;
   readonly sourceReadFailures: Counter<'source' | 'reason'>;
   readonly sourceReadBytes: Counter<'source'>;
@@ -121,6 +123,7 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
     chunksCommitted: counter('trueup_chunks_committed_total', 'Chunks of ledgers committed.', 'writer'),
     chunkSeconds: histogram('trueup_chunk_seconds', 'Time of one chunk by step.', FAST_BUCKETS, 'step'),
     coverageRanges: gauge('trueup_coverage_ranges', 'Ranges of ledgers by coverage state.', 'layer', 'state'),
+    backfillTransitions: counter('trueup_backfill_transitions_total', 'Changes of state of backfills.', 'state'),
     leasesLost: counter('trueup_leases_lost_total', 'Leases that another process took over.', 'lease'),
     sourceReadFailures: counter(
       'trueup_source_read_failures_total',
@@ -154,6 +157,7 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
   };
   for (const issue of DRIFT_KINDS) metrics.driftTotal.inc({ issue }, 0);
   for (const outcome of ['committed', 'rejected', 'failed']) metrics.importsTotal.inc({ outcome }, 0);
+  for (const state of BACKFILL_STATES) metrics.backfillTransitions.inc({ state }, 0);
   return metrics;
 }
 
