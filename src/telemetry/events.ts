@@ -1,6 +1,7 @@
 // The business's events: each is one helper that counts and says it in one line, so that metric and log never disagree.
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
+import { exportEvents } from './export-events.ts';
 import { httpEvents } from './http-events.ts';
 import { jobEvents } from './job-events.ts';
 import { ledgerEvents } from './ledger-events.ts';
@@ -22,6 +23,7 @@ export function createEvents(deps: EventsDeps) {
     ...ledgerEvents(deps),
     ...httpEvents(deps),
     ...reconciliationEvents(deps),
+    ...exportEvents(deps),
     ...jobEvents(deps),
     ...rpcEvents(deps),
   };
