@@ -51,7 +51,9 @@ async function reconcile(url: string, left: string, right: string, expected: num
     const read = { left: 0, right: 0 };
     let [agreed, differing] = [0, 0];
     if (outcome.kind === 'some') {
-      const [l, r] = [sides.left, sides.right].map((side) => groupsInOrder(side.rows<Row>(outcome.choice, signal), keyOf));
+      const [l, r] = [sides.left, sides.right].map((side) =>
+        groupsInOrder(side.rows<Row>(outcome.choice, signal), keyOf),
+      );
       for await (const group of mergeGroups(l!, r!)) {
         read.left += group.left.length;
         read.right += group.right.length;
@@ -63,7 +65,8 @@ async function reconcile(url: string, left: string, right: string, expected: num
     }
     const equal = outcome.kind === 'equal' ? outcome.rows : equalRowsOf(outcome.all, read);
     if (differing !== expected) throw new Error(`${differing} rows differ, ${expected} were changed`);
-    if (equal + agreed + differing !== BENCH_ROWS) throw new Error(`${equal + agreed + differing} of ${BENCH_ROWS} rows`);
+    if (equal + agreed + differing !== BENCH_ROWS)
+      throw new Error(`${equal + agreed + differing} of ${BENCH_ROWS} rows`);
   } finally {
     await Promise.all([ours!.end(), theirs!.end()]);
   }

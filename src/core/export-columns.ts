@@ -4,7 +4,7 @@ import type { ExportKind } from './export.ts';
 export interface ExportColumn {
   readonly name: string;
   readonly type: 'string' | 'integer' | 'decimal' | 'timestamp' | 'boolean' | 'json';
-  /** Words of people or of far systems, in which a spreadsheet could find a formula. */
+  /** Words of people, in which a spreadsheet could find a formula; ids, assets and codes begin with a letter or digit. */
   readonly isFree?: boolean;
 }
 
@@ -27,8 +27,8 @@ export function schemaOf(kind: ExportKind): string {
  */
 export const EXPORT_COLUMNS = {
   entries: [
-    free('entry_id'),
-    free('stream'),
+    string('entry_id'),
+    string('stream'),
     string('layer'),
     integer('ledger'),
     integer('transaction_index'),
@@ -36,17 +36,17 @@ export const EXPORT_COLUMNS = {
     integer('leg'),
     string('transaction_hash'),
     string('account'),
-    free('asset'),
+    string('asset'),
     decimal('amount'),
     integer('amount_minor'),
     string('kind'),
-    free('counterparty'),
+    string('counterparty'),
     string('status'),
-    free('result_code'),
+    string('result_code'),
     free('sub_account'),
     string('sub_account_type'),
     timestamp('close_time'),
-    free('source'),
+    string('source'),
   ],
   drifts: [
     string('id'),

@@ -2,7 +2,7 @@
 // on the disk.
 import { createHash, type Hash } from 'node:crypto';
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { Writable } from 'node:stream';
 import { TrueUpError } from '../core/errors.ts';
 
@@ -30,10 +30,10 @@ export class ArtifactWriter extends Writable {
   #part: { file: FileHandle; hash: Hash; sizeBytes: number } | null = null;
   #sizeBytes = 0;
 
-  constructor(folder: string, draftName: string, partBytes: number = ARTIFACT_PART_BYTES) {
+  constructor(folder: string, partBytes: number = ARTIFACT_PART_BYTES) {
     super({ highWaterMark: 1024 * 1024 });
     this.#folder = folder;
-    this.#draft = join(dirname(folder), `.${draftName}`);
+    this.#draft = join(dirname(folder), `.${basename(folder)}`);
     this.#partBytes = partBytes;
   }
 
@@ -75,9 +75,8 @@ export class ArtifactWriter extends Writable {
     );
   }
 
-  /** After the stream has finished. A folder that an attempt before this one left is replaced. */
+  /** After the stream has finished. */
   async publish(): Promise<WrittenArtifact> {
-    await rm(this.#folder, { recursive: true, force: true });
     await rename(this.#draft, this.#folder);
     await syncFolder(dirname(this.#folder));
     return { sizeBytes: this.#sizeBytes, sha256: this.#whole.digest('hex'), parts: this.#parts };

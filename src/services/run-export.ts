@@ -1,4 +1,5 @@
 // What the export job does: rows of one moment into an artifact, then manifest and export in one transaction.
+import { randomUUID } from 'node:crypto';
 import { pipeline } from 'node:stream/promises';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { EXPORT_COLUMNS, schemaOf, type ExportableKind } from '../core/export-columns.ts';
@@ -20,9 +21,8 @@ export type ManifestDraft = Omit<Manifest, 'manifestId' | 'generatedAt' | 'conte
 export interface RunExportDeps {
   readonly db: Database;
   readonly networkPassphrase: string;
-  /** The artifact of an export has the export's id. */
   readonly artifacts: {
-    write(artifactId: string, attempt: number): ArtifactWriter;
+    write(artifactId: string): ArtifactWriter;
     remove(artifactId: string): Promise<void>;
   };
   /** Signs and logs it in the transaction of `em`; returns its id. */
@@ -72,7 +72,9 @@ export async function runExport(deps: RunExportDeps, id: string, attempt: Attemp
 }
 
 async function write(deps: RunExportDeps, job: HeldExport, signal: AbortSignal): Promise<ExportProgress> {
-  const writer = deps.artifacts.write(job.id, job.attempt);
+  // Of this attempt alone: a worker that was taken for dead and isn't must not touch its successor's.
+  const artifactId = randomUUID();
+  const writer = deps.artifacts.write(artifactId);
   const stopping = new AbortController();
   const stop = AbortSignal.any([signal, stopping.signal]);
   const counter = new RowCounter();
@@ -95,7 +97,7 @@ async function write(deps: RunExportDeps, job: HeldExport, signal: AbortSignal):
     });
     if (stopping.signal.aborted) throw notOurs(job);
     const progress = progressOf(rows);
-    await complete(deps, job, facts, writer, progress);
+    await complete(deps, job, artifactId, facts, writer, progress);
     return progress;
   } catch (error) {
     await writer.discard();
@@ -140,6 +142,7 @@ async function writeRows(
 async function complete(
   deps: RunExportDeps,
   job: HeldExport,
+  artifactId: string,
   facts: ExportFacts,
   writer: ArtifactWriter,
   progress: ExportProgress,
@@ -147,7 +150,7 @@ async function complete(
   const written = await writer.publish();
   const draft: ManifestDraft = {
     exportId: job.id,
-    artifactId: job.id,
+    artifactId,
     requester: job.requester,
     fileName: exportFileName(job, job.createdAt),
     content: {
@@ -169,10 +172,10 @@ async function complete(
   try {
     await deps.db.em().transactional(async (em) => {
       const manifestId = await deps.recordManifest(em, draft);
-      if (!(await completeExport(em, job, { progress, manifestId, artifactId: job.id }))) throw notOurs(job);
+      if (!(await completeExport(em, job, { progress, manifestId, artifactId }))) throw notOurs(job);
     });
   } catch (error) {
-    await deps.artifacts.remove(job.id);
+    await deps.artifacts.remove(artifactId);
     throw error;
   }
 }
