@@ -63,7 +63,6 @@ export interface ReconciliationDeps {
   readonly alertRuleOf?: (policy: Policy) => AlertRule | null;
 }
 
-const WATCH_POLL_MS = 250;
 /** Drifts of one message of a stream. */
 const STREAM_BATCH_ROWS = 500;
 
@@ -195,7 +194,6 @@ export function createReconciliationService(deps: ReconciliationDeps) {
         read: () => mustGet(id),
         sequenceOf: (run: StoredRun) => run.sequence,
         isFinished: (run: StoredRun) => isFinished(run),
-        pollMs: WATCH_POLL_MS,
       };
       for await (const { sequence, state } of watchResource(watched, since, signal)) yield { sequence, run: state };
     },

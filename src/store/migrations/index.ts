@@ -7,6 +7,7 @@ import { CoverageControl } from './0007-coverage-control.ts';
 import { ChunkSeals } from './0004-chunk-seals.ts';
 import { Alerts } from './0005-alerts.ts';
 import { Backfills } from './0006-backfills.ts';
+import { Exports } from './0020-exports.ts';
 
 export const MIGRATIONS: MigrationObject[] = [
   { name: '0001-first-house', class: FirstHouse },
@@ -16,4 +17,5 @@ export const MIGRATIONS: MigrationObject[] = [
   { name: '0004-chunk-seals', class: ChunkSeals },
   { name: '0005-alerts', class: Alerts },
   { name: '0006-backfills', class: Backfills },
+  { name: '0020-exports', class: Exports },
 ];
