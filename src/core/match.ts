@@ -2,7 +2,7 @@
 import type { DriftField, DriftKind } from './drift.ts';
 import { ENTRY_KINDS, type EntryStatus } from './entry.ts';
 import { absolute } from './money.ts';
-import { asked, inNumberOrder, pairByTime, pairItems, pairSums, type Sides } from './pairing.ts';
+import { asked, inNumberOrder, pairByTime, pairItems, pairSums, type Meaning, type Sides } from './pairing.ts';
 import type { ExactField, LedgerStatus } from './policy.ts';
 import type { ToleranceOf } from './tolerance.ts';
 
@@ -73,8 +73,16 @@ export function agreesExactly(entry: Item, row: Item, rules: MatchRules): boolea
 export function compareKey(ledger: readonly Item[], book: readonly Item[], rules: MatchRules): Finding[] {
   const { inScope = () => true } = rules;
   const sides: Sides = {
-    ledger: asked(ledger, (item) => inScope(item, 'ledger')),
-    book: asked(book, (item) => inScope(item, 'book')),
+    ledger: asked(ledger, (item) => ({
+      inScope: inScope(item, 'ledger'),
+      status: ledgerStatus(item, rules),
+      kind: item.kind,
+    })),
+    book: asked(book, (item) => ({
+      inScope: inScope(item, 'book'),
+      status: statusOf(item, rules),
+      kind: item.kind !== null && (rules.ownWords === true || isLedgerWord(item.kind)) ? item.kind : null,
+    })),
   };
   const pairs = rules.sumLegs ? pairSums(sides) : rules.keyRepeats ? pairByTime(sides) : pairItems(sides);
   return pairs
@@ -216,12 +224,12 @@ function statusDiffers(entry: Item, row: Item, rules: MatchRules): boolean {
 }
 
 /** The stream's statuses are the ledger's words already; another side's are words of its own. */
-function ledgerStatus(entry: Item, rules: MatchRules): string | null {
-  return rules.ownWords === true ? statusOf(entry, rules) : entry.status;
+function ledgerStatus(entry: Item, rules: MatchRules): Meaning {
+  return rules.ownWords === true ? statusOf(entry, rules) : (entry.status as EntryStatus);
 }
 
 /** What a side's word means on the ledger: no word is a claim that it happened, a word outside the map is none of ours. */
-function statusOf({ status }: Item, { statusMap }: MatchRules): EntryStatus | 'pending' | 'unknown' {
+function statusOf({ status }: Item, { statusMap }: MatchRules): Meaning {
   if (status === null) return 'success';
   return statusMap[status] ?? statusMap[status.toLowerCase()] ?? 'unknown';
 }
