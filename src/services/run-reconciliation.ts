@@ -1,4 +1,5 @@
 // One run, from its cut to its verdict: read both sides, compare, then drifts + run in one transaction.
+import { tmpdir } from 'node:os';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { Book, BookSide } from '../core/book.ts';
 import { isTrueUpError, messageOf, TrueUpError } from '../core/errors.ts';
@@ -14,7 +15,12 @@ import { keepStatistics } from '../store/statistics.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { RunAlerts } from './run-alerts.ts';
 import { compareBalances, recheckOpenBalances } from './run-balances.ts';
-import { compareWindow, recheckOpenDrifts } from './run-entries.ts';
+import { bySubAccount } from '../sources/sorted-side.ts';
+import { forgetVerified } from '../store/skipped.ts';
+import { compareWindow, recheckOthers } from './run-entries.ts';
+import { exemptionsOf } from './run-judge.ts';
+import { compareSides, SIDES_LEVEL } from './run-sides.ts';
+import { createSkippedKeys } from './run-skipped.ts';
 import { createFindingSink, type FindingSink } from './run-findings.ts';
 import { frameRun, type Following, type RunFrame } from './run-frame.ts';
 import { reason } from './run-reasons.ts';
@@ -25,6 +31,10 @@ export interface RunDeps {
   readonly db: Database;
   readonly policies: ReadonlyMap<string, Policy>;
   readonly bookOf: (policy: Policy) => Book;
+  /** The side that stands for the ledger of a policy without a stream. Absent: there is none. */
+  readonly ledgerOf?: (policy: Policy) => Book;
+  /** Where rows are put in order that come in none and are too many to hold. Absent: the system's folder for such files. */
+  readonly spillFolder?: string;
   readonly networkPassphrase: string;
   /** Absent: without an end, and unavailable after two minutes of silence. */
   readonly following?: Following;
@@ -61,7 +71,10 @@ export async function runReconciliation(deps: RunDeps, runId: string, attempt: A
     // What an attempt before this one had found when its worker died.
     await deleteFindings(deps.db.em(), run, run.attempt);
     await keepStatistics(deps.db.em());
-    const outcome = await compare(deps, policy, run, attempt.signal);
+    const outcome =
+      policy.ledger.kind === 'stream'
+        ? await compare(deps, policy, run, attempt.signal)
+        : await compareTwoSides(deps, policy, run, attempt.signal);
     await conclude(deps, policy, run, outcome, startedMs);
   } catch (error) {
     await unfinished(deps, policy, run, error, attempt, startedMs);
@@ -108,6 +121,26 @@ async function compare(deps: RunDeps, policy: Policy, run: StoredRun, signal: Ab
   });
 }
 
+/** Two sides that are no stream; what proves nothing is taken back. */
+async function compareTwoSides(deps: RunDeps, policy: Policy, run: StoredRun, signal: AbortSignal): Promise<Outcome> {
+  if (deps.ledgerOf === undefined) throw new TrueUpError('INTERNAL', `nothing opens the ledger of ${policy.name}`);
+  await using ledger = await deps.ledgerOf(policy).open(SIDES_LEVEL, signal);
+  await using book = await deps.bookOf(policy).open(SIDES_LEVEL, signal);
+  const { discard, join, ...outcome } = await compareSides({
+    policy,
+    policyScope: deps.policies.get(policy.name)!.scope,
+    ledger,
+    book,
+    cutAtMs: Date.now(),
+    sink: createFindingSink(deps.db, run, policy.name),
+    skipped: createSkippedKeys(deps.db, run, policy.name),
+    spillFolder: deps.spillFolder ?? tmpdir(),
+    signal,
+  });
+  if (discard) await deleteFindings(deps.db.em(), run, run.attempt);
+  return { frame: null, bookFrame: null, join: { join, form: 'hash' }, underivedItems: [], fees: [], ...outcome };
+}
+
 async function compareEntries(
   deps: RunDeps,
   run: StoredRun,
@@ -133,8 +166,18 @@ async function compareEntries(
     kinds: kindsOf(policy),
     accounts: bookFrame.accounts,
   };
-  const entryRun = { ...side, policyScope: deps.policies.get(policy.name)!.scope, join, scope };
-  const counts = await compareWindow(entryRun);
+  const notes: string[] = [];
+  await using rekeyed = join.join === 'sub_account' ? await bySubAccount(book, deps.spillFolder ?? tmpdir(), signal) : null;
+  const entryRun = {
+    ...side,
+    book: rekeyed ?? book,
+    policyScope: deps.policies.get(policy.name)!.scope,
+    join,
+    scope,
+    exemptions: exemptionsOf(policy, frame.cutAtMs, notes),
+    skipped: createSkippedKeys(deps.db, run, policy.name),
+  };
+  const { counts, toleranceAbsorbed } = await compareWindow(entryRun);
   if (counts.keysMet === 0 && counts.ledgerRecords > 0 && counts.bookRecords > 0) {
     // Not thousands of drifts: two sides that never meet were joined on the wrong thing.
     await deleteFindings(deps.db.em(), run, run.attempt);
@@ -153,7 +196,11 @@ async function compareEntries(
       inconclusive,
     };
   }
-  await recheckOpenDrifts(entryRun);
+  const waiting = await recheckOthers(entryRun);
+  if (waiting > counts.skipped)
+    notes.push(
+      `${waiting} keys that runs had to skip still wait for ledgers or a later time; each run reads them again`,
+    );
   if (counts.skipped > 0 && !inconclusive.some((each) => each.side === 'ledger')) {
     const words = `${counts.skipped} rows of the book may lie in ledgers that were never read: before history begins, or without a time`;
     inconclusive.push(
@@ -165,9 +212,11 @@ async function compareEntries(
       ),
     );
   }
-  const { drifts: _, keysMet: __, ...recorded } = counts;
+  const { drifts: _, keysMet: __, exempt: ___, ...recorded } = counts;
   return {
     ...nothing,
+    toleranceAbsorbed,
+    notes,
     join,
     counts: { ...NOTHING_COUNTED, ...recorded },
     inconclusive,
@@ -189,23 +238,29 @@ async function conclude(
       run,
       policy: policy.name,
       level: policy.level,
-      stream: outcome.frame?.stream.name ?? null,
+      stream: streamOf(policy, outcome),
       sandbox: run.sandbox,
     });
     const totals = await policyTotals(em, policy.name);
     const verdict = decideVerdict(outcome.inconclusive, totals.open);
     const summary = summarize(policy, outcome, merged, totals, digest);
     // Whoever cancelled it, or took it over, must find nothing of it: the transaction is undone.
-    if (!(await finishRun(em, run, { verdict, stream: outcome.frame?.stream.name ?? null, summary }))) {
+    if (!(await finishRun(em, run, { verdict, stream: streamOf(policy, outcome), summary }))) {
       throw new TrueUpError(
         'RUN_ALREADY_FINISHED',
         `reconciliation ${run.id} was cancelled, or another worker has it now`,
       );
     }
+    await forgetVerified(em, policy.name, run);
     await deps.alerts?.noteRun(em, run, policy, verdict, outcome);
     return { verdict, summary, merged };
   });
   report(deps, policy, run, done, startedMs);
+}
+
+/** The stream's name, or that of the side which stands for it. */
+function streamOf({ ledger }: Policy, { frame }: Outcome): string | null {
+  return ledger.kind === 'stream' ? (frame?.stream.name ?? null) : ledger.name;
 }
 
 async function unfinished(
