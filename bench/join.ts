@@ -52,7 +52,6 @@ async function join(ledger: readonly KeyedItem[][], book: readonly KeyedItem[][]
   return matched;
 }
 
-// eslint-disable-next-line @typescript-eslint/require-await -- stands for a cursor, which waits
 async function* asCursor(batches: readonly KeyedItem[][]): AsyncGenerator<readonly KeyedItem[]> {
   yield* batches;
 }

@@ -1,5 +1,6 @@
 // How far two amounts of one movement may lie apart and still count as equal. Integers only.
 import { absolute } from './money.ts';
+import type { AssetTotal } from './run.ts';
 
 /** One asset's tolerance: so many minor units, or a share of the ledger's amount. */
 export interface AmountTolerance {
@@ -23,4 +24,20 @@ export function toleranceOf(tolerances: readonly AmountTolerance[]): ToleranceOf
     if (found === undefined) return 0n;
     return found.minor ?? (absolute(ledgerAmount) * BigInt(found.basisPoints ?? 0)) / BASIS_POINTS_OF_ONE;
   };
+}
+
+/** What tolerances took for equal, by asset. */
+export class Absorbed {
+  readonly #totals = new Map<string, { amount: bigint; count: number }>();
+
+  /** Differences of zero are none. */
+  add(asset: string, difference: bigint): void {
+    if (difference === 0n) return;
+    const total = this.#totals.get(asset) ?? { amount: 0n, count: 0 };
+    this.#totals.set(asset, { amount: total.amount + difference, count: total.count + 1 });
+  }
+
+  totals(): AssetTotal[] {
+    return [...this.#totals].sort(([a], [b]) => (a < b ? -1 : 1)).map(([asset, total]) => ({ asset, ...total }));
+  }
 }

@@ -3,7 +3,7 @@ import { exemptionsAt, type Exemptions } from '../core/exemption.ts';
 import { agreesExactly, compareKey, type Finding, type Item, type MatchRules } from '../core/match.ts';
 import type { Policy } from '../core/policy.ts';
 import type { AssetTotal } from '../core/run.ts';
-import { toleranceOf } from '../core/tolerance.ts';
+import { Absorbed, toleranceOf } from '../core/tolerance.ts';
 import type { FindingClass } from '../core/verdict.ts';
 import { agreement, type FindingSink, type OpenDrift } from './run-findings.ts';
 import { slotOf, toFindingRow } from './run-items.ts';
@@ -68,7 +68,7 @@ export class Judge {
   };
   readonly #options: JudgeOptions;
   readonly #rules: MatchRules;
-  readonly #absorbed = new Map<string, { amount: bigint; count: number }>();
+  readonly #absorbed = new Absorbed();
 
   constructor(options: JudgeOptions) {
     this.#options = options;
@@ -77,7 +77,7 @@ export class Judge {
 
   /** What tolerances took for equal, by asset. */
   absorbed(): AssetTotal[] {
-    return [...this.#absorbed].sort(([a], [b]) => (a < b ? -1 : 1)).map(([asset, total]) => ({ asset, ...total }));
+    return this.#absorbed.totals();
   }
 
   /** Counts a key on which both sides agree; false, and nothing counted, where they don't or one of them has nothing. */
@@ -150,9 +150,7 @@ export class Judge {
   }
 
   #absorb({ ledger, absorbed }: Finding): void {
-    if (absorbed === 0n || ledger === null) return;
-    const total = this.#absorbed.get(ledger.asset) ?? { amount: 0n, count: 0 };
-    this.#absorbed.set(ledger.asset, { amount: total.amount + absorbed, count: total.count + 1 });
+    if (ledger !== null) this.#absorbed.add(ledger.asset, absorbed);
   }
 
   #countRecords(legs: readonly Item[], rows: readonly Item[]): void {

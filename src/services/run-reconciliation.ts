@@ -19,7 +19,7 @@ import { bySubAccount } from '../sources/sorted-side.ts';
 import { forgetVerified } from '../store/skipped.ts';
 import { compareWindow, recheckOthers } from './run-entries.ts';
 import { exemptionsOf } from './run-judge.ts';
-import { compareSides, SIDES_LEVEL } from './run-sides.ts';
+import { compareTwoSides } from './run-sides.ts';
 import { createSkippedKeys } from './run-skipped.ts';
 import { createFindingSink, type FindingSink } from './run-findings.ts';
 import { frameRun, type Following, type RunFrame } from './run-frame.ts';
@@ -113,32 +113,12 @@ async function compare(deps: RunDeps, policy: Policy, run: StoredRun, signal: Ab
     const sink = createFindingSink(deps.db, run, policy.name);
     const side = { em, policy, frame, book, sink, signal };
     if (policy.level === 'balances') {
-      const { counts, underivedItems } = await compareBalances(side, inconclusive);
+      const { counts, ...more } = await compareBalances(side, inconclusive);
       await recheckOpenBalances(side);
-      return { ...nothing, counts: { ...NOTHING_COUNTED, ...counts }, underivedItems, inconclusive };
+      return { ...nothing, ...more, counts: { ...NOTHING_COUNTED, ...counts }, inconclusive };
     }
     return compareEntries(deps, run, { ...side, bookFrame }, nothing, inconclusive);
   });
-}
-
-/** Two sides that are no stream; what proves nothing is taken back. */
-async function compareTwoSides(deps: RunDeps, policy: Policy, run: StoredRun, signal: AbortSignal): Promise<Outcome> {
-  if (deps.ledgerOf === undefined) throw new TrueUpError('INTERNAL', `nothing opens the ledger of ${policy.name}`);
-  await using ledger = await deps.ledgerOf(policy).open(SIDES_LEVEL, signal);
-  await using book = await deps.bookOf(policy).open(SIDES_LEVEL, signal);
-  const { discard, join, ...outcome } = await compareSides({
-    policy,
-    policyScope: deps.policies.get(policy.name)!.scope,
-    ledger,
-    book,
-    cutAtMs: Date.now(),
-    sink: createFindingSink(deps.db, run, policy.name),
-    skipped: createSkippedKeys(deps.db, run, policy.name),
-    spillFolder: deps.spillFolder ?? tmpdir(),
-    signal,
-  });
-  if (discard) await deleteFindings(deps.db.em(), run, run.attempt);
-  return { frame: null, bookFrame: null, join: { join, form: 'hash' }, underivedItems: [], fees: [], ...outcome };
 }
 
 async function compareEntries(
@@ -167,7 +147,8 @@ async function compareEntries(
     accounts: bookFrame.accounts,
   };
   const notes: string[] = [];
-  await using rekeyed = join.join === 'sub_account' ? await bySubAccount(book, deps.spillFolder ?? tmpdir(), signal) : null;
+  await using rekeyed =
+    join.join === 'sub_account' ? await bySubAccount(book, deps.spillFolder ?? tmpdir(), signal) : null;
   const entryRun = {
     ...side,
     book: rekeyed ?? book,

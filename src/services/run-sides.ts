@@ -1,22 +1,27 @@
 // A run between two sides that are no stream: two tables, or a table and a file, each at one moment of its own.
-import type { BookLevel, BookSide } from '../core/book.ts';
+import { tmpdir } from 'node:os';
+import type { BookSide } from '../core/book.ts';
 import { inferJoin } from '../core/book.ts';
+import { TrueUpError } from '../core/errors.ts';
 import type { Item } from '../core/match.ts';
 import type { Policy } from '../core/policy.ts';
 import type { RowSide } from '../core/row-side.ts';
 import type { Inconclusive } from '../core/run.ts';
 import { classifyBetweenSides, type SideFacts } from '../core/verdict.ts';
 import { bySubAccount } from '../sources/sorted-side.ts';
+import { deleteFindings } from '../store/findings.ts';
+import type { StoredRun } from '../store/runs.ts';
 import { joinSideOf } from './run-entries.ts';
-import type { FindingSink } from './run-findings.ts';
+import { createFindingSink, type FindingSink } from './run-findings.ts';
 import { joinSides, recheckOpenDrifts, recheckSkipped, type Join } from './run-join.ts';
 import { exemptionsOf, Judge, matchRules, type EntryCounts, type SideName } from './run-judge.ts';
 import { reason } from './run-reasons.ts';
 import { kindsOf, SAMPLE_KEYS } from './run-scope.ts';
-import type { SkippedKeys } from './run-skipped.ts';
+import type { RunDeps } from './run-reconciliation.ts';
+import { createSkippedKeys, type SkippedKeys } from './run-skipped.ts';
 import type { Outcome, SidesFrame } from './run-summary.ts';
 
-export interface SidesRun {
+interface SidesRun {
   readonly policy: Policy;
   /** The policy's own scope, where a caller narrowed it for this run. */
   readonly policyScope: Policy['scope'];
@@ -30,18 +35,41 @@ export interface SidesRun {
   readonly signal: AbortSignal;
 }
 
-export const SIDES_LEVEL: BookLevel = 'entries';
-
 const HOUR_MS = 3_600_000;
 
-export type SidesOutcome = Pick<Outcome, 'counts' | 'inconclusive' | 'toleranceAbsorbed' | 'notes' | 'sidesFrame'> & {
+type SidesOutcome = Pick<Outcome, 'counts' | 'inconclusive' | 'toleranceAbsorbed' | 'notes' | 'sidesFrame'> & {
   readonly join: 'operation' | 'tx_hash' | 'sub_account';
   /** What was found is no proof: nothing of it may be kept. */
   readonly discard: boolean;
 };
 
+/** Two sides that are no stream; what proves nothing is taken back. */
+export async function compareTwoSides(
+  deps: RunDeps,
+  policy: Policy,
+  run: StoredRun,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  if (deps.ledgerOf === undefined) throw new TrueUpError('INTERNAL', `nothing opens the ledger of ${policy.name}`);
+  await using ledger = await deps.ledgerOf(policy).open('entries', signal);
+  await using book = await deps.bookOf(policy).open('entries', signal);
+  const { discard, join, ...outcome } = await compareSides({
+    policy,
+    policyScope: deps.policies.get(policy.name)!.scope,
+    ledger,
+    book,
+    cutAtMs: Date.now(),
+    sink: createFindingSink(deps.db, run, policy.name),
+    skipped: createSkippedKeys(deps.db, run, policy.name),
+    spillFolder: deps.spillFolder ?? tmpdir(),
+    signal,
+  });
+  if (discard) await deleteFindings(deps.db.em(), run, run.attempt);
+  return { frame: null, bookFrame: null, join: { join, form: 'hash' }, underivedItems: [], fees: [], ...outcome };
+}
+
 /** Compares both sides; findings go to the sink. */
-export async function compareSides(run: SidesRun): Promise<SidesOutcome> {
+async function compareSides(run: SidesRun): Promise<SidesOutcome> {
   const { policy, ledger, book, signal } = run;
   const inconclusive: Inconclusive[] = [];
   const notes: string[] = [];
