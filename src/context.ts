@@ -18,6 +18,7 @@ import { keepHouse } from './services/housekeeping.ts';
 import { getImport, importBook, type Import as StoredImport } from './services/imports.ts';
 import { createEntryLists } from './services/ledger-entries.ts';
 import { takeOpenings } from './services/openings.ts';
+import { createRecheckJob } from './services/rechecks.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
@@ -128,6 +129,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     policies,
     networkPassphrase: network,
     sandbox: isSandbox,
+    events,
   });
   const health = createHealthService({
     db,
@@ -160,6 +162,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       reconciliationEnabled: config.reconciliation.enabled,
       hasOpenings: source.openingBalances !== undefined,
       reconcile: createReconcileJob({ ...runDeps, reconciliation }),
+      recheck: createRecheckJob(runDeps),
       takeOpenings: async (_payload, { signal }) => {
         await takeOpenings({ db, source, watch: config.source.watch, policies, bookOf: books }, signal);
       },

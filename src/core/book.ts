@@ -61,15 +61,21 @@ export type BookLevel = 'entries' | 'balances';
 export interface BookSide extends AsyncDisposable {
   /** For people: which book, without credentials. */
   describe(): string;
+  /** The moment of this snapshot, for `open`; absent where the book can't be read again as it is now. */
+  readonly position?: string;
   /** The distinct account and asset pairs, in byte order; more than maxScopePairs is an error that names the fix. */
   pairs(signal: AbortSignal): Promise<readonly BookPair[]>;
   /** Up to when the book states it is complete, for the level it was opened for; null: it never did. */
   completeThrough(signal: AbortSignal): Promise<Date | null>;
   /**
    * Rows in byte order of key, then of row id where the book gives ids of its own, in batches. `occurredFrom` is inclusive, `occurredTo` is not; rows
-   * without a time of their own are always included.
+   * without a time of their own are always included. `afterKey` leaves out that key and those before it; only a book
+   * with a position is asked for that.
    */
-  entries(query: { occurredFrom?: Date; occurredTo?: Date }, signal: AbortSignal): AsyncIterable<readonly BookRow[]>;
+  entries(
+    query: { occurredFrom?: Date; occurredTo?: Date; afterKey?: string },
+    signal: AbortSignal,
+  ): AsyncIterable<readonly BookRow[]>;
   /** All rows with one of the keys, in the order of `entries`, whatever their time. */
   entriesByKeys(keys: readonly string[], signal: AbortSignal): Promise<readonly BookRow[]>;
   /**
@@ -85,5 +91,6 @@ export interface BookSide extends AsyncDisposable {
 
 /** A book that can be opened: once for each run. */
 export interface Book {
-  open(level: BookLevel, signal: AbortSignal): Promise<BookSide>;
+  /** `position`: rows of entries as they were at that moment, which a snapshot of this book had. */
+  open(level: BookLevel, signal: AbortSignal, position?: string): Promise<BookSide>;
 }

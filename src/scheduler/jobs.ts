@@ -1,12 +1,13 @@
 // The timetable on one screen: what runs by the clock, how often, and which service it calls.
 import type { Policy } from '../core/policy.ts';
+import { RECHECK_JOB } from '../services/rechecks.ts';
 import { RECONCILE_JOB } from '../services/reconciliation.ts';
 import type { Job, JobContext, JobPayload, JobSchedule } from './scheduler.ts';
 
 const OPENINGS_JOB = 'openings';
 const HOUSEKEEPING_JOB = 'housekeeping';
 /** Every job that may be sent; the same on all replicas. */
-export const JOB_NAMES = [RECONCILE_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB] as const;
+export const JOB_NAMES = [RECONCILE_JOB, RECHECK_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB] as const;
 
 /** Runs at once in one process: a slow policy doesn't hold up the others. */
 const RECONCILE_CONCURRENCY = 2;
@@ -24,6 +25,7 @@ export interface JobsOptions {
   /** Whether the source can be asked for balances. */
   readonly hasOpenings: boolean;
   readonly reconcile: Work;
+  readonly recheck: Work;
   readonly takeOpenings: Work;
   readonly keepHouse: Work;
   readonly events: JobEvents;
@@ -50,6 +52,7 @@ export function createJobs(options: JobsOptions): Job[] {
       concurrency: RECONCILE_CONCURRENCY,
       run: options.reconcile,
     },
+    { name: RECHECK_JOB, run: options.recheck },
     {
       name: OPENINGS_JOB,
       schedules: [{ name: OPENINGS_JOB, intervalMs: OPENINGS_INTERVAL_MS, enabled: options.hasOpenings }],

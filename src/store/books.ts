@@ -74,18 +74,51 @@ export async function bookPairs(
   );
 }
 
+/** How many commits the book has seen; writers of one book take turns, so that this orders them. */
+export async function bookPosition(em: EntityManager, bookId: number): Promise<bigint> {
+  const rows = await sql<{ position: string }>(
+    em,
+    `select position::text as position from trueup.books where id = $1`,
+    [bookId],
+  );
+  return BigInt(rows[0]?.position ?? 0);
+}
+
 /**
- * Rows in byte order of key, then row id, in batches; inside a transaction. The times are inclusive, then exclusive; rows
- * without a time are always included.
+ * The book's rows now or, with a position, as they were at it: those not written since, and of the few that were, the revision
+ * that stood then. Numbers only, as a cursor's statement has no parameters.
+ */
+function rowsOf(bookId: number, asOf: bigint | null): string {
+  const now = `select ${STORED_COLUMNS} from trueup.book_entries as entry where book_id = ${Math.trunc(bookId)}`;
+  if (asOf === null) return `(${now}) as book_row`;
+  return `(${now} and position <= ${asOf} union all
+    select ${STORED_COLUMNS.replaceAll(/\b(\w+)\b/g, 'old.$1')} from trueup.book_entries as entry cross join lateral
+      (select * from trueup.book_entry_revisions as revision where revision.book_id = entry.book_id
+         and revision.row_id = entry.row_id and revision.position <= ${asOf} order by revision.revision desc limit 1) as old
+    where entry.book_id = ${Math.trunc(bookId)} and entry.position > ${asOf}) as book_row`;
+}
+
+interface RowsWanted {
+  /** Inclusive. */
+  readonly fromTime?: Date | undefined;
+  /** Exclusive. */
+  readonly toTime?: Date | undefined;
+  /** Leaves out this key and those before it. */
+  readonly afterKey?: string | undefined;
+  readonly asOf: bigint | null;
+}
+
+/**
+ * Rows in byte order of key, then row id, in batches; inside a transaction. Rows without a time are always included.
  */
 export async function* readBookEntries(
   em: EntityManager,
   bookId: number,
-  times: { fromTime?: Date | undefined; toTime?: Date | undefined },
+  wanted: RowsWanted,
   signal: AbortSignal,
 ): AsyncGenerator<StoredBookRow[]> {
-  const statement = `select ${ROW_COLUMNS} from trueup.book_entries
-    where book_id = ${bookId} and not retracted ${timeCondition(times)} order by key, row_id`;
+  const statement = `select ${ROW_COLUMNS} from ${rowsOf(bookId, wanted.asOf)}
+    where not retracted ${timeCondition(wanted)} ${keyCondition(wanted)} order by key, row_id`;
   for await (const rows of cursor<RowRow>(em, statement, signal)) yield rows.map(toRow);
 }
 
@@ -93,12 +126,13 @@ export async function readBookEntriesByKeys(
   em: EntityManager,
   bookId: number,
   keys: readonly string[],
+  asOf: bigint | null,
 ): Promise<StoredBookRow[]> {
   const rows = await sql<RowRow>(
     em,
-    `select ${ROW_COLUMNS} from trueup.book_entries
-     where book_id = $1 and not retracted and key = any($2::text[]) order by key, row_id`,
-    [bookId, keys],
+    `select ${ROW_COLUMNS} from ${rowsOf(bookId, asOf)}
+     where not retracted and key = any($1::text[]) order by key, row_id`,
+    [keys],
   );
   return rows.map(toRow);
 }
@@ -149,13 +183,21 @@ async function* cursor<Row>(em: EntityManager, statement: string, signal: AbortS
   await sql(em, `close ${name}`);
 }
 
-function timeCondition(times: { fromTime?: Date | undefined; toTime?: Date | undefined }): string {
+/** In hex, as keys are foreign words. */
+function keyCondition({ afterKey }: RowsWanted): string {
+  if (afterKey === undefined) return '';
+  return `and key > convert_from('\\x${Buffer.from(afterKey).toString('hex')}'::bytea, 'UTF8')`;
+}
+
+function timeCondition(times: RowsWanted): string {
   const parts = [];
   if (times.fromTime !== undefined) parts.push(`occurred_at >= '${times.fromTime.toISOString()}'`);
   if (times.toTime !== undefined) parts.push(`occurred_at < '${times.toTime.toISOString()}'`);
   return parts.length === 0 ? '' : `and (occurred_at is null or (${parts.join(' and ')}))`;
 }
 
+const STORED_COLUMNS = `row_id, key, account, asset, amount, kind, counterparty, status, sub_account, occurred_at, ledger, retracted,
+  revision, recorded_at, import_id`;
 const ROW_COLUMNS = `row_id, key, account, asset, amount::text as amount, kind, counterparty, status, sub_account, occurred_at,
   ledger, retracted, revision, recorded_at, import_id`;
 
