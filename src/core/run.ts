@@ -175,6 +175,8 @@ export interface RunSummary {
   readonly valueAtRisk: readonly AssetTotal[];
   /** Open and acknowledged drifts by age at the end of the run, every bucket; absent in runs of before they were counted. */
   readonly ages?: readonly AgeCount[];
+  /** What a reader should know beside the verdict, in sentences; at most 100. Absent from runs of earlier releases. */
+  readonly notes?: readonly string[];
   /** Hex: the same sides, cut and policy give the same digest. Null until finished. */
   readonly resultDigest: string | null;
 }

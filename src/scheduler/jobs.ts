@@ -1,5 +1,6 @@
 // The timetable on one screen: what runs by the clock, how often, and which service it calls.
 import type { Policy } from '../core/policy.ts';
+import { ALERT_JOB } from '../services/alerts.ts';
 import { RECHECK_JOB } from '../services/rechecks.ts';
 import { RECONCILE_JOB } from '../services/reconciliation.ts';
 import type { Job, JobContext, JobPayload, JobSchedule } from './scheduler.ts';
@@ -7,7 +8,7 @@ import type { Job, JobContext, JobPayload, JobSchedule } from './scheduler.ts';
 const OPENINGS_JOB = 'openings';
 const HOUSEKEEPING_JOB = 'housekeeping';
 /** Every job that may be sent; the same on all replicas. */
-export const JOB_NAMES = [RECONCILE_JOB, RECHECK_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB] as const;
+export const JOB_NAMES = [RECONCILE_JOB, RECHECK_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB, ALERT_JOB] as const;
 
 /** Runs at once in one process: a slow policy doesn't hold up the others. */
 const RECONCILE_CONCURRENCY = 2;

@@ -8,7 +8,7 @@ import type { EntryKind } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type { PolicyView } from '../core/listing.ts';
 import { pageOf, type Page, type PageRequest } from '../core/page.ts';
-import type { Level, Policy } from '../core/policy.ts';
+import { bookNameOf, type Level, type Policy } from '../core/policy.ts';
 import { isFinished, type Run, type RunEvent, type RunFilter, type RunTrigger } from '../core/run.ts';
 import { writeAudit, type Caller } from '../store/audit.ts';
 import type { Database } from '../store/database.ts';
@@ -90,8 +90,8 @@ export function createReconciliationService(deps: ReconciliationDeps) {
       level: policy.level,
       trigger,
       sandbox: deps.sandbox,
-      stream: stream?.name ?? null,
-      book: policy.book.kind === 'postgres' ? 'postgres' : policy.book.name,
+      stream: policy.ledger.kind === 'stream' ? (stream?.name ?? null) : policy.ledger.name,
+      book: bookNameOf(policy),
       request: { range: null, windowMs: null, scope: null },
       traceId: randomUUID().replaceAll('-', ''),
     };
@@ -99,6 +99,11 @@ export function createReconciliationService(deps: ReconciliationDeps) {
 
   async function start(call: StartCall, caller: Caller): Promise<Run> {
     const policy = choosePolicy(deps.policies, call.policy, call.level);
+    if (call.range !== null && policy.ledger.kind !== 'stream') {
+      throw new TrueUpError('INVALID_REQUEST', `policy ${policy.name} compares no ledgers of a stream`, {
+        fix: 'leave the range out, or narrow the run by its window',
+      });
+    }
     const request: RunRequest = { range: call.range, windowMs: call.windowMs, scope: scopeOf(call) };
     return db.em().transactional(async (em) => {
       const run = await newRun(em, policy, 'manual');

@@ -4,6 +4,7 @@ import type { BookRow, BookSide } from '../core/book.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import { compareKey, isLedgerWord, type Finding, type Item, type MatchRules } from '../core/match.ts';
 import { groupsInOrder, mergeGroups } from '../core/order.ts';
+import { keysAfter } from '../core/row-side.ts';
 import type { Policy } from '../core/policy.ts';
 import { classify, type AccusationFacts } from '../core/verdict.ts';
 import { readLedgerItems, readLedgerItemsByKeys, type KeyedItem, type LedgerScope } from '../store/ledger-side.ts';
@@ -61,7 +62,7 @@ export async function compareWindow(run: EntryRun): Promise<EntryCounts> {
       {
         occurredFrom: new Date(Math.max(0, frame.windowFromMs - policy.lookaroundMs)),
         occurredTo: new Date(frame.cutClosedMs + policy.lookaroundMs),
-        ...(afterKey !== null && { afterKey }),
+        ...(afterKey !== null && { keys: keysAfter(afterKey) }),
       },
       signal,
     ),

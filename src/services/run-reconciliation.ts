@@ -15,6 +15,7 @@ import { beginRun, endRun, finishRun, lostRun, type StoredRun } from '../store/r
 import { keepStatistics } from '../store/statistics.ts';
 import type { Events } from '../telemetry/events.ts';
 import { endExemptionsOf } from './drifts.ts';
+import type { RunAlerts } from './run-alerts.ts';
 import { compareBalances, recheckOpenBalances } from './run-balances.ts';
 import { asOfCut, keepCut, keptRun, openBook, type KeptRun } from './run-cut.ts';
 import { compareWindow, recheckOpenDrifts } from './run-entries.ts';
@@ -40,6 +41,8 @@ export interface RunDeps {
   readonly networkPassphrase: string;
   /** Absent: without an end, and unavailable after two minutes of silence. */
   readonly following?: Following;
+  /** Absent: nobody is told. */
+  readonly alerts?: RunAlerts;
   readonly events: Events;
   /** Keys after which a comparison keeps how far it has come; absent: 20,000. */
   readonly segmentKeys?: number;
@@ -244,6 +247,7 @@ async function conclude(
     // Whoever cancelled it, or took it over, must find nothing of it: the transaction is undone.
     const stream = outcome.frame?.stream.name ?? null;
     if (!(await finishRun(em, run, { verdict, stream, summary }))) throw lostRun(run);
+    await deps.alerts?.noteRun(em, run, policy, verdict, outcome);
     return { verdict, summary, merged };
   });
   report(deps, policy, run, done, startedMs);

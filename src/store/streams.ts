@@ -165,3 +165,8 @@ function streamLabel(passphrase: string): string {
   const words = passphrase.toLowerCase().match(/[a-z0-9]+/g) ?? ['network'];
   return words.includes('sandbox') ? 'sandbox' : words.slice(0, 2).join('-').slice(0, 24);
 }
+
+/** Whether a stream of this name is the built-in sandbox's. */
+export async function isSandboxStream(em: EntityManager, name: string): Promise<boolean> {
+  return (await em.count(StreamEntity, { name, sandbox: true })) > 0;
+}
