@@ -13,6 +13,7 @@ import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
 import { createCoverageLists } from './services/coverage.ts';
+import { createExportsService, type ExportsService } from './services/exports.ts';
 import type { FollowerOptions } from './services/follower.ts';
 import { createGauges } from './services/gauges.ts';
 import { createHealthService, type HealthService } from './services/health.ts';
@@ -169,6 +170,14 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     queue,
     health,
     ports: createPorts({
+      exports: createExportsService({
+        db,
+        queue,
+        sandbox: isSandbox,
+        requireSigning: () => {
+          throw new TrueUpError('FEATURE_DISABLED', 'exports have no evidence to sign yet');
+        },
+      }),
       ...{ db, networkPassphrase: network, source, config, reconciliation, health, events },
       alerts: alerts.service,
     }),
@@ -231,6 +240,7 @@ interface Services {
   readonly source: Source;
   readonly config: Config;
   readonly reconciliation: ReconciliationService;
+  readonly exports: ExportsService;
   readonly health: HealthService;
   readonly alerts: RpcPorts['alerts'];
   readonly events: Events;
@@ -246,6 +256,7 @@ function createPorts({
   health,
   alerts,
   events,
+  exports,
 }: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
@@ -286,6 +297,7 @@ function createPorts({
       listCoverage: (filter, page) => coverage.listCoverage(filter, page),
       listGaps: (filter, page) => coverage.listGaps(filter, page),
     },
+    exports,
     health: health.port,
   };
 }

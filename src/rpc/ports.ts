@@ -1,6 +1,7 @@
 // What the doors ask of the house: one interface a noun, in plain values. The composition root hands in the services.
 import type { Alert, AlertFilter } from '../core/alert.ts';
 import type { DriftFilter, Drift, DriftTransitionRecord } from '../core/drift.ts';
+import type { ExportJob, ExportListFilter, ExportOrder } from '../core/export.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type {
   BalanceFilter,
@@ -145,11 +146,22 @@ export interface HealthPort {
   listAudit(filter: AuditFilter, page: PageRequest): Promise<Page<AuditEntry>>;
 }
 
+export interface ExportPort {
+  /** Answers with the export of the first call where `requestId` is repeated. @throws FEATURE_DISABLED, SIGNING_KEY_UNAVAILABLE */
+  start(order: ExportOrder & { readonly requestId: string | null }, asker: Asker): Promise<ExportJob>;
+  get(id: string): Promise<ExportJob>;
+  list(filter: ExportListFilter, page: PageRequest): Promise<Page<ExportJob> & { readonly totalSize: number }>;
+  /** As ReconciliationPort's. */
+  watch(id: string, since: bigint | null, signal: AbortSignal): AsyncIterable<ExportJob>;
+  cancel(cancel: { readonly id: string; readonly reason: string }, asker: Asker): Promise<ExportJob>;
+}
+
 export interface RpcPorts {
   readonly reconciliations: ReconciliationPort;
   readonly drifts: DriftPort;
   readonly alerts: AlertPort;
   readonly books: BookPort;
   readonly ledger: LedgerPort;
+  readonly exports: ExportPort;
   readonly health: HealthPort;
 }

@@ -1,6 +1,5 @@
 // Reconciliations as a resource: started in one transaction with its job, watched by polling its row, cancelled by asking.
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { TrueUpError } from '../core/errors.ts';
@@ -27,8 +26,10 @@ import {
   requestCancel,
   type RunRequest,
   type RunToInsert,
+  type StoredRun,
 } from '../store/runs.ts';
 import { currentStream } from '../store/streams.ts';
+import { watchResource } from './watch-resource.ts';
 
 export const RECONCILE_JOB = 'reconcile';
 
@@ -62,7 +63,6 @@ export interface ReconciliationDeps {
   readonly alertRuleOf?: (policy: Policy) => AlertRule | null;
 }
 
-const WATCH_POLL_MS = 250;
 /** Drifts of one message of a stream. */
 const STREAM_BATCH_ROWS = 500;
 
@@ -190,16 +190,12 @@ export function createReconciliationService(deps: ReconciliationDeps) {
     list: (filter: RunFilter, page: PageRequest): Promise<Page<Run>> => listRuns(db.em(), filter, page),
 
     async *watch(id: string, since: bigint | null, signal: AbortSignal): AsyncGenerator<RunEvent> {
-      for (let shown = since; ;) {
-        signal.throwIfAborted();
-        const run = await mustGet(id);
-        if (shown === null || run.sequence > shown) {
-          shown = run.sequence;
-          yield { sequence: run.sequence, run };
-        }
-        if (isFinished(run)) return;
-        await sleep(WATCH_POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
-      }
+      const watched = {
+        read: () => mustGet(id),
+        sequenceOf: (run: StoredRun) => run.sequence,
+        isFinished: (run: StoredRun) => isFinished(run),
+      };
+      for await (const { sequence, state } of watchResource(watched, since, signal)) yield { sequence, run: state };
     },
 
     async cancel(
