@@ -4,6 +4,7 @@
 import { defineEntity, p } from '@mikro-orm/core';
 import type { InferEntity } from '@mikro-orm/core';
 import type { AlertKind, AlertSeverity, AlertState, DeliveryAttempt } from '../core/alert.ts';
+import type { ExportFormat, ExportKind } from '../core/manifest.ts';
 import type { Level, Policy } from '../core/policy.ts';
 import type { RunProgress, RunState, RunSummary, RunTrigger, Verdict } from '../core/run.ts';
 import type { AuditEntry } from '../core/status.ts';
@@ -216,12 +217,52 @@ export const AuditEntity = defineEntity({
   },
 });
 
+export const ManifestEntity = defineEntity({
+  name: 'Manifest',
+  tableName: 'manifests',
+  properties: {
+    id: p.uuid().primary(),
+    exportId: p.text(),
+    artifactId: p.text(),
+    requester: p.text(),
+    kind: p.text().$type<ExportKind>(),
+    format: p.text().$type<ExportFormat>(),
+    checksum: p.text(),
+    fileName: p.text(),
+    rowCount: p.bigint('number'),
+    generatedAt: p.datetime(),
+    sandbox: p.boolean(),
+    envelope: p.blob(),
+    holdCount: p.integer().default(0),
+    prunedAt: p.datetime().strictNullable(),
+  },
+});
+
+export const HoldEntity = defineEntity({
+  name: 'Hold',
+  tableName: 'manifest_holds',
+  properties: {
+    id: p.uuid().primary(),
+    manifestId: p.uuid(),
+    reason: p.text(),
+    placedBy: p.text(),
+    createdAt: p.datetime().defaultRaw('now()'),
+    releasedAt: p.datetime().strictNullable(),
+    releasedBy: p.text().strictNullable(),
+    releaseReason: p.text().strictNullable(),
+    requestId: p.text().strictNullable(),
+    releaseRequestId: p.text().strictNullable(),
+  },
+});
+
 export type RunRow = InferEntity<typeof RunEntity>;
 export type ImportRow = InferEntity<typeof ImportEntity>;
 export type JobHealthRow = InferEntity<typeof JobHealthEntity>;
 export type DeadLetterRow = InferEntity<typeof DeadLetterEntity>;
 export type AlertRow = InferEntity<typeof AlertEntity>;
 export type AuditRow = InferEntity<typeof AuditEntity>;
+export type ManifestRow = InferEntity<typeof ManifestEntity>;
+export type HoldRow = InferEntity<typeof HoldEntity>;
 
 export const ENTITIES = [
   StreamEntity,
@@ -234,4 +275,6 @@ export const ENTITIES = [
   DeadLetterEntity,
   AlertEntity,
   AuditEntity,
+  ManifestEntity,
+  HoldEntity,
 ];

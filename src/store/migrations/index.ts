@@ -5,6 +5,7 @@ import { BookImports } from './0002-book-imports.ts';
 import { ClockRecords } from './0003-clock-records.ts';
 import { Alerts } from './0005-alerts.ts';
 import { Backfills } from './0006-backfills.ts';
+import { Evidence } from './0008-evidence.ts';
 
 export const MIGRATIONS: MigrationObject[] = [
   { name: '0001-first-house', class: FirstHouse },
@@ -12,4 +13,5 @@ export const MIGRATIONS: MigrationObject[] = [
   { name: '0003-clock-records', class: ClockRecords },
   { name: '0005-alerts', class: Alerts },
   { name: '0006-backfills', class: Backfills },
+  { name: '0008-evidence', class: Evidence },
 ];
