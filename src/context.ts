@@ -1,8 +1,10 @@
 // The composition root: builds the rooms from the configuration and hands each the slice that it needs.
+import { join } from 'node:path';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
 import { isTrueUpError, messageOf, TrueUpError } from './core/errors.ts';
 import type { Import } from './core/listing.ts';
+import { readSigningKey, type SigningKey } from './core/signing-key.ts';
 import type { Policy } from './core/policy.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
@@ -12,6 +14,7 @@ import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
 import { createCoverageLists } from './services/coverage.ts';
 import type { FollowerOptions } from './services/follower.ts';
+import { createEvidence, type Evidence } from './services/evidence.ts';
 import { createGauges } from './services/gauges.ts';
 import { createHealthService, type HealthService } from './services/health.ts';
 import { keepHouse } from './services/housekeeping.ts';
@@ -23,6 +26,8 @@ import { createReconciliationService, type ReconciliationService } from './servi
 import type { RunDeps } from './services/run-reconciliation.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
+import { createFileArtifacts } from './outbound/artifacts.ts';
+import { developmentKey } from './outbound/development-key.ts';
 import { createSource } from './sources/create-source.ts';
 import { createHttpClient } from './sources/http/client.ts';
 import type { HttpClient } from './sources/http/types.ts';
@@ -142,6 +147,17 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     embedded: config.database.kind === 'embedded',
     queue,
   });
+  const signingKey = await signingKeyOf(config, events);
+  const signs = signingKey !== null;
+  const evidence = createEvidence({
+    ...config.evidence,
+    db,
+    artifacts: createFileArtifacts(join(config.service.dataDir, 'artifacts')),
+    signingKey,
+    serviceName: config.service.name,
+    events,
+  });
+  await evidence.log.open();
   const startLedger =
     config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
   const following = {
@@ -154,7 +170,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     source,
     queue,
     health,
-    ports: createPorts({ db, networkPassphrase: network, source, config, reconciliation, health, events }),
+    ports: createPorts({ db, networkPassphrase: network, source, config, reconciliation, health, events, evidence }),
     jobs: createJobs({
       policies: policies.values(),
       reconciliationEnabled: config.reconciliation.enabled,
@@ -164,6 +180,8 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
         await takeOpenings({ db, source, watch: config.source.watch, policies, bookOf: books }, signal);
       },
       keepHouse: () => keepHouse({ db }),
+      tendEvidence: () => evidence.tend(),
+      sealIntervalMs: config.evidence.storage === 'memory' || !signs ? null : config.evidence.sealIntervalMs,
       events,
     }),
     follower: {
@@ -195,7 +213,13 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       networkPassphrase: network,
       syncStatusNow: () => health.syncStatus(),
     }),
-    loops: isSandbox ? [createSandboxLoop({ db, sandbox, networkPassphrase: network })] : [],
+    loops: [
+      ...(isSandbox ? [createSandboxLoop({ db, sandbox, networkPassphrase: network })] : []),
+      // A log in memory is each process's own, so each seals its own.
+      ...(config.evidence.storage === 'memory' && signs
+        ? [{ name: 'evidence', intervalMs: config.evidence.sealIntervalMs, run: () => evidence.tend() }]
+        : []),
+    ],
     checkSource: (signal) =>
       checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
     async close() {
@@ -214,10 +238,20 @@ interface Services {
   readonly reconciliation: ReconciliationService;
   readonly health: HealthService;
   readonly events: Events;
+  readonly evidence: Evidence;
 }
 
 /** What the doors ask of the house, answered by the services. */
-function createPorts({ db, networkPassphrase, source, config, reconciliation, health, events }: Services): RpcPorts {
+function createPorts({
+  db,
+  networkPassphrase,
+  source,
+  config,
+  reconciliation,
+  health,
+  events,
+  evidence,
+}: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
   const balanceLists = createBalanceLists({ db, networkPassphrase });
@@ -257,6 +291,11 @@ function createPorts({ db, networkPassphrase, source, config, reconciliation, he
       listGaps: (filter, page) => coverage.listGaps(filter, page),
     },
     health: health.port,
+    manifests: {
+      ...evidence.manifests,
+      placeHold: (call, asker) => evidence.holds.place(call, asker),
+      releaseHold: (call, asker) => evidence.holds.release(call, asker),
+    },
   };
 }
 
@@ -291,11 +330,26 @@ function circuitOf(config: Config, http: HttpClient) {
   return url === null || url.startsWith('file:') ? null : http.state(url);
 }
 
+/** The key that is configured; the sandbox makes one of its own, and says that it is worth nothing elsewhere. */
+async function signingKeyOf(config: Config, events: Events): Promise<SigningKey | null> {
+  const { signingKeyPem } = config.secrets;
+  if (signingKeyPem !== null) return readSigningKey(signingKeyPem);
+  if (config.source.kind !== 'sandbox') return null;
+  const path = join(config.service.dataDir, 'evidence', 'development-key.pem');
+  events.configWarning({ message: `evidence is signed with a DEVELOPMENT key, made for this sandbox: ${path}` });
+  return await developmentKey(path);
+}
+
 /** Parts that are off because nothing configures them, said rather than left to be found out. */
 function disabledFeatures(config: Config): string[] {
   const features: [boolean, string][] = [
     [config.reconciliation.enabled, 'scheduled reconciliation (LEDGER_RECONCILIATION_ENABLED=false)'],
     [config.book !== null, 'a book read from PostgreSQL (TRUEUP_BOOK_URL is unset)'],
+    [
+      config.secrets.signingKeyPem !== null || config.source.kind === 'sandbox',
+      'exports and evidence (TRUEUP_SIGNING_KEY_FILE is unset)',
+    ],
+    [config.evidence.storage === 'database', 'evidence that outlives the process (EXPORT_MANIFEST_STORAGE=memory)'],
     [config.serving.tokensFile !== null, 'tokens (TRUEUP_TOKENS_FILE is unset: callers on this machine only)'],
   ];
   return features.filter(([on]) => !on).map(([, name]) => name);

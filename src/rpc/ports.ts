@@ -1,5 +1,6 @@
 // What the doors ask of the house: one interface a noun, in plain values. The composition root hands in the services.
 import type { DriftFilter, Drift, DriftTransitionRecord } from '../core/drift.ts';
+import type { Hold, ManifestFilter, ShownManifest } from '../core/evidence.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type {
   BalanceFilter,
@@ -30,6 +31,8 @@ import type {
   StatusWatch,
 } from '../core/status.ts';
 import type { RecordAnswer, RecordCall, StreamMessage } from '../services/book.ts';
+import type { HoldCall, ReleaseCall } from '../services/manifest-holds.ts';
+import type { ProvenCheckpoint, ProvenManifest, Verification } from '../services/manifests.ts';
 import type { AccessRole } from './roles.ts';
 
 /** Who asks, for the audit log: found out by the chain, never said by the caller. */
@@ -135,7 +138,20 @@ export interface HealthPort {
   listAudit(filter: AuditFilter, page: PageRequest): Promise<Page<AuditEntry>>;
 }
 
+export interface ManifestPort {
+  get(id: string): Promise<ShownManifest>;
+  list(filter: ManifestFilter, page: PageRequest): Promise<Page<ShownManifest>>;
+  /** Reads the stored bytes to their end. Throws `signal.reason` when aborted. */
+  verify(id: string, checksum: string | null, signal: AbortSignal): Promise<Verification>;
+  /** Null: the newest checkpoint. @throws CHECKPOINT_NOT_FOUND, also for a manifest that isn't sealed yet */
+  proveInclusion(id: string, size: number | null): Promise<ProvenManifest>;
+  checkpoint(size: number | null, fromSize: number | null): Promise<ProvenCheckpoint>;
+  placeHold(call: HoldCall, asker: Asker): Promise<Hold>;
+  releaseHold(call: ReleaseCall, asker: Asker): Promise<Hold>;
+}
+
 export interface RpcPorts {
+  readonly manifests: ManifestPort;
   readonly reconciliations: ReconciliationPort;
   readonly drifts: DriftPort;
   readonly books: BookPort;

@@ -30,7 +30,7 @@ export function createServices(ports: RpcPorts): readonly ServiceRoutes[] {
   return [
     serve(ReconciliationService, reconciliation),
     serve(BackfillService, backfillHandlers(ports)),
-    serve(ManifestService, manifestHandlers()),
+    serve(ManifestService, manifestHandlers(ports)),
     serve(HealthService, healthHandlers(ports)),
   ];
 }

@@ -6,8 +6,9 @@ import type { Job, JobContext, JobPayload, JobSchedule } from './scheduler.ts';
 
 const OPENINGS_JOB = 'openings';
 const HOUSEKEEPING_JOB = 'housekeeping';
+const EVIDENCE_JOB = 'evidence';
 /** Every job that may be sent; the same on all replicas. */
-export const JOB_NAMES = [RECONCILE_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB, ALERT_JOB] as const;
+export const JOB_NAMES = [RECONCILE_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB, ALERT_JOB, EVIDENCE_JOB] as const;
 
 /** Runs at once in one process: a slow policy doesn't hold up the others. */
 const RECONCILE_CONCURRENCY = 2;
@@ -27,6 +28,9 @@ export interface JobsOptions {
   readonly reconcile: Work;
   readonly takeOpenings: Work;
   readonly keepHouse: Work;
+  readonly tendEvidence: Work;
+  /** Null: the timetable has nothing to seal. */
+  readonly sealIntervalMs: number | null;
   readonly events: JobEvents;
 }
 
@@ -60,6 +64,17 @@ export function createJobs(options: JobsOptions): Job[] {
       name: HOUSEKEEPING_JOB,
       schedules: [{ name: HOUSEKEEPING_JOB, intervalMs: HOUSEKEEPING_INTERVAL_MS, enabled: true }],
       run: options.keepHouse,
+    },
+    {
+      name: EVIDENCE_JOB,
+      schedules: [
+        {
+          name: EVIDENCE_JOB,
+          intervalMs: options.sealIntervalMs ?? HOUSEKEEPING_INTERVAL_MS,
+          enabled: options.sealIntervalMs !== null,
+        },
+      ],
+      run: options.tendEvidence,
     },
   ];
   options.events.jobsKnown(

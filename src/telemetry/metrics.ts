@@ -38,6 +38,9 @@ export interface Metrics extends RpcMetrics {
   readonly httpRetries: Counter<'source' | 'reason'>;
   readonly circuitState: Gauge<'source'>;
   readonly databaseConnections: Gauge<'state'>;
+  readonly evidenceSealed: Counter;
+  readonly evidenceTreeSize: Gauge;
+  readonly artifactsPruned: Counter;
   readonly buildInfo: Gauge<'version' | 'node'>;
   /** The page of the metrics port. */
   render(): Promise<{ readonly body: string; readonly contentType: string }>;
@@ -140,6 +143,12 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
     httpRetries: counter('trueup_http_client_retries_total', 'Attempts made again.', 'source', 'reason'),
     circuitState: gauge('trueup_http_client_circuit_state', '0 closed, 1 half open, 2 open.', 'source'),
     databaseConnections: gauge('trueup_database_connections', 'Connections of this process to its database.', 'state'),
+    evidenceSealed: counter('trueup_evidence_leaves_sealed_total', 'Leaves of the evidence log that were sealed.'),
+    evidenceTreeSize: gauge(
+      'trueup_evidence_tree_size',
+      'Leaves under the newest checkpoint that this process signed.',
+    ),
+    artifactsPruned: counter('trueup_artifacts_pruned_total', 'Artifacts that retention removed.'),
     buildInfo: gauge('trueup_build_info', 'Always 1; the labels say what runs.', 'version', 'node'),
     render: async () => ({ body: await registry.metrics(), contentType: registry.contentType }),
   };

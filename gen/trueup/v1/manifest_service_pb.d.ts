@@ -496,6 +496,13 @@ export declare type ListManifestsRequest = Message<"trueup.v1.ListManifestsReque
    * @generated from field: string page_token = 8;
    */
   pageToken: string;
+
+  /**
+   * Also manifests whose artifact was removed by retention. Default false: only those whose artifact is kept.
+   *
+   * @generated from field: bool include_pruned = 9;
+   */
+  includePruned: boolean;
 };
 
 /**
