@@ -48,6 +48,9 @@ export interface Metrics extends RpcMetrics {
   readonly alertsUndelivered: Gauge;
   readonly alertsOldestUndelivered: Gauge;
   readonly databaseConnections: Gauge<'state'>;
+  readonly evidenceSealed: Counter;
+  readonly evidenceTreeSize: Gauge;
+  readonly artifactsPruned: Counter;
   readonly buildInfo: Gauge<'version' | 'node'>;
   /** The page of the metrics port. */
   render(): Promise<{ readonly body: string; readonly contentType: string }>;
@@ -160,6 +163,12 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
       'Age of the oldest alert that waits for its delivery; 0 when none does.',
     ),
     databaseConnections: gauge('trueup_database_connections', 'Connections of this process to its database.', 'state'),
+    evidenceSealed: counter('trueup_evidence_leaves_sealed_total', 'Leaves of the evidence log that were sealed.'),
+    evidenceTreeSize: gauge(
+      'trueup_evidence_tree_size',
+      'Leaves under the newest checkpoint that this process signed.',
+    ),
+    artifactsPruned: counter('trueup_artifacts_pruned_total', 'Artifacts that retention removed.'),
     buildInfo: gauge('trueup_build_info', 'Always 1; the labels say what runs.', 'version', 'node'),
     render: async () => ({ body: await registry.metrics(), contentType: registry.contentType }),
   };
