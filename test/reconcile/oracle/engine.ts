@@ -9,7 +9,7 @@ import { toItem } from '../../../src/services/run-items.ts';
 import { randomFrom, shuffled } from '../../_util/random.ts';
 import type { Said } from './naive.ts';
 import { spell } from './spelling.ts';
-import type { Row, World } from './world.ts';
+import { KINDS_APART, type Row, type World } from './world.ts';
 
 export interface Engine {
   /** A book's row as it is written, and the leg that it is compared with, as items; not asked of worlds without text. */
@@ -44,7 +44,7 @@ export async function ask(engine: Engine, world: World, inconclusive: readonly I
     statusMap: DEFAULT_STATUS_MAP,
     timeToleranceMs: world.toleranceMs,
     inScope: (item, side) =>
-      (world.scope === null || world.scope.has(item.account)) && (side === 'ledger' || item.kind !== 'fee'),
+      (world.scope === null || world.scope.has(item.account)) && (side === 'ledger' || !KINDS_APART.has(item.kind)),
   };
   const keys = new Map<string, string[]>();
   let drifts = 0;

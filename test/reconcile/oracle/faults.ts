@@ -1,6 +1,6 @@
 // What goes wrong between two sides, one fault on a key of its own, and what it is due to be called.
 import { ENTRY_KINDS } from '../../../src/core/entry.ts';
-import { below, chance, pick, type Random } from '../../_util/random.ts';
+import { below, chance, pick } from '../../_util/random.ts';
 import {
   ACCOUNTS,
   addLeg,
@@ -51,18 +51,18 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   'row twice in the book': (world) => {
     const { row } = single(world);
     for (let more = 1 + below(world.random, 2); more > 0; more--) {
-      world.book.push({ ...row, rowIds: [`r${world.book.length}`] });
+      world.book.push({ ...row, rowIds: [`r${world.rows++}`] });
       due(world, row, 'drift DUPLICATE_IN_DB', 'more');
     }
   },
   'row twice in the book, and one still pending': (world) => {
     const { row } = single(world);
-    world.book.push({ ...row, status: 'pending', rowIds: [pick(world.random, ['a', 'z'])] });
+    world.book.push({ ...row, status: 'pending', rowIds: [side(world)] });
     due(world, row, 'drift DUPLICATE_IN_DB');
   },
   'leg twice on the ledger': (world) => {
     const { leg, row } = single(world);
-    world.ledger.push({ ...leg, rowIds: [`${leg.ledger}-1-1-${world.ledger.length}`] });
+    world.ledger.push({ ...leg, rowIds: [`${leg.ledger}-1-1-${world.rows++}`] });
     // Legs of one transaction are added up, so that two are a larger sum.
     due(world, row, world.join === 'tx_hash' ? 'drift AMOUNT_MISMATCH' : 'drift DUPLICATE_ON_LEDGER');
   },
@@ -136,7 +136,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
   'a failed try beside the one that went through': (world) => {
     const { row } = single(world);
-    world.book.push({ ...row, status: pick(world.random, ['failed', 'rejected']), rowIds: [side(world.random)] });
+    world.book.push({ ...row, status: pick(world.random, ['failed', 'rejected']), rowIds: [side(world)] });
     due(world, row, []);
   },
   'failed in the book, never on the ledger': (world) => {
@@ -244,7 +244,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   'one of a crowd too many': (world) => {
     const { leg, row } = single(world, { amount: 3n });
     for (let more = 2 * world.batchRows + below(world.random, 3); more > 0; more--) addLeg(world, leg, {});
-    world.book.push({ ...row, rowIds: [`r${world.book.length}`] });
+    world.book.push({ ...row, rowIds: [`r${world.rows++}`] });
     due(world, row, 'drift DUPLICATE_IN_DB');
   },
   'part of a sum is only pending': (world) => {
@@ -276,7 +276,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
   'a fee in the book': (world) => {
     const { row } = single(world);
-    world.book.push({ ...row, amount: -100n, kind: 'fee', rowIds: [side(world.random)] });
+    world.book.push({ ...row, amount: -100n, kind: 'fee', rowIds: [side(world)] });
     due(world, row, []);
   },
   'rows of a key changed at will': (world) => {
@@ -284,7 +284,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     for (let more = below(world.random, 3); more > 0; more--) addLeg(world, leg, anything(world));
     for (const each of [...world.book].filter(({ key }) => key === row.key)) {
       if (chance(world.random, 0.2)) remove(world.book, each);
-      else if (chance(world.random, 0.2)) world.book.push({ ...each, rowIds: [side(world.random)] });
+      else if (chance(world.random, 0.2)) world.book.push({ ...each, rowIds: [side(world)] });
       else if (chance(world.random, 0.5)) Object.assign(each, anything(world));
     }
     due(world, row, null);
@@ -335,8 +335,8 @@ function status(word: string): Fault {
 }
 
 /** A row id that sorts before or after those of the other rows. */
-function side(random: Random): string {
-  return `${pick(random, ['a', 'z'])}${below(random, 1_000_000)}`;
+function side(world: World): string {
+  return `${pick(world.random, ['a', 'z'])}${world.rows++}`;
 }
 
 function anything({ random, form, scope }: World): Partial<Row> {

@@ -2,7 +2,7 @@
 //
 // Rows of a key are paired from the most alike to the least. Where legs are added up, one account and asset of a key is one
 // amount; a try that failed is no part of it, and a row that repeats a part is a duplicate. Time decides who may be accused.
-import type { Row, World } from './world.ts';
+import { KINDS_APART, type Row, type World } from './world.ts';
 
 interface Side {
   readonly row: Row;
@@ -46,7 +46,7 @@ export function oracle(world: World, inconclusive: boolean): Said {
 }
 
 function sideOf(world: World, row: Row, isLedger: boolean): Side {
-  const inScope = (world.scope === null || world.scope.has(row.account)) && (isLedger || row.kind !== 'fee');
+  const inScope = (world.scope === null || world.scope.has(row.account)) && (isLedger || !KINDS_APART.has(row.kind));
   const word = row.status?.toLowerCase() ?? null;
   return { row, inScope, means: isLedger ? word! : word === null ? 'success' : (MEANINGS[word] ?? 'unknown') };
 }
@@ -55,6 +55,8 @@ function compare(world: World, ledger: Side[], book: Side[]): string[] {
   const said: string[] = [];
   const tell = (l: Side | null, b: Side | null, isRepeated: boolean): void => {
     if (!l?.inScope && !b?.inScope) return;
+    const { isInside = () => true } = world;
+    if (!(l && isInside(l.row, 'ledger')) && !(b && isInside(b.row, 'book'))) return;
     const what = l && b ? judgePair(world, l, b) : l ? judgeLeg(world, l, isRepeated) : judgeRow(world, b!, isRepeated);
     if (what !== null) said.push(`${what} ${l?.row.amount ?? '-'}/${b?.row.amount ?? '-'}`);
   };

@@ -24,8 +24,12 @@ export interface World {
   readonly facts: AccusationFacts;
   /** Fields that this book doesn't have at all. */
   readonly leftOut: readonly ('kind' | 'counterparty' | 'subAccount' | 'ledger')[];
+  /** Whether a row belongs to the time that a run looks at; absent: every row. */
+  readonly isInside?: (row: Row, side: 'ledger' | 'book') => boolean;
   ledger: Row[];
   book: Row[];
+  /** Rows made so far, for ids of their own. */
+  rows: number;
   /** By key, what its one fault must lead to; null: only the oracle can tell. A key without a fault leads to nothing. */
   readonly due: Map<string, readonly string[] | null>;
   /** The faults in words. */
@@ -62,6 +66,9 @@ const ODD_LETTERS = [
   "'",
 ];
 
+/** A book's rows of these kinds are no movements to compare. */
+export const KINDS_APART: ReadonlySet<string | null> = new Set(['fee', 'fee_refund', 'genesis']);
+
 const ORIGIN_MS = 1_700_000_000_000;
 export const closedAtMs = (ledger: number): number => ORIGIN_MS + ledger * 5_000;
 /** Ledgers of every world: history begins at FIRST, a hole of ten lies in it, and CUT is the last that was read. */
@@ -72,7 +79,7 @@ export const CUT = 3_000;
 const SETTLED = { from: 1_400, to: 2_400 };
 /** The book says that it is complete to here, or to the cut. */
 export const COMPLETE_THROUGH = 2_900;
-const LOOKAROUND_MS = 60_000;
+export const LOOKAROUND_MS = 60_000;
 
 export function createWorld(seed: number): World {
   const random = randomFrom(seed);
@@ -92,6 +99,7 @@ export function createWorld(seed: number): World {
     leftOut: chance(random, 0.5) ? [] : optional.filter(() => chance(random, 0.3)),
     ledger: [],
     book: [],
+    rows: 0,
     due: new Map(),
     told: [],
   };
@@ -173,7 +181,7 @@ export function addSingle(
     atMs: closedAtMs(ledger),
     ledger,
     txHash: null,
-    rowIds: [`${ledger}-1-1-${world.ledger.length}`],
+    rowIds: [`${ledger}-1-1-${world.rows++}`],
     ...given,
   };
   const row = bookRowOf(world, leg);
@@ -191,7 +199,7 @@ export function bookRowOf(world: World, leg: Row): Row {
     status: leg.status === 'failed' ? pick(random, ['failed', 'error']) : pick(random, [null, 'completed', 'paid']),
     atMs: leg.atMs! + below(random, 60_000) - 30_000,
     txHash: null,
-    rowIds: [`r${world.book.length}`],
+    rowIds: [`r${world.rows++}`],
   };
   for (const field of world.leftOut) row[field] = null;
   return row;
@@ -219,7 +227,7 @@ function addMovement(world: World): void {
 }
 
 export function addLeg(world: World, like: Row, given: Partial<Row>): Row {
-  const leg: Row = { ...like, rowIds: [`${like.ledger}-1-1-${world.ledger.length}`], ...given };
+  const leg: Row = { ...like, rowIds: [`${like.ledger}-1-1-${world.rows++}`], ...given };
   world.ledger.push(leg);
   world.book.push(bookRowOf(world, leg));
   return leg;
