@@ -1,4 +1,5 @@
 // The composition root: builds the rooms from the configuration and hands each the slice that it needs.
+import { composeAlerts } from './alerts.ts';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
 import { isTrueUpError, messageOf, TrueUpError } from './core/errors.ts';
@@ -7,6 +8,7 @@ import type { Policy } from './core/policy.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
 import type { Job } from './scheduler/scheduler.ts';
+import { ALERT_JOB } from './services/alerts.ts';
 import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
@@ -118,16 +120,20 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     log: base.log,
     onDeadLetter: async (job) => {
       events.jobDeadLettered({ job: job.healthName, jobId: job.id, attempt: job.attempts, reason: job.failure.reason });
-      await reconciliation.abandon(job.payload as Readonly<Record<string, unknown>>);
+      const payload = job.payload as Readonly<Record<string, unknown>>;
+      if (job.job === ALERT_JOB) await alerts.delivery.abandon(payload);
+      else await reconciliation.abandon(payload);
     },
   });
   const network = source.networkPassphrase;
+  const alerts = composeAlerts({ config, db, queue, events });
   const reconciliation = createReconciliationService({
     db,
     queue,
     policies,
     networkPassphrase: network,
     sandbox: isSandbox,
+    alertRuleOf: alerts.shownRuleOf,
   });
   const health = createHealthService({
     db,
@@ -148,13 +154,24 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     endLedger: config.source.endLedgerInclusive,
     maxSilenceMs: Math.max(MIN_SILENCE_MS, SILENT_POLLS * config.source.pollIntervalMs),
   };
-  const runDeps: RunDeps = { db, policies, bookOf: books, networkPassphrase: network, following, events };
+  const runDeps: RunDeps = {
+    db,
+    policies,
+    bookOf: books,
+    networkPassphrase: network,
+    following,
+    alerts: alerts.runs,
+    events,
+  };
   return {
     ...base,
     source,
     queue,
     health,
-    ports: createPorts({ db, networkPassphrase: network, source, config, reconciliation, health, events }),
+    ports: createPorts({
+      ...{ db, networkPassphrase: network, source, config, reconciliation, health, events },
+      alerts: alerts.service,
+    }),
     jobs: createJobs({
       policies: policies.values(),
       reconciliationEnabled: config.reconciliation.enabled,
@@ -163,6 +180,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       takeOpenings: async (_payload, { signal }) => {
         await takeOpenings({ db, source, watch: config.source.watch, policies, bookOf: books }, signal);
       },
+      deliverAlert: alerts.delivery.deliver,
       keepHouse: () => keepHouse({ db }),
       events,
     }),
@@ -202,6 +220,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       health.close();
       await source.close();
       await http.close();
+      await alerts.close();
     },
   };
 }
@@ -213,11 +232,21 @@ interface Services {
   readonly config: Config;
   readonly reconciliation: ReconciliationService;
   readonly health: HealthService;
+  readonly alerts: RpcPorts['alerts'];
   readonly events: Events;
 }
 
 /** What the doors ask of the house, answered by the services. */
-function createPorts({ db, networkPassphrase, source, config, reconciliation, health, events }: Services): RpcPorts {
+function createPorts({
+  db,
+  networkPassphrase,
+  source,
+  config,
+  reconciliation,
+  health,
+  alerts,
+  events,
+}: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
   const balanceLists = createBalanceLists({ db, networkPassphrase });
@@ -230,6 +259,7 @@ function createPorts({ db, networkPassphrase, source, config, reconciliation, he
   return {
     reconciliations,
     drifts,
+    alerts,
     books: {
       record: (call, asker) => recordEntries({ db }, call, asker),
       stream: (header, messages, asker) => streamEntries({ db }, header, messages, asker),
@@ -296,6 +326,10 @@ function disabledFeatures(config: Config): string[] {
   const features: [boolean, string][] = [
     [config.reconciliation.enabled, 'scheduled reconciliation (LEDGER_RECONCILIATION_ENABLED=false)'],
     [config.book !== null, 'a book read from PostgreSQL (TRUEUP_BOOK_URL is unset)'],
+    [
+      config.reconciliation.alerts.channel !== null,
+      'alerts (RECONCILIATION_ALERT_WEBHOOK_URL and SLACK_WEBHOOK_URL are unset)',
+    ],
     [config.serving.tokensFile !== null, 'tokens (TRUEUP_TOKENS_FILE is unset: callers on this machine only)'],
   ];
   return features.filter(([on]) => !on).map(([, name]) => name);

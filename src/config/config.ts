@@ -26,6 +26,12 @@ export interface Bind {
   readonly port: number;
 }
 
+/** A side that trueup.yaml names; the URL of a postgres side is secrets.sideUrls'. */
+export type ConfiguredSide =
+  | { readonly kind: 'postgres'; readonly query: string; readonly immutable: boolean }
+  /** The path is absolute. */
+  | { readonly kind: 'file'; readonly path: string; readonly format: 'csv' | 'jsonl' };
+
 export interface Config {
   readonly service: {
     readonly name: string;
@@ -91,7 +97,14 @@ export interface Config {
     /** Absolute; null: no trueup.yaml, the policies are the environment's two. */
     readonly configFile: string | null;
     readonly policies: readonly Policy[];
-    readonly alerts: { readonly driftThreshold: number; readonly cooldownMs: number };
+    /** By name; those that policies refer to as external. */
+    readonly sides: Readonly<Record<string, ConfiguredSide>>;
+    readonly alerts: {
+      readonly driftThreshold: number;
+      readonly cooldownMs: number;
+      /** How secrets.alertWebhookUrl is spoken to; null: there is none, alerts go nowhere. */
+      readonly channel: 'slack' | 'webhook' | null;
+    };
   };
   readonly jobs: { readonly maxAttempts: number; readonly baseDelayMs: number; readonly factor: number };
   readonly telemetry: { readonly logLevel: LogLevel };
@@ -106,9 +119,13 @@ export interface Config {
 export interface Secrets {
   readonly databaseUrl: string | null;
   readonly bookUrl: string | null;
+  /** URLs of trueup.yaml's postgres sides, by the name of the side. */
+  readonly sideUrls: Readonly<Record<string, string>>;
   /** The URL of source.kind; null only for the sandbox. Providers put keys in paths and queries, hence secret. */
   readonly sourceUrl: string | null;
   /** The other source URLs that are set, for a cross-check or failover. */
   readonly otherSourceUrls: Readonly<Partial<Record<ExternalSourceKind, string>>>;
   readonly alertWebhookUrl: string | null;
+  /** `whsec_...`; null: messages aren't signed. */
+  readonly alertWebhookSecret: string | null;
 }

@@ -1,5 +1,5 @@
 // Decisions of the follower, apart from its clock and its database.
-import { TrueUpError } from './errors.ts';
+import { isTrueUpError, TrueUpError } from './errors.ts';
 import type { LedgerBatch, LedgerRange } from './ledger.ts';
 import type { SyncStatus } from './status.ts';
 
@@ -128,6 +128,56 @@ function checkChain(batch: LedgerBatch): void {
       range: { from: expected, to: batch.range.to },
     });
   }
+}
+
+/** Tries at one poison range before it is set apart. */
+const POISON_ATTEMPTS = 3;
+
+/** What to do about a range that could not be had: read less of it, read it again, or set the bad part apart. */
+export type AfterBadRead =
+  | { readonly kind: 'read'; readonly range: LedgerRange; readonly attempt: number }
+  | { readonly kind: 'set-apart'; readonly range: LedgerRange };
+
+/**
+ * The good ledgers before a bad one are read first; a bad one is tried three times, and searched for by halves where the source
+ * can't name it.
+ *
+ * @param attempt the one that failed, from 1
+ * @returns null where the error is none of the range's own, such as a source that doesn't answer
+ */
+export function afterBadRead(error: unknown, wanted: LedgerRange, attempt: number): AfterBadRead | null {
+  if (!isTrueUpError(error, 'SOURCE_CORRUPT', 'LEDGER_UNAVAILABLE')) return null;
+  const bad = badPart(error, wanted);
+  if (bad.from > wanted.from) return { kind: 'read', range: { from: wanted.from, to: bad.from }, attempt };
+  if (error.reason === 'SOURCE_CORRUPT' && attempt < POISON_ATTEMPTS)
+    return { kind: 'read', range: wanted, attempt: attempt + 1 };
+  if (error.details.range === undefined && wanted.to - wanted.from > 1) {
+    // The source can't say which ledger is bad: halve until it is found.
+    const to = wanted.from + Math.ceil((wanted.to - wanted.from) / 2);
+    return { kind: 'read', range: { from: wanted.from, to }, attempt: 1 };
+  }
+  return { kind: 'set-apart', range: bad };
+}
+
+function badPart(error: TrueUpError, asked: LedgerRange): LedgerRange {
+  const named = error.details.range;
+  if (named === undefined) return asked;
+  const [from, to] = [Math.max(named.from, asked.from), Math.min(named.to, asked.to)];
+  return from < to ? { from, to } : asked;
+}
+
+/** Batches that follow one another as one. */
+export function joinBatches(parts: readonly LedgerBatch[]): LedgerBatch {
+  const [first, last] = [parts[0]!, parts.at(-1)!];
+  if (parts.length === 1) return first;
+  return {
+    ...first,
+    range: { from: first.range.from, to: last.range.to },
+    records: parts.flatMap((part) => part.records),
+    last: last.last,
+    bytesRead: parts.reduce((sum, part) => sum + part.bytesRead, 0),
+    decodeMs: parts.reduce((sum, part) => sum + part.decodeMs, 0),
+  };
 }
 
 /** Inclusive, as people read it. */

@@ -172,6 +172,8 @@ export interface RunSummary {
   /** At most 1,000; all of them are in the counts. */
   readonly underivedItems: readonly UnderivedItem[];
   readonly valueAtRisk: readonly AssetTotal[];
+  /** What a reader should know beside the verdict, in sentences; at most 100. Absent from runs of earlier releases. */
+  readonly notes?: readonly string[];
   /** Hex: the same sides, cut and policy give the same digest. Null until finished. */
   readonly resultDigest: string | null;
 }

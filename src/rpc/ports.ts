@@ -1,4 +1,5 @@
 // What the doors ask of the house: one interface a noun, in plain values. The composition root hands in the services.
+import type { Alert, AlertFilter } from '../core/alert.ts';
 import type { DriftFilter, Drift, DriftTransitionRecord } from '../core/drift.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type {
@@ -98,6 +99,15 @@ export interface DriftPort {
   get(id: string): Promise<{ readonly drift: Drift; readonly transitions: readonly DriftTransitionRecord[] }>;
 }
 
+export interface AlertPort {
+  list(filter: AlertFilter, page: PageRequest): Promise<Page<Alert>>;
+  /** @throws ALERT_NOT_FOUND, ALERT_SANDBOX, CHANNEL_NOT_CONFIGURED */
+  replay(
+    replay: { readonly id: string; readonly reason: string; readonly requestId: string | null },
+    asker: Asker,
+  ): Promise<Alert>;
+}
+
 export interface BookPort {
   record(call: RecordCall, asker: Asker): Promise<RecordAnswer>;
   stream(
@@ -138,6 +148,7 @@ export interface HealthPort {
 export interface RpcPorts {
   readonly reconciliations: ReconciliationPort;
   readonly drifts: DriftPort;
+  readonly alerts: AlertPort;
   readonly books: BookPort;
   readonly ledger: LedgerPort;
   readonly health: HealthPort;

@@ -58,8 +58,7 @@ function createSide(
     async completeThrough() {
       return (level === 'entries' ? book?.completeThrough : book?.balancesCompleteThrough) ?? null;
     },
-    entries: ({ occurredFrom, occurredTo }, signal) =>
-      readBookEntries(em, id, { fromTime: occurredFrom, toTime: occurredTo }, signal),
+    entries: (query, signal) => readBookEntries(em, id, query, signal),
     async entriesByKeys(keys, signal) {
       const rows = [];
       for (let at = 0; at < keys.length; at += BOOK_SIDE_LIMITS.maxKeysPerRead) {

@@ -1,4 +1,5 @@
 // Reading ahead of the writer, so that reading, decoding and writing overlap.
+import type { Layer } from '../core/entry.ts';
 import type { LedgerBatch, LedgerRange } from '../core/ledger.ts';
 import type { Watch } from '../core/watch.ts';
 import type { Source } from '../sources/source.ts';
@@ -6,13 +7,20 @@ import type { Source } from '../sources/source.ts';
 /** Reads under way while another batch is being written: one keeps the writer fed, more only cost memory. */
 const READS_AHEAD = 2;
 
+export interface ReadOptions {
+  readonly source: Pick<Source, 'read' | 'layers'>;
+  readonly watch: Watch;
+  /** All that the source has unless given. */
+  readonly layers?: readonly Layer[];
+}
+
 /** Ranges are asked for in order; what was read ahead of one that failed is read again. */
 export class ReadPipeline {
-  readonly #options: { readonly source: Source; readonly watch: Watch };
+  readonly #options: ReadOptions;
   readonly #signal: AbortSignal;
   readonly #ahead = new Map<number, { range: LedgerRange; batch: Promise<LedgerBatch> }>();
 
-  constructor(options: { readonly source: Source; readonly watch: Watch }, signal: AbortSignal) {
+  constructor(options: ReadOptions, signal: AbortSignal) {
     this.#options = options;
     this.#signal = signal;
   }
@@ -36,8 +44,8 @@ export class ReadPipeline {
   }
 
   #start(range: LedgerRange): Promise<LedgerBatch> {
-    const { source, watch } = this.#options;
-    const batch = source.read({ range, layers: source.layers, watch }, this.#signal);
+    const { source, watch, layers = source.layers } = this.#options;
+    const batch = source.read({ range, layers, watch }, this.#signal);
     // A read that fails before it is awaited is reported when its turn comes, not as an unhandled rejection.
     batch.catch(() => undefined);
     return batch;

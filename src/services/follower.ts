@@ -1,7 +1,7 @@
 // The follower: from the checkpoint, in order, entries + coverage + checkpoint in one transaction under a lease.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isTrueUpError, messageOf, TrueUpError } from '../core/errors.ts';
-import { checkBatch, nextRead } from '../core/follow.ts';
+import { afterBadRead, checkBatch, nextRead } from '../core/follow.ts';
 import type { LedgerBatch, LedgerRange } from '../core/ledger.ts';
 import type { Watch } from '../core/watch.ts';
 import type { Source, SourceTip } from '../sources/source.ts';
@@ -21,7 +21,7 @@ import {
   type Stream,
 } from '../store/streams.ts';
 import type { Events } from '../telemetry/events.ts';
-import { keepLease, type Lease } from './follower-lease.ts';
+import { followerLease, keepLease, type Lease } from './follower-lease.ts';
 import { ReadPipeline } from './follower-reads.ts';
 import { findOrOpenStream, type StreamStart } from './stream-start.ts';
 
@@ -41,8 +41,6 @@ export interface FollowerOptions {
   readonly onTerm?: (since: Date | null) => void;
 }
 
-/** Tries at one poison range before it is set apart. */
-const POISON_ATTEMPTS = 3;
 /** While there is more to read than one can, the tip is asked for this often, as lag and verdicts depend on it. */
 const TIP_MAX_AGE_MS = 30_000;
 const RETRY_BASE_MS = 500;
@@ -50,7 +48,7 @@ const RETRY_MAX_MS = 30_000;
 
 /** Follows until the signal ends it. Only the replica that holds the lease reads; the others wait for it. */
 export async function runFollower(options: FollowerOptions, signal: AbortSignal): Promise<void> {
-  const leaseName = `follower:${options.source.networkPassphrase}`;
+  const leaseName = followerLease(options.source.networkPassphrase);
   let failures = 0;
   while (!signal.aborted) {
     const token = await claimLease(options.db.em(), leaseName, options.holder, options.leaseTtlMs).catch(() => null);
@@ -189,30 +187,16 @@ async function readOrSetApart(
       checkBatch(batch, wanted, row.lastHash);
       return batch;
     } catch (error) {
-      if (!isTrueUpError(error, 'SOURCE_CORRUPT', 'LEDGER_UNAVAILABLE')) throw error;
-      const bad = badPart(error, wanted);
+      const next = afterBadRead(error, wanted, attempt);
+      if (next === null) throw error;
       options.events.sourceReadFailed({ source: options.source.id, error, attempt });
-      if (bad.from > wanted.from) {
-        wanted = { from: wanted.from, to: bad.from };
-      } else if (error.reason === 'SOURCE_CORRUPT' && attempt < POISON_ATTEMPTS) {
-        attempt++;
-      } else if (error.details.range === undefined && wanted.to - wanted.from > 1) {
-        // The source can't say which ledger is bad: halve until it is found.
-        wanted = { from: wanted.from, to: wanted.from + Math.ceil((wanted.to - wanted.from) / 2) };
-        attempt = 1;
-      } else {
-        await setApart(options, lease, target, stream, bad, error);
+      if (next.kind === 'set-apart') {
+        await setApart(options, lease, target, stream, next.range, error as TrueUpError);
         return null;
       }
+      ({ range: wanted, attempt } = next);
     }
   }
-}
-
-function badPart(error: TrueUpError, asked: LedgerRange): LedgerRange {
-  const named = error.details.range;
-  if (named === undefined) return asked;
-  const [from, to] = [Math.max(named.from, asked.from), Math.min(named.to, asked.to)];
-  return from < to ? { from, to } : asked;
 }
 
 async function setApart(

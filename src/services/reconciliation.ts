@@ -1,15 +1,14 @@
 // Reconciliations as a resource: started in one transaction with its job, watched by polling its row, cancelled by asking.
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { TrueUpError } from '../core/errors.ts';
 import type { Drift, DriftFilter, DriftTransitionRecord } from '../core/drift.ts';
 import type { EntryKind } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
-import type { PolicyView } from '../core/listing.ts';
+import type { AlertRule, PolicyView } from '../core/listing.ts';
 import { pageOf, type Page, type PagePosition, type PageRequest } from '../core/page.ts';
-import type { Level, Policy } from '../core/policy.ts';
+import { bookNameOf, type Level, type Policy } from '../core/policy.ts';
 import { isFinished, type Run, type RunEvent, type RunFilter, type RunTrigger } from '../core/run.ts';
 import { writeAudit, type Caller } from '../store/audit.ts';
 import type { Database } from '../store/database.ts';
@@ -27,8 +26,10 @@ import {
   requestCancel,
   type RunRequest,
   type RunToInsert,
+  type StoredRun,
 } from '../store/runs.ts';
 import { currentStream } from '../store/streams.ts';
+import { watchResource } from './watch-resource.ts';
 
 export const RECONCILE_JOB = 'reconcile';
 
@@ -58,6 +59,8 @@ export interface ReconciliationDeps {
   readonly policies: ReadonlyMap<string, Policy>;
   readonly networkPassphrase: string;
   readonly sandbox: boolean;
+  /** As it is shown; absent, or null: the policy alerts nobody. */
+  readonly alertRuleOf?: (policy: Policy) => AlertRule | null;
 }
 
 const WATCH_POLL_MS = 250;
@@ -91,8 +94,8 @@ export function createReconciliationService(deps: ReconciliationDeps) {
       level: policy.level,
       trigger,
       sandbox: deps.sandbox,
-      stream: stream?.name ?? null,
-      book: policy.book.kind === 'postgres' ? 'postgres' : policy.book.name,
+      stream: policy.ledger.kind === 'stream' ? (stream?.name ?? null) : policy.ledger.name,
+      book: bookNameOf(policy),
       request: { range: null, windowMs: null, scope: null },
       traceId: randomUUID().replaceAll('-', ''),
     };
@@ -100,6 +103,11 @@ export function createReconciliationService(deps: ReconciliationDeps) {
 
   async function start(call: StartCall, caller: Caller): Promise<Run> {
     const policy = choosePolicy(deps.policies, call.policy, call.level);
+    if (call.range !== null && policy.ledger.kind !== 'stream') {
+      throw new TrueUpError('INVALID_REQUEST', `policy ${policy.name} compares no ledgers of a stream`, {
+        fix: 'leave the range out, or narrow the run by its window',
+      });
+    }
     const request: RunRequest = { range: call.range, windowMs: call.windowMs, scope: scopeOf(call) };
     return db.em().transactional(async (em) => {
       const run = await newRun(em, policy, 'manual');
@@ -134,7 +142,7 @@ export function createReconciliationService(deps: ReconciliationDeps) {
           policy,
           stream: stream?.name ?? null,
           sandbox: deps.sandbox,
-          alert: null,
+          alert: deps.alertRuleOf?.(policy) ?? null,
           failure: null,
         }),
       );
@@ -183,16 +191,13 @@ export function createReconciliationService(deps: ReconciliationDeps) {
     list: (filter: RunFilter, page: PageRequest): Promise<Page<Run>> => listRuns(db.em(), filter, page),
 
     async *watch(id: string, since: bigint | null, signal: AbortSignal): AsyncGenerator<RunEvent> {
-      for (let shown = since; ;) {
-        signal.throwIfAborted();
-        const run = await mustGet(id);
-        if (shown === null || run.sequence > shown) {
-          shown = run.sequence;
-          yield { sequence: run.sequence, run };
-        }
-        if (isFinished(run)) return;
-        await sleep(WATCH_POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
-      }
+      const watched = {
+        read: () => mustGet(id),
+        sequenceOf: (run: StoredRun) => run.sequence,
+        isFinished: (run: StoredRun) => isFinished(run),
+        pollMs: WATCH_POLL_MS,
+      };
+      for await (const { sequence, state } of watchResource(watched, since, signal)) yield { sequence, run: state };
     },
 
     async cancel(

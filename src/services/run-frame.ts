@@ -110,6 +110,7 @@ async function windowStart(
   follower: FollowerRow,
   cutClosedMs: number,
 ): Promise<number> {
+  if (policy.windowHours === null) return follower.startLedger;
   const first = await ledgerAfterTime(em, stream.id, policy.layer, cutClosedMs - policy.windowHours * HOUR_MS);
   // Nothing before the stream's start is claimed.
   return Math.max(follower.startLedger, first ?? follower.startLedger);
@@ -131,7 +132,9 @@ async function windowFromTime(
   if (intersect([before], done).length > 0)
     return (await closeTimeBefore(em, stream.id, policy.layer, before.from)) ?? 0;
   if (window.from > 1) return (await closeTimeAfter(em, stream.id, policy.layer, window.from)) ?? 0;
-  return cutClosedMs === null ? 0 : Math.max(0, cutClosedMs - policy.windowHours * HOUR_MS);
+  return cutClosedMs === null || policy.windowHours === null
+    ? 0
+    : Math.max(0, cutClosedMs - policy.windowHours * HOUR_MS);
 }
 
 /** A movement of a hole may be in the book with any time between the closes around it, and the lookaround on either side. */

@@ -12,6 +12,7 @@ import { feeTotals, withLedgerSnapshot } from '../store/ledger-side.ts';
 import { beginRun, endRun, finishRun, type StoredRun } from '../store/runs.ts';
 import { keepStatistics } from '../store/statistics.ts';
 import type { Events } from '../telemetry/events.ts';
+import type { RunAlerts } from './run-alerts.ts';
 import { compareBalances, recheckOpenBalances } from './run-balances.ts';
 import { compareWindow, recheckOpenDrifts } from './run-entries.ts';
 import { createFindingSink, type FindingSink } from './run-findings.ts';
@@ -27,6 +28,8 @@ export interface RunDeps {
   readonly networkPassphrase: string;
   /** Absent: without an end, and unavailable after two minutes of silence. */
   readonly following?: Following;
+  /** Absent: nobody is told. */
+  readonly alerts?: RunAlerts;
   readonly events: Events;
 }
 
@@ -199,6 +202,7 @@ async function conclude(
         `reconciliation ${run.id} was cancelled, or another worker has it now`,
       );
     }
+    await deps.alerts?.noteRun(em, run, policy, verdict, outcome);
     return { verdict, summary, merged };
   });
   report(deps, policy, run, done, startedMs);

@@ -2,6 +2,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { BookBalance, BookLevel, BookPair, BookRow } from '../core/book.ts';
 import { TrueUpError } from '../core/errors.ts';
+import { ALL_KEYS, type RowQuery } from '../core/row-side.ts';
 import { sql, toDate, toDateOrNull } from './database.ts';
 import { BookEntity } from './entities.ts';
 
@@ -74,19 +75,17 @@ export async function bookPairs(
   );
 }
 
-/**
- * Rows in byte order of key, then row id, in batches; inside a transaction. The times are inclusive, then exclusive; rows
- * without a time are always included.
- */
+/** Rows in byte order of key, then row id, in batches; inside a transaction. */
 export async function* readBookEntries(
   em: EntityManager,
   bookId: number,
-  times: { fromTime?: Date | undefined; toTime?: Date | undefined },
+  { keys = ALL_KEYS, occurredFrom, occurredTo }: RowQuery,
   signal: AbortSignal,
 ): AsyncGenerator<StoredBookRow[]> {
   const statement = `select ${ROW_COLUMNS} from trueup.book_entries
-    where book_id = ${bookId} and not retracted ${timeCondition(times)} order by key, row_id`;
-  for await (const rows of cursor<RowRow>(em, statement, signal)) yield rows.map(toRow);
+    where book_id = $1 and not retracted and ($2::text is null or key >= $2) and ($3::text is null or key < $3)
+      ${timeCondition(occurredFrom, occurredTo)} order by key, row_id`;
+  for await (const rows of cursor<RowRow>(em, statement, signal, [bookId, keys.from, keys.to])) yield rows.map(toRow);
 }
 
 export async function readBookEntriesByKeys(
@@ -135,11 +134,16 @@ export async function sampleBookKeys(em: EntityManager, bookId: number, count: n
 
 let cursors = 0;
 
-/** Rows of a statement without parameters by a server-side cursor. The statement's text must hold no foreign words. */
-async function* cursor<Row>(em: EntityManager, statement: string, signal: AbortSignal): AsyncGenerator<Row[]> {
+/** Rows of a statement by a server-side cursor. */
+async function* cursor<Row>(
+  em: EntityManager,
+  statement: string,
+  signal: AbortSignal,
+  values: readonly unknown[] = [],
+): AsyncGenerator<Row[]> {
   const name = `book_${++cursors}`;
   signal.throwIfAborted();
-  await sql(em, `declare ${name} no scroll cursor for ${statement}`);
+  await sql(em, `declare ${name} no scroll cursor for ${statement}`, values);
   for (;;) {
     signal.throwIfAborted();
     const rows = await sql<Row>(em, `fetch ${FETCH_ROWS} from ${name}`);
@@ -149,10 +153,10 @@ async function* cursor<Row>(em: EntityManager, statement: string, signal: AbortS
   await sql(em, `close ${name}`);
 }
 
-function timeCondition(times: { fromTime?: Date | undefined; toTime?: Date | undefined }): string {
+function timeCondition(from: Date | undefined, to: Date | undefined): string {
   const parts = [];
-  if (times.fromTime !== undefined) parts.push(`occurred_at >= '${times.fromTime.toISOString()}'`);
-  if (times.toTime !== undefined) parts.push(`occurred_at < '${times.toTime.toISOString()}'`);
+  if (from !== undefined) parts.push(`occurred_at >= '${from.toISOString()}'`);
+  if (to !== undefined) parts.push(`occurred_at < '${to.toISOString()}'`);
   return parts.length === 0 ? '' : `and (occurred_at is null or (${parts.join(' and ')}))`;
 }
 

@@ -3,6 +3,7 @@
 // A column that nobody reads through its entity is left out.
 import { defineEntity, p } from '@mikro-orm/core';
 import type { InferEntity } from '@mikro-orm/core';
+import type { AlertKind, AlertSeverity, AlertState, DeliveryAttempt } from '../core/alert.ts';
 import type { Level, Policy } from '../core/policy.ts';
 import type { RunProgress, RunState, RunSummary, RunTrigger, Verdict } from '../core/run.ts';
 import type { AuditEntry } from '../core/status.ts';
@@ -41,6 +42,9 @@ export const FollowerEntity = defineEntity({
     lastErrorAt: p.datetime().strictNullable(),
     lastErrorReason: p.text().strictNullable(),
     lastErrorMessage: p.text().strictNullable(),
+    restartedAt: p.datetime().strictNullable(),
+    newEpochAllowed: p.boolean().default(false),
+    firstOldestLedger: p.integer().strictNullable(),
   },
 });
 
@@ -164,6 +168,38 @@ export const DeadLetterEntity = defineEntity({
   },
 });
 
+export const AlertEntity = defineEntity({
+  name: 'Alert',
+  tableName: 'alerts',
+  properties: {
+    id: p.uuid().primary(),
+    messageId: p.uuid(),
+    dedupeKey: p.text(),
+    openKey: p.text().strictNullable(),
+    resolves: p.uuid().strictNullable(),
+    kind: p.text().$type<AlertKind>(),
+    severity: p.text().$type<AlertSeverity>(),
+    state: p.text().$type<AlertState>(),
+    channel: p.text().default(''),
+    channelKind: p.text().default(''),
+    policy: p.text().strictNullable(),
+    stream: p.text().strictNullable(),
+    runId: p.uuid().strictNullable(),
+    episode: p.text().default(''),
+    title: p.text(),
+    details: keptJson<Readonly<Record<string, string>>>(),
+    sandbox: p.boolean().default(false),
+    suppressReason: p.text().strictNullable(),
+    attempts: keptJson<readonly DeliveryAttempt[]>().defaultRaw(`'[]'`),
+    tries: p.integer().default(0),
+    attemptCount: p.integer().default(0),
+    replayCount: p.integer().default(0),
+    createdAt: exactTime().defaultRaw('now()'),
+    nextAttemptAt: p.datetime().strictNullable(),
+    deliveredAt: p.datetime().strictNullable(),
+  },
+});
+
 export const AuditEntity = defineEntity({
   name: 'Audit',
   tableName: 'audit_log',
@@ -187,6 +223,7 @@ export type RunRow = InferEntity<typeof RunEntity>;
 export type ImportRow = InferEntity<typeof ImportEntity>;
 export type JobHealthRow = InferEntity<typeof JobHealthEntity>;
 export type DeadLetterRow = InferEntity<typeof DeadLetterEntity>;
+export type AlertRow = InferEntity<typeof AlertEntity>;
 export type AuditRow = InferEntity<typeof AuditEntity>;
 
 export const ENTITIES = [
@@ -198,5 +235,6 @@ export const ENTITIES = [
   ScheduleEntity,
   JobHealthEntity,
   DeadLetterEntity,
+  AlertEntity,
   AuditEntity,
 ];

@@ -1,6 +1,7 @@
 // The business's events: each is one helper that counts and says it in one line, so that metric and log never disagree.
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
+import { alertEvents } from './alert-events.ts';
 import { httpEvents } from './http-events.ts';
 import { jobEvents } from './job-events.ts';
 import { ledgerEvents } from './ledger-events.ts';
@@ -24,5 +25,6 @@ export function createEvents(deps: EventsDeps) {
     ...reconciliationEvents(deps),
     ...jobEvents(deps),
     ...rpcEvents(deps),
+    ...alertEvents(deps),
   };
 }

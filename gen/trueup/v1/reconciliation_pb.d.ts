@@ -758,6 +758,13 @@ export declare type Reconciliation = Message<"trueup.v1.Reconciliation"> & {
    * @generated from field: string requester = 31;
    */
   requester: string;
+
+  /**
+   * What a reader should know beside the verdict, in sentences, at most 100: exemptions that are over, rows that wait for ledgers.
+   *
+   * @generated from field: repeated string notes = 32;
+   */
+  notes: string[];
 };
 
 /**
