@@ -41,7 +41,7 @@ describe('runs over two tables', () => {
       expect(third.summary!.resultDigest, where).toBe(second.summary!.resultDigest);
       expect(second.summary!.resultDigest).not.toBe(first.summary!.resultDigest);
     }
-  });
+  }, 600_000);
 });
 
 function mustSay({ world }: Tables): ReturnType<typeof asStored> {

@@ -39,6 +39,8 @@ export async function openTables(db: Database, seed: number, faults: number): Pr
   const world = createTableWorld(seed, faults);
   const house = await openHouse(db, {
     startLedger: FIRST,
+    // Rounds may take long; nobody follows meanwhile, and that is no silence of the source.
+    maxSilenceMs: 86_400_000,
     policy: {
       join: world.join,
       lookaroundMs: LOOKAROUND_MS,
