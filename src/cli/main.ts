@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { registerBooks } from './commands/books.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerLocal } from './commands/local.ts';
+import { registerDrifts } from './commands/drifts.ts';
 import { registerReconciliation } from './commands/reconciliation.ts';
 import { registerStatus } from './commands/status.ts';
 import { reportError } from './report.ts';
@@ -56,6 +57,7 @@ function createProgram(world: World, setExitCode: (code: number) => void): Comma
   registerLocal(program, world, run);
   registerStatus(program, world, run);
   registerReconciliation(program, world, run);
+  registerDrifts(program, world, run);
   registerBooks(program, world, run);
   registerLedger(program, world, run);
   return program;

@@ -13,6 +13,8 @@ export interface Metrics extends RpcMetrics {
   readonly runsTotal: Counter<'policy' | 'trigger' | 'verdict'>;
   readonly driftsOpen: Gauge<'policy'>;
   readonly driftsResolvedTotal: Counter<'policy'>;
+  readonly coverageRatio: Gauge<'policy'>;
+  readonly valueAtRisk: Gauge<'policy' | 'asset'>;
   readonly importsTotal: Counter<'outcome'>;
   readonly deadLetters: Gauge<'job_name'>;
   readonly jobHealth: Gauge<'job_name'>;
@@ -98,6 +100,17 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
     ),
     driftsOpen: gauge('trueup_drifts_open', 'Drifts open or acknowledged after the latest run.', 'policy'),
     driftsResolvedTotal: counter('trueup_drifts_resolved_total', 'Drifts that were resolved.', 'policy'),
+    coverageRatio: gauge(
+      'trueup_reconciliation_coverage_ratio',
+      'Share of the ledgers of the latest run that were read, 0 to 1.',
+      'policy',
+    ),
+    valueAtRisk: gauge(
+      'trueup_value_at_risk_minor_units',
+      'What may be lost through open drifts, in minor units of the asset; the ten largest by the number of drifts.',
+      'policy',
+      'asset',
+    ),
     importsTotal: counter('trueup_imports_total', 'Book imports that ended.', 'outcome'),
     deadLetters: gauge('job_dead_letter_count', 'Jobs given up after their last attempt.', 'job_name'),
     jobHealth: gauge('job_health_status', '1 healthy, 0 degraded (dead-lettered twice).', 'job_name'),
