@@ -21,6 +21,7 @@ import { keepHouse } from './services/housekeeping.ts';
 import { getImport, importBook, type Import as StoredImport } from './services/imports.ts';
 import { createEntryLists } from './services/ledger-entries.ts';
 import { takeOpenings } from './services/openings.ts';
+import { createRecheckJob } from './services/rechecks.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
@@ -135,6 +136,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     networkPassphrase: network,
     sandbox: isSandbox,
     alertRuleOf: alerts.shownRuleOf,
+    events,
   });
   const health = createHealthService({
     db,
@@ -186,6 +188,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       reconciliationEnabled: config.reconciliation.enabled,
       hasOpenings: source.openingBalances !== undefined,
       reconcile: createReconcileJob({ ...runDeps, reconciliation }),
+      recheck: createRecheckJob(runDeps),
       takeOpenings: async (_payload, { signal }) => {
         await takeOpenings({ db, source, watch: config.source.watch, policies, bookOf: books }, signal);
       },

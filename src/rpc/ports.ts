@@ -32,6 +32,7 @@ import type {
   StatusWatch,
 } from '../core/status.ts';
 import type { RecordAnswer, RecordCall, StreamMessage } from '../services/book.ts';
+import type { TransitionCall } from '../services/drifts.ts';
 import type { AccessRole } from './roles.ts';
 
 /** Who asks, for the audit log: found out by the chain, never said by the caller. */
@@ -95,9 +96,11 @@ export interface DriftBatch {
 export interface DriftPort {
   /** An empty `states` stands for open and acknowledged; the door has filled it in. */
   list(filter: DriftFilter, page: PageRequest): Promise<Page<Drift>>;
-  /** Every drift selected, as of one moment, in batches; ends by itself. Throws `signal.reason` when aborted. */
+  /** Every drift selected, in batches as they are asked for; ends by itself. Throws `signal.reason` when aborted. */
   stream(filter: DriftFilter, after: PagePosition | null, signal: AbortSignal): AsyncIterable<DriftBatch>;
   get(id: string): Promise<{ readonly drift: Drift; readonly transitions: readonly DriftTransitionRecord[] }>;
+  /** All of those named or none; as they are then, in the order of the call. @throws DRIFT_NOT_FOUND, INVALID_TRANSITION */
+  transition(call: TransitionCall, asker: Asker): Promise<readonly Drift[]>;
 }
 
 export interface AlertPort {

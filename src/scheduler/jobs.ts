@@ -1,13 +1,14 @@
 // The timetable on one screen: what runs by the clock, how often, and which service it calls.
 import type { Policy } from '../core/policy.ts';
 import { ALERT_JOB } from '../services/alerts.ts';
+import { RECHECK_JOB } from '../services/rechecks.ts';
 import { RECONCILE_JOB } from '../services/reconciliation.ts';
 import type { Job, JobContext, JobPayload, JobSchedule } from './scheduler.ts';
 
 const OPENINGS_JOB = 'openings';
 const HOUSEKEEPING_JOB = 'housekeeping';
 /** Every job that may be sent; the same on all replicas. */
-export const JOB_NAMES = [RECONCILE_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB, ALERT_JOB] as const;
+export const JOB_NAMES = [RECONCILE_JOB, RECHECK_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB, ALERT_JOB] as const;
 
 /** Runs at once in one process: a slow policy doesn't hold up the others. */
 const RECONCILE_CONCURRENCY = 2;
@@ -27,6 +28,7 @@ export interface JobsOptions {
   /** Whether the source can be asked for balances. */
   readonly hasOpenings: boolean;
   readonly reconcile: Work;
+  readonly recheck: Work;
   readonly takeOpenings: Work;
   readonly deliverAlert: Work;
   readonly keepHouse: Work;
@@ -54,6 +56,7 @@ export function createJobs(options: JobsOptions): Job[] {
       concurrency: RECONCILE_CONCURRENCY,
       run: options.reconcile,
     },
+    { name: RECHECK_JOB, run: options.recheck },
     {
       name: OPENINGS_JOB,
       schedules: [{ name: OPENINGS_JOB, intervalMs: OPENINGS_INTERVAL_MS, enabled: options.hasOpenings }],

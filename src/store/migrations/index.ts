@@ -8,6 +8,7 @@ import { ChunkSeals } from './0004-chunk-seals.ts';
 import { Alerts } from './0005-alerts.ts';
 import { Backfills } from './0006-backfills.ts';
 import { Exports } from './0020-exports.ts';
+import { DriftHandling } from './0011-drift-handling.ts';
 
 export const MIGRATIONS: MigrationObject[] = [
   { name: '0001-first-house', class: FirstHouse },
@@ -18,4 +19,5 @@ export const MIGRATIONS: MigrationObject[] = [
   { name: '0005-alerts', class: Alerts },
   { name: '0006-backfills', class: Backfills },
   { name: '0020-exports', class: Exports },
+  { name: '0011-drift-handling', class: DriftHandling },
 ];
