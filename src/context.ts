@@ -21,6 +21,7 @@ import { takeOpenings } from './services/openings.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
+import { reverifySeals } from './services/reverify.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
 import { createSource } from './sources/create-source.ts';
@@ -164,6 +165,8 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
         await takeOpenings({ db, source, watch: config.source.watch, policies, bookOf: books }, signal);
       },
       keepHouse: () => keepHouse({ db }),
+      reverify: async (_payload, { signal }) => void (await reverifySeals({ db }, signal)),
+      reverifyIntervalMs: config.reconciliation.reverifyIntervalMs,
       events,
     }),
     follower: {

@@ -63,12 +63,13 @@ export function statesBefore(to: BackfillState): BackfillState[] {
 /** What a caller's wish does to a job in a state. */
 export type BackfillWish = 'pause' | 'resume' | 'cancel';
 
-const WISHES: Readonly<Record<BackfillWish, { readonly granted: BackfillState; readonly asked: BackfillState | null }>> =
-  {
-    pause: { granted: 'paused', asked: 'pausing' },
-    resume: { granted: 'queued', asked: null },
-    cancel: { granted: 'cancelled', asked: 'cancelling' },
-  };
+const WISHES: Readonly<
+  Record<BackfillWish, { readonly granted: BackfillState; readonly asked: BackfillState | null }>
+> = {
+  pause: { granted: 'paused', asked: 'pausing' },
+  resume: { granted: 'queued', asked: null },
+  cancel: { granted: 'cancelled', asked: 'cancelling' },
+};
 
 /**
  * The state that a wish leads to; null where the job is there already, so that a wish may be repeated.

@@ -6,8 +6,9 @@ import type { Job, JobContext, JobPayload, JobSchedule } from './scheduler.ts';
 
 const OPENINGS_JOB = 'openings';
 const HOUSEKEEPING_JOB = 'housekeeping';
+const REVERIFY_JOB = 'reverify';
 /** Every job that may be sent; the same on all replicas. */
-export const JOB_NAMES = [RECONCILE_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB, ALERT_JOB] as const;
+export const JOB_NAMES = [RECONCILE_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB, REVERIFY_JOB, ALERT_JOB] as const;
 
 /** Runs at once in one process: a slow policy doesn't hold up the others. */
 const RECONCILE_CONCURRENCY = 2;
@@ -27,6 +28,8 @@ export interface JobsOptions {
   readonly reconcile: Work;
   readonly takeOpenings: Work;
   readonly keepHouse: Work;
+  readonly reverify: Work;
+  readonly reverifyIntervalMs: number;
   readonly events: JobEvents;
 }
 
@@ -60,6 +63,18 @@ export function createJobs(options: JobsOptions): Job[] {
       name: HOUSEKEEPING_JOB,
       schedules: [{ name: HOUSEKEEPING_JOB, intervalMs: HOUSEKEEPING_INTERVAL_MS, enabled: true }],
       run: options.keepHouse,
+    },
+    {
+      name: REVERIFY_JOB,
+      schedules: [
+        {
+          name: REVERIFY_JOB,
+          intervalMs: options.reverifyIntervalMs,
+          enabled: true,
+          firstDelayMs: options.reverifyIntervalMs,
+        },
+      ],
+      run: options.reverify,
     },
   ];
   options.events.jobsKnown(

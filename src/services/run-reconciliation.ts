@@ -10,6 +10,7 @@ import type { Database } from '../store/database.ts';
 import { deleteFindings, mergeFindings, policyTotals, type MergeResult } from '../store/findings.ts';
 import { feeTotals, withLedgerSnapshot } from '../store/ledger-side.ts';
 import { beginRun, endRun, finishRun, type StoredRun } from '../store/runs.ts';
+import type { SealScope } from '../store/seals.ts';
 import { keepStatistics } from '../store/statistics.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { RunAlerts } from './run-alerts.ts';
@@ -18,6 +19,7 @@ import { compareWindow, recheckOpenDrifts } from './run-entries.ts';
 import { createFindingSink, type FindingSink } from './run-findings.ts';
 import { frameRun, type Following, type RunFrame } from './run-frame.ts';
 import { reason } from './run-reasons.ts';
+import { keepSeals, prepareSeals, readRunSeals } from './run-sealed.ts';
 import { addBookReasons, frameBook, kindsOf, narrow, resolveJoin, type BookFrame } from './run-scope.ts';
 import { resultDigest, summarize, type Outcome } from './run-summary.ts';
 
@@ -81,6 +83,7 @@ const NOTHING_COUNTED: Outcome['counts'] = {
 };
 
 async function compare(deps: RunDeps, policy: Policy, run: StoredRun, signal: AbortSignal): Promise<Outcome> {
+  const sealing = await prepareSeals(deps.db, deps.networkPassphrase, policy, run);
   await using book = await deps.bookOf(policy).open(policy.level, signal);
   return await withLedgerSnapshot(deps.db, async (em) => {
     const inconclusive: Inconclusive[] = [];
@@ -104,7 +107,7 @@ async function compare(deps: RunDeps, policy: Policy, run: StoredRun, signal: Ab
       await recheckOpenBalances(side);
       return { ...nothing, counts: { ...NOTHING_COUNTED, ...counts }, underivedItems, inconclusive };
     }
-    return compareEntries(deps, run, { ...side, bookFrame }, nothing, inconclusive);
+    return compareEntries(deps, run, { ...side, bookFrame, sealing }, nothing, inconclusive);
   });
 }
 
@@ -117,6 +120,7 @@ async function compareEntries(
     frame: RunFrame;
     book: BookSide;
     bookFrame: BookFrame;
+    sealing: SealScope | null;
     sink: FindingSink;
     signal: AbortSignal;
   },
@@ -133,7 +137,8 @@ async function compareEntries(
     kinds: kindsOf(policy),
     accounts: bookFrame.accounts,
   };
-  const entryRun = { ...side, policyScope: deps.policies.get(policy.name)!.scope, join, scope };
+  const seals = side.sealing && (await readRunSeals(em, side.sealing, policy, { ...side, join }, inconclusive));
+  const entryRun = { ...side, policyScope: deps.policies.get(policy.name)!.scope, join, scope, seals };
   const counts = await compareWindow(entryRun);
   if (counts.keysMet === 0 && counts.ledgerRecords > 0 && counts.bookRecords > 0) {
     // Not thousands of drifts: two sides that never meet were joined on the wrong thing.
@@ -171,6 +176,7 @@ async function compareEntries(
     join,
     counts: { ...NOTHING_COUNTED, ...recorded },
     inconclusive,
+    seals,
     fees: await feeTotals(em, scope, frame.window),
   };
 }
@@ -192,6 +198,7 @@ async function conclude(
       stream: outcome.frame?.stream.name ?? null,
       sandbox: run.sandbox,
     });
+    if (outcome.seals) await keepSeals(em, outcome.seals);
     const totals = await policyTotals(em, policy.name);
     const verdict = decideVerdict(outcome.inconclusive, totals.open);
     const summary = summarize(policy, outcome, merged, totals, digest);

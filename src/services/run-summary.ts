@@ -7,6 +7,7 @@ import type { Inconclusive, RunCounts, RunSummary, UnderivedItem } from '../core
 import { findingsInOrder, type MergeResult, type policyTotals } from '../store/findings.ts';
 import type { HeldRun } from '../store/runs.ts';
 import type { RunFrame } from './run-frame.ts';
+import type { RunSeals } from './run-sealed.ts';
 import { MAX_LISTED } from './run-reasons.ts';
 import { kindsOf, type BookFrame, type ResolvedJoin } from './run-scope.ts';
 
@@ -19,6 +20,8 @@ export interface Outcome {
   readonly inconclusive: readonly Inconclusive[];
   readonly underivedItems: readonly UnderivedItem[];
   readonly fees: RunSummary['feeTotals'];
+  /** What was left out and what can be from now on; absent: nothing. */
+  readonly seals?: RunSeals | null;
 }
 
 /** The run as it is kept and shown. */

@@ -268,4 +268,3 @@ function toJob(row: JobRow): BackfillJob {
     missingRanges: row.missing_ranges.map(([from, to]) => ({ from, to })),
   };
 }
-
