@@ -44,7 +44,9 @@ export async function prepareSeals(
   const scope = { policy: policy.name, streamId: stream.id, layer: policy.layer, bookId: kept.id };
   // What is inside grace may still be missing rightly, and would only be looked at in vain.
   const until = Math.min(closedAt.getTime() - policy.grace.missingOnLedgerMs, Date.now() - policy.grace.missingInDbMs);
-  await db.em().transactional((em) => layPendingSeals(em, scope, closedAt.getTime() - windowHours * HOUR_MS, until));
+  await db
+    .em()
+    .transactional((em) => layPendingSeals(em, scope, Math.max(0, closedAt.getTime() - windowHours * HOUR_MS), until));
   return scope;
 }
 
