@@ -17,11 +17,17 @@ import type { BookFrame, ResolvedJoin } from './run-scope.ts';
 
 const HOUR_MS = 3_600_000;
 
-export interface RunSeals {
+/** Plain values: they are kept with the run's cut. */
+export interface KeptSeals {
   readonly skipped: Skipped;
-  readonly tallies: ChunkTallies;
   readonly fingerprint: string;
   readonly scope: SealScope;
+}
+
+export interface RunSeals {
+  readonly kept: KeptSeals;
+  readonly skipped: Skipped;
+  readonly tallies: ChunkTallies;
 }
 
 /**
@@ -71,16 +77,18 @@ export async function readRunSeals(
       rangesReason('SEAL_BROKEN', broken, words, 'find out who changed the table, then backfill the range'),
     );
   }
-  return {
-    skipped: skipSealed(of('sealed').filter((seal) => seal.fingerprint === fingerprint)),
-    tallies: new ChunkTallies(of('pending')),
-    fingerprint,
-    scope,
-  };
+  const skipped = skipSealed(of('sealed').filter((seal) => seal.fingerprint === fingerprint));
+  return { kept: { skipped, fingerprint, scope }, skipped, tallies: new ChunkTallies(of('pending')) };
+}
+
+/** A run that is taken over leaves out what its cut does, and seals nothing: it hasn't seen all of any chunk. */
+export function sealsOfCut(kept: KeptSeals | null): RunSeals | null {
+  return kept && { kept, skipped: kept.skipped, tallies: new ChunkTallies([]) };
 }
 
 /** In the transaction that concludes the run: seals what agreed, and drops what no run can use any more. */
-export async function keepSeals(em: EntityManager, { scope, fingerprint, tallies }: RunSeals): Promise<void> {
+export async function keepSeals(em: EntityManager, { kept, tallies }: RunSeals): Promise<void> {
+  const { scope, fingerprint } = kept;
   await sealChunks(em, scope, fingerprint, tallies.agreed());
   await dropSeals(em, scope.policy, fingerprint);
 }

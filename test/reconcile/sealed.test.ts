@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { reverifySeals } from '../../src/services/reverify.ts';
 import { sql } from '../../src/store/database.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
-import { hashAt, openHouse, type House } from '../_util/reconcile.ts';
+import { hashAt, openHouse, type House, type RowByHand } from '../_util/reconcile.ts';
 
 let test: TestDatabase;
 beforeAll(async () => {
@@ -83,8 +83,8 @@ describe('a sealed chunk', () => {
   it('is opened by a changed row, a late one, a retraction and a second row of a key, each seen by the next run', async () => {
     const house = await agreeing();
     const ledger = (await seals(house))[2]! + 12;
-    const change = async (row: Parameters<House['row']>[1]): Promise<string[]> => {
-      await house.record([house.row(ledger, { account: 'GA', ...row })], LAST - 1);
+    const change = async (row: Omit<RowByHand, 'account'>): Promise<string[]> => {
+      await house.record([house.row(ledger, { ...row, amount: row.amount, account: 'GA' })], LAST - 1);
       expect(await seals(house)).not.toContain(ledger - 12);
       await house.run();
       const open = (await house.drifts()).filter((drift) => drift.state === 'open');
