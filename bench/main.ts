@@ -43,6 +43,10 @@ const BENCHES: readonly Bench[] = [
     run: async () => (await import('./sql-digest.ts')).sqlDigestBench(),
   },
   {
+    figures: ['reconcile.sealed_recheck_ms'],
+    run: async () => (await import('./sealed.ts')).sealedBench(),
+  },
+  {
     figures: [
       'backfill.list_gaps_ms',
       'backfill.list_gaps_later_page_ms',

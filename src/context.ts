@@ -29,6 +29,7 @@ import { createRecheckJob } from './services/rechecks.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
+import { reverifySeals } from './services/reverify.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
 import { createFileArtifacts } from './outbound/artifacts.ts';
@@ -220,6 +221,8 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       runExport: exporting.run,
       tendEvidence: () => evidence.tend(),
       sealIntervalMs: config.evidence.storage === 'memory' || !signs ? null : config.evidence.sealIntervalMs,
+      reverify: async (_payload, { signal }) => void (await reverifySeals({ db }, signal)),
+      reverifyIntervalMs: config.reconciliation.reverifyIntervalMs,
       events,
     }),
     follower: {

@@ -95,6 +95,8 @@ export interface Config {
     readonly enabled: boolean;
     readonly intervalMs: number;
     readonly windowHours: number;
+    /** Time between two full readings of what is sealed, milliseconds. */
+    readonly reverifyIntervalMs: number;
     /** Absolute; null: no trueup.yaml, the policies are the environment's two. */
     readonly configFile: string | null;
     readonly policies: readonly Policy[];

@@ -69,6 +69,7 @@ export function readConfig(
     enabled: values.reconciliationEnabled,
     intervalMs: values.reconciliationIntervalMs,
     windowHours: values.windowHours,
+    reverifyIntervalMs: values.reverifyIntervalMs,
     configFile,
     policies,
     sides,

@@ -103,6 +103,7 @@ export const VARIABLES = {
   reconciliationEnabled: reconciliation('LEDGER_RECONCILIATION_ENABLED', type.onUnlessFalse, 'true', 'Whether policies run on the clock.'),
   reconciliationIntervalMs: reconciliation('LEDGER_RECONCILIATION_INTERVAL_MS', type.timerMs, '300000', 'Time between two scheduled runs of a policy that doesn\'t say its own.', { unit: 'ms' }),
   windowHours: reconciliation('RECONCILIATION_WINDOW_HOURS', type.decimal(0.01, 87_600), '24', 'How far back from the cut a run looks, for a policy that doesn\'t say its own.', { unit: 'h' }),
+  reverifyIntervalMs: reconciliation('TRUEUP_REVERIFY_INTERVAL_MS', type.timerMs, '86400000', 'Time between two full readings of sealed chunks, which distrust their seals.', { unit: 'ms' }),
   driftAlertThreshold: reconciliation('RECONCILIATION_DRIFT_ALERT_THRESHOLD', type.integer(1, 1_000_000_000), '1', 'Drifts from which an alert is sent; each must have been seen by two scheduled runs.', { unit: 'drifts', since: 'alerts' }),
   alertCooldownMs: reconciliation('RECONCILIATION_ALERT_COOLDOWN_MS', type.integer(0, type.MAX_TIMER_MS), '900000', 'Shortest time between two drift alerts of one policy, from the delivery of the first, unless drift grows.', { unit: 'ms', since: 'alerts' }),
   alertWebhookUrl: reconciliation('RECONCILIATION_ALERT_WEBHOOK_URL', HTTP, null, 'Where alerts go; else SLACK_WEBHOOK_URL. Slack\'s own host gets its JSON, any other Standard Webhooks (docs/alerts.md).', { ...SECRET, since: 'alerts' }),

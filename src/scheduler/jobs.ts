@@ -8,6 +8,7 @@ import type { Job, JobContext, JobPayload, JobSchedule } from './scheduler.ts';
 
 const OPENINGS_JOB = 'openings';
 const HOUSEKEEPING_JOB = 'housekeeping';
+const REVERIFY_JOB = 'reverify';
 const EVIDENCE_JOB = 'evidence';
 /** Every job that may be sent; the same on all replicas. */
 export const JOB_NAMES = [
@@ -15,6 +16,7 @@ export const JOB_NAMES = [
   RECHECK_JOB,
   OPENINGS_JOB,
   HOUSEKEEPING_JOB,
+  REVERIFY_JOB,
   ALERT_JOB,
   EXPORT_JOB,
   EVIDENCE_JOB,
@@ -46,6 +48,8 @@ export interface JobsOptions {
   readonly tendEvidence: Work;
   /** Null: the timetable has nothing to seal. */
   readonly sealIntervalMs: number | null;
+  readonly reverify: Work;
+  readonly reverifyIntervalMs: number;
   readonly events: JobEvents;
 }
 
@@ -93,6 +97,18 @@ export function createJobs(options: JobsOptions): Job[] {
         },
       ],
       run: options.tendEvidence,
+    },
+    {
+      name: REVERIFY_JOB,
+      schedules: [
+        {
+          name: REVERIFY_JOB,
+          intervalMs: options.reverifyIntervalMs,
+          enabled: true,
+          firstDelayMs: options.reverifyIntervalMs,
+        },
+      ],
+      run: options.reverify,
     },
   ];
   options.events.jobsKnown(

@@ -8,6 +8,7 @@ import type { PolicyTotals } from '../store/drift-counts.ts';
 import { findingsInOrder, type MergeResult } from '../store/findings.ts';
 import type { RunStanding } from '../telemetry/reconciliation-events.ts';
 import type { RunFrame } from './run-frame.ts';
+import type { RunSeals } from './run-sealed.ts';
 import { MAX_LISTED } from './run-reasons.ts';
 import { kindsOf, type BookFrame, type ResolvedJoin } from './run-scope.ts';
 
@@ -20,6 +21,8 @@ export interface Outcome {
   readonly inconclusive: readonly Inconclusive[];
   readonly underivedItems: readonly UnderivedItem[];
   readonly fees: RunSummary['feeTotals'];
+  /** What was left out and what can be from now on; absent: nothing. */
+  readonly seals?: RunSeals | null;
 }
 
 /** The run as it is kept and shown. */
