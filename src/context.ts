@@ -12,6 +12,7 @@ import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
 import { createCoverageLists } from './services/coverage.ts';
 import type { FollowerOptions } from './services/follower.ts';
+import { restartFollower } from './services/follower-control.ts';
 import { createGauges } from './services/gauges.ts';
 import { createHealthService, type HealthService } from './services/health.ts';
 import { keepHouse } from './services/housekeeping.ts';
@@ -22,8 +23,9 @@ import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
+import { verifyRange } from './services/verify-range.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
-import { createSource } from './sources/create-source.ts';
+import { createOtherSources, createSource } from './sources/create-source.ts';
 import { createHttpClient } from './sources/http/client.ts';
 import type { HttpClient } from './sources/http/types.ts';
 import {
@@ -44,6 +46,7 @@ import { VERSION } from './version.ts';
 /** What tests put in place of the outside world. */
 export interface Overrides {
   readonly source?: Source;
+  readonly otherSources?: readonly Source[];
   readonly log?: Logger;
   /** Where log lines go; standard output when absent. */
   readonly logDestination?: { write(line: string): void };
@@ -104,6 +107,10 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       http,
       AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS),
     ));
+  const otherSources =
+    overrides.source === undefined
+      ? await createOtherSources(config.secrets.otherSourceUrls, source, { ...config.source, sandbox }, http)
+      : (overrides.otherSources ?? []);
   const policies = new Map(
     config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]),
   );
@@ -154,7 +161,16 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     source,
     queue,
     health,
-    ports: createPorts({ db, networkPassphrase: network, source, config, reconciliation, health, events }),
+    ports: createPorts({
+      db,
+      networkPassphrase: network,
+      source,
+      otherSources,
+      config,
+      reconciliation,
+      health,
+      events,
+    }),
     jobs: createJobs({
       policies: policies.values(),
       reconciliationEnabled: config.reconciliation.enabled,
@@ -200,7 +216,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
     async close() {
       health.close();
-      await source.close();
+      for (const each of [source, ...otherSources]) await each.close();
       await http.close();
     },
   };
@@ -210,6 +226,8 @@ interface Services {
   readonly db: Database;
   readonly networkPassphrase: string;
   readonly source: Source;
+  /** Asked only to compare. */
+  readonly otherSources: readonly Source[];
   readonly config: Config;
   readonly reconciliation: ReconciliationService;
   readonly health: HealthService;
@@ -217,7 +235,16 @@ interface Services {
 }
 
 /** What the doors ask of the house, answered by the services. */
-function createPorts({ db, networkPassphrase, source, config, reconciliation, health, events }: Services): RpcPorts {
+function createPorts({
+  db,
+  networkPassphrase,
+  source,
+  otherSources,
+  config,
+  reconciliation,
+  health,
+  events,
+}: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
   const balanceLists = createBalanceLists({ db, networkPassphrase });
@@ -255,6 +282,18 @@ function createPorts({ db, networkPassphrase, source, config, reconciliation, he
       listBalances: (filter, page) => balanceLists.listLedgerBalances(filter, page),
       listCoverage: (filter, page) => coverage.listCoverage(filter, page),
       listGaps: (filter, page) => coverage.listGaps(filter, page),
+    },
+    control: {
+      verifyRange: (call, signal) =>
+        verifyRange(
+          { db, networkPassphrase, sources: [source, ...otherSources], watch: config.source.watch },
+          call,
+          signal,
+        ),
+      async restart(call, asker) {
+        const stream = await restartFollower({ db, networkPassphrase }, call, asker);
+        return (await health.status(stream)).streams[0]!;
+      },
     },
     health: health.port,
   };

@@ -1,6 +1,7 @@
 // The `trueup` command: reads the arguments, runs one verb, answers with an exit code.
 import { Command, CommanderError } from 'commander';
 import { registerBooks } from './commands/books.ts';
+import { registerCoverage } from './commands/coverage.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerLocal } from './commands/local.ts';
 import { registerReconciliation } from './commands/reconciliation.ts';
@@ -58,5 +59,6 @@ function createProgram(world: World, setExitCode: (code: number) => void): Comma
   registerReconciliation(program, world, run);
   registerBooks(program, world, run);
   registerLedger(program, world, run);
+  registerCoverage(program, world, run);
   return program;
 }

@@ -28,7 +28,9 @@ import type {
   Schedule,
   StatusEvent,
   StatusWatch,
+  StreamStatus,
 } from '../core/status.ts';
+import type { Verification, VerifyCall } from '../core/verification.ts';
 import type { RecordAnswer, RecordCall, StreamMessage } from '../services/book.ts';
 import type { AccessRole } from './roles.ts';
 
@@ -124,6 +126,22 @@ export interface LedgerPort {
   ): Promise<Page<Gap> & { readonly missingLedgers: number }>;
 }
 
+/** An operator's hand on the follower, and a look at whether what is stored is still what was read. */
+export interface LedgerControlPort {
+  /** What can't be checked is a finding; nothing is changed. */
+  verifyRange(call: VerifyCall, signal: AbortSignal): Promise<Verification>;
+  /** Answers with the stream as it is then; a repeated `requestId` restarts nothing again. */
+  restart(
+    call: {
+      readonly stream: string | null;
+      readonly reason: string;
+      readonly openNewEpoch: boolean;
+      readonly requestId: string | null;
+    },
+    asker: Asker,
+  ): Promise<StreamStatus>;
+}
+
 export interface HealthPort {
   /** @throws STREAM_NOT_FOUND for a name that there isn't; null asks for all. */
   status(stream: string | null): Promise<DeploymentStatus>;
@@ -140,5 +158,6 @@ export interface RpcPorts {
   readonly drifts: DriftPort;
   readonly books: BookPort;
   readonly ledger: LedgerPort;
+  readonly control: LedgerControlPort;
   readonly health: HealthPort;
 }

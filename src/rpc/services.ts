@@ -7,6 +7,7 @@ import { backfillHandlers } from './backfill.ts';
 import { bookHandlers } from './book.ts';
 import { driftHandlers } from './drifts.ts';
 import { healthHandlers } from './health.ts';
+import { ledgerControlHandlers } from './ledger-control.ts';
 import { manifestHandlers } from './manifest.ts';
 import { serve, type ServiceRoutes } from './methods.ts';
 import type { RpcPorts } from './ports.ts';
@@ -29,7 +30,7 @@ export function createServices(ports: RpcPorts): readonly ServiceRoutes[] {
   };
   return [
     serve(ReconciliationService, reconciliation),
-    serve(BackfillService, backfillHandlers(ports)),
+    serve(BackfillService, { ...backfillHandlers(ports), ...ledgerControlHandlers(ports) }),
     serve(ManifestService, manifestHandlers()),
     serve(HealthService, healthHandlers(ports)),
   ];
