@@ -1,4 +1,5 @@
 // The composition root: builds the rooms from the configuration and hands each the slice that it needs.
+import { composeAlerts } from './alerts.ts';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
 import { isTrueUpError, messageOf, TrueUpError } from './core/errors.ts';
@@ -7,10 +8,12 @@ import type { Policy } from './core/policy.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
 import type { Job } from './scheduler/scheduler.ts';
+import { ALERT_JOB } from './services/alerts.ts';
 import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
 import { createCoverageLists } from './services/coverage.ts';
+import { createExportsService, type ExportsService } from './services/exports.ts';
 import type { FollowerOptions } from './services/follower.ts';
 import { restartFollower } from './services/follower-control.ts';
 import { createGauges } from './services/gauges.ts';
@@ -19,6 +22,7 @@ import { keepHouse } from './services/housekeeping.ts';
 import { getImport, importBook, type Import as StoredImport } from './services/imports.ts';
 import { createEntryLists } from './services/ledger-entries.ts';
 import { takeOpenings } from './services/openings.ts';
+import { createRecheckJob } from './services/rechecks.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
@@ -125,16 +129,21 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     log: base.log,
     onDeadLetter: async (job) => {
       events.jobDeadLettered({ job: job.healthName, jobId: job.id, attempt: job.attempts, reason: job.failure.reason });
-      await reconciliation.abandon(job.payload as Readonly<Record<string, unknown>>);
+      const payload = job.payload as Readonly<Record<string, unknown>>;
+      if (job.job === ALERT_JOB) await alerts.delivery.abandon(payload);
+      else await reconciliation.abandon(payload);
     },
   });
   const network = source.networkPassphrase;
+  const alerts = composeAlerts({ config, db, queue, events });
   const reconciliation = createReconciliationService({
     db,
     queue,
     policies,
     networkPassphrase: network,
     sandbox: isSandbox,
+    alertRuleOf: alerts.shownRuleOf,
+    events,
   });
   const health = createHealthService({
     db,
@@ -155,30 +164,42 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     endLedger: config.source.endLedgerInclusive,
     maxSilenceMs: Math.max(MIN_SILENCE_MS, SILENT_POLLS * config.source.pollIntervalMs),
   };
-  const runDeps: RunDeps = { db, policies, bookOf: books, networkPassphrase: network, following, events };
+  const runDeps: RunDeps = {
+    db,
+    policies,
+    bookOf: books,
+    networkPassphrase: network,
+    following,
+    alerts: alerts.runs,
+    events,
+  };
   return {
     ...base,
     source,
     queue,
     health,
     ports: createPorts({
-      db,
-      networkPassphrase: network,
-      source,
-      otherSources,
-      config,
-      reconciliation,
-      health,
-      events,
+      exports: createExportsService({
+        db,
+        queue,
+        sandbox: isSandbox,
+        requireSigning: () => {
+          throw new TrueUpError('FEATURE_DISABLED', 'exports have no evidence to sign yet');
+        },
+      }),
+      ...{ db, networkPassphrase: network, source, otherSources, config, reconciliation, health, events },
+      alerts: alerts.service,
     }),
     jobs: createJobs({
       policies: policies.values(),
       reconciliationEnabled: config.reconciliation.enabled,
       hasOpenings: source.openingBalances !== undefined,
       reconcile: createReconcileJob({ ...runDeps, reconciliation }),
+      recheck: createRecheckJob(runDeps),
       takeOpenings: async (_payload, { signal }) => {
         await takeOpenings({ db, source, watch: config.source.watch, policies, bookOf: books }, signal);
       },
+      deliverAlert: alerts.delivery.deliver,
       keepHouse: () => keepHouse({ db }),
       events,
     }),
@@ -218,6 +239,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       health.close();
       for (const each of [source, ...otherSources]) await each.close();
       await http.close();
+      await alerts.close();
     },
   };
 }
@@ -230,7 +252,9 @@ interface Services {
   readonly otherSources: readonly Source[];
   readonly config: Config;
   readonly reconciliation: ReconciliationService;
+  readonly exports: ExportsService;
   readonly health: HealthService;
+  readonly alerts: RpcPorts['alerts'];
   readonly events: Events;
 }
 
@@ -243,7 +267,9 @@ function createPorts({
   config,
   reconciliation,
   health,
+  alerts,
   events,
+  exports,
 }: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
@@ -257,6 +283,7 @@ function createPorts({
   return {
     reconciliations,
     drifts,
+    alerts,
     books: {
       record: (call, asker) => recordEntries({ db }, call, asker),
       stream: (header, messages, asker) => streamEntries({ db }, header, messages, asker),
@@ -295,6 +322,7 @@ function createPorts({
         return (await health.status(stream)).streams[0]!;
       },
     },
+    exports,
     health: health.port,
   };
 }
@@ -335,6 +363,10 @@ function disabledFeatures(config: Config): string[] {
   const features: [boolean, string][] = [
     [config.reconciliation.enabled, 'scheduled reconciliation (LEDGER_RECONCILIATION_ENABLED=false)'],
     [config.book !== null, 'a book read from PostgreSQL (TRUEUP_BOOK_URL is unset)'],
+    [
+      config.reconciliation.alerts.channel !== null,
+      'alerts (RECONCILIATION_ALERT_WEBHOOK_URL and SLACK_WEBHOOK_URL are unset)',
+    ],
     [config.serving.tokensFile !== null, 'tokens (TRUEUP_TOKENS_FILE is unset: callers on this machine only)'],
   ];
   return features.filter(([on]) => !on).map(([, name]) => name);

@@ -15,7 +15,7 @@ export function secretValues(secrets: Secrets): string[] {
   for (const url of [...whole, secrets.sourceUrl, ...Object.values(secrets.otherSourceUrls)]) {
     if (url !== null) for (const part of secretParts(url)) found.add(part);
   }
-  for (const url of whole) if (url !== null) found.add(url);
+  for (const url of [...whole, secrets.alertWebhookSecret]) if (url !== null) found.add(url);
   return [...found].filter((text) => text.length >= minSecretChars);
 }
 

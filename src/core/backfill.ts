@@ -63,12 +63,13 @@ export function statesBefore(to: BackfillState): BackfillState[] {
 /** What a caller's wish does to a job in a state. */
 export type BackfillWish = 'pause' | 'resume' | 'cancel';
 
-const WISHES: Readonly<Record<BackfillWish, { readonly granted: BackfillState; readonly asked: BackfillState | null }>> =
-  {
-    pause: { granted: 'paused', asked: 'pausing' },
-    resume: { granted: 'queued', asked: null },
-    cancel: { granted: 'cancelled', asked: 'cancelling' },
-  };
+const WISHES: Readonly<
+  Record<BackfillWish, { readonly granted: BackfillState; readonly asked: BackfillState | null }>
+> = {
+  pause: { granted: 'paused', asked: 'pausing' },
+  resume: { granted: 'queued', asked: null },
+  cancel: { granted: 'cancelled', asked: 'cancelling' },
+};
 
 /**
  * The state that a wish leads to; null where the job is there already, so that a wish may be repeated.
@@ -78,7 +79,8 @@ const WISHES: Readonly<Record<BackfillWish, { readonly granted: BackfillState; r
 export function stateAfterWish(state: BackfillState, wish: BackfillWish): BackfillState | null {
   const { granted, asked } = WISHES[wish];
   if (state === granted || state === asked) return null;
-  if (wish === 'resume' && (state === 'running' || state === 'throttled')) return null;
+  // It goes on already.
+  if (wish === 'resume' && (WORKING_STATES as readonly BackfillState[]).concat('planned').includes(state)) return null;
   if (isFinalState(state)) {
     throw new TrueUpError('RUN_ALREADY_FINISHED', `the backfill has ${state} already, so there is nothing to ${wish}`, {
       fix: state === 'succeeded' ? 'see its digest with GetBackfill' : 'start another one over the same range',

@@ -1,5 +1,7 @@
 // What the doors ask of the house: one interface a noun, in plain values. The composition root hands in the services.
+import type { Alert, AlertFilter } from '../core/alert.ts';
 import type { DriftFilter, Drift, DriftTransitionRecord } from '../core/drift.ts';
+import type { ExportJob, ExportListFilter, ExportOrder } from '../core/export.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type {
   BalanceFilter,
@@ -32,6 +34,7 @@ import type {
 } from '../core/status.ts';
 import type { Verification, VerifyCall } from '../core/verification.ts';
 import type { RecordAnswer, RecordCall, StreamMessage } from '../services/book.ts';
+import type { TransitionCall } from '../services/drifts.ts';
 import type { AccessRole } from './roles.ts';
 
 /** Who asks, for the audit log: found out by the chain, never said by the caller. */
@@ -95,9 +98,20 @@ export interface DriftBatch {
 export interface DriftPort {
   /** An empty `states` stands for open and acknowledged; the door has filled it in. */
   list(filter: DriftFilter, page: PageRequest): Promise<Page<Drift>>;
-  /** Every drift selected, as of one moment, in batches; ends by itself. Throws `signal.reason` when aborted. */
+  /** Every drift selected, in batches as they are asked for; ends by itself. Throws `signal.reason` when aborted. */
   stream(filter: DriftFilter, after: PagePosition | null, signal: AbortSignal): AsyncIterable<DriftBatch>;
   get(id: string): Promise<{ readonly drift: Drift; readonly transitions: readonly DriftTransitionRecord[] }>;
+  /** All of those named or none; as they are then, in the order of the call. @throws DRIFT_NOT_FOUND, INVALID_TRANSITION */
+  transition(call: TransitionCall, asker: Asker): Promise<readonly Drift[]>;
+}
+
+export interface AlertPort {
+  list(filter: AlertFilter, page: PageRequest): Promise<Page<Alert>>;
+  /** @throws ALERT_NOT_FOUND, ALERT_SANDBOX, CHANNEL_NOT_CONFIGURED */
+  replay(
+    replay: { readonly id: string; readonly reason: string; readonly requestId: string | null },
+    asker: Asker,
+  ): Promise<Alert>;
 }
 
 export interface BookPort {
@@ -153,11 +167,23 @@ export interface HealthPort {
   listAudit(filter: AuditFilter, page: PageRequest): Promise<Page<AuditEntry>>;
 }
 
+export interface ExportPort {
+  /** Answers with the export of the first call where `requestId` is repeated. @throws FEATURE_DISABLED, SIGNING_KEY_UNAVAILABLE */
+  start(order: ExportOrder & { readonly requestId: string | null }, asker: Asker): Promise<ExportJob>;
+  get(id: string): Promise<ExportJob>;
+  list(filter: ExportListFilter, page: PageRequest): Promise<Page<ExportJob> & { readonly totalSize: number }>;
+  /** As ReconciliationPort's. */
+  watch(id: string, since: bigint | null, signal: AbortSignal): AsyncIterable<ExportJob>;
+  cancel(cancel: { readonly id: string; readonly reason: string }, asker: Asker): Promise<ExportJob>;
+}
+
 export interface RpcPorts {
   readonly reconciliations: ReconciliationPort;
   readonly drifts: DriftPort;
+  readonly alerts: AlertPort;
   readonly books: BookPort;
   readonly ledger: LedgerPort;
   readonly control: LedgerControlPort;
+  readonly exports: ExportPort;
   readonly health: HealthPort;
 }

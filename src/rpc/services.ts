@@ -3,6 +3,7 @@ import { BackfillService } from '../../gen/trueup/v1/backfill_service_pb.js';
 import { HealthService } from '../../gen/trueup/v1/health_service_pb.js';
 import { ManifestService } from '../../gen/trueup/v1/manifest_service_pb.js';
 import { ReconciliationService } from '../../gen/trueup/v1/reconciliation_service_pb.js';
+import { alertHandlers } from './alerts.ts';
 import { backfillHandlers } from './backfill.ts';
 import { bookHandlers } from './book.ts';
 import { driftHandlers } from './drifts.ts';
@@ -27,6 +28,7 @@ export function createServices(ports: RpcPorts): readonly ServiceRoutes[] {
     ...driftHandlers(ports),
     ...bookHandlers(ports),
     ...rowHandlers(ports),
+    ...alertHandlers(ports),
   };
   return [
     serve(ReconciliationService, reconciliation),

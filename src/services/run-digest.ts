@@ -28,7 +28,11 @@ export interface DigestSides {
 export type DigestOutcome =
   | { readonly kind: 'equal'; readonly rows: number }
   /** Read these rows on both sides; all others agree. */
-  | { readonly kind: 'some'; readonly all: { readonly left: number; readonly right: number }; readonly choice: RowChoice }
+  | {
+      readonly kind: 'some';
+      readonly all: { readonly left: number; readonly right: number };
+      readonly choice: RowChoice;
+    }
   /** Nearly everything differs: read both sides whole, in order. */
   | { readonly kind: 'most' };
 

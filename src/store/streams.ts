@@ -1,7 +1,7 @@
 // Streams, their watches and how far the follower has come.
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { LedgerHeader } from '../core/ledger.ts';
-import { watchFingerprint, type Watch } from '../core/watch.ts';
+import { makeWatch, WATCH_EVERYTHING, watchFingerprint, type Watch } from '../core/watch.ts';
 import { sqlCount, sql } from './database.ts';
 import { FollowerEntity, StreamEntity } from './entities.ts';
 
@@ -50,6 +50,11 @@ export async function currentStream(em: EntityManager, networkPassphrase: string
   return em.findOne(StreamEntity, { networkPassphrase, state: { $ne: 'retired' } }, { orderBy: { id: 'desc' } });
 }
 
+/** @throws Error where there is no such stream: rows name only those that there are. */
+export async function streamById(em: EntityManager, id: number): Promise<Stream> {
+  return em.findOneOrFail(StreamEntity, id);
+}
+
 export interface StreamToOpen {
   readonly networkPassphrase: string;
   readonly anchor: Pick<LedgerHeader, 'sequence' | 'hash'>;
@@ -90,6 +95,21 @@ export async function ensureWatchSet(em: EntityManager, streamId: number, watch:
     params,
   );
   return rows[0]!.id;
+}
+
+/** A watch as it was kept. */
+export async function readWatchSet(em: EntityManager, id: number): Promise<Watch> {
+  const [row] = await sql<{ everything: boolean; members: string[] }>(
+    em,
+    `select everything, members from trueup.watch_sets where id = $1`,
+    [id],
+  );
+  const members = row!.members;
+  if (row!.everything) return WATCH_EVERYTHING;
+  return makeWatch(
+    members.filter((member) => member.startsWith('G')),
+    members.filter((member) => !member.startsWith('G')),
+  );
 }
 
 /** The id under which entries name the source that they were read from. */

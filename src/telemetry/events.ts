@@ -1,6 +1,8 @@
 // The business's events: each is one helper that counts and says it in one line, so that metric and log never disagree.
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
+import { alertEvents } from './alert-events.ts';
+import { exportEvents } from './export-events.ts';
 import { httpEvents } from './http-events.ts';
 import { jobEvents } from './job-events.ts';
 import { ledgerEvents } from './ledger-events.ts';
@@ -22,7 +24,9 @@ export function createEvents(deps: EventsDeps) {
     ...ledgerEvents(deps),
     ...httpEvents(deps),
     ...reconciliationEvents(deps),
+    ...exportEvents(deps),
     ...jobEvents(deps),
     ...rpcEvents(deps),
+    ...alertEvents(deps),
   };
 }

@@ -12,6 +12,11 @@ interface Proof {
 
 const PROOFS: Readonly<Record<string, Proof>> = {
   digest: { files: ['src/core/digest.test.ts'], cases: 20_000, proves: 'no set of entries is mistaken for another' },
+  digests: {
+    files: ['src/core/segments.test.ts', 'test/reconcile/digest.test.ts'],
+    cases: 2_000,
+    proves: 'two SQL sides differ by digests exactly where their rows do',
+  },
   coverage: { files: ['src/core/coverage.test.ts'], cases: 20_000, proves: 'range arithmetic equals sets of ledgers' },
   matching: {
     files: ['src/core/match.test.ts', 'src/core/order.test.ts'],

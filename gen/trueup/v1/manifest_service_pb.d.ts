@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Artifact, Checkpoint, Export, ExportFilter, ExportFormat, ExportKind, ExportState, Hold, InclusionProof, Manifest, ManifestCheck, ManifestVerdict } from "./manifest_pb.js";
+import type { Artifact, Checkpoint, Export, ExportCompression, ExportFilter, ExportFormat, ExportKind, ExportState, Hold, InclusionProof, Manifest, ManifestCheck, ManifestVerdict } from "./manifest_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -53,6 +53,13 @@ export declare type StartExportRequest = Message<"trueup.v1.StartExportRequest">
    * @generated from field: string request_id = 5;
    */
   requestId: string;
+
+  /**
+   * Compression. UNSPECIFIED: none.
+   *
+   * @generated from field: trueup.v1.ExportCompression compression = 6;
+   */
+  compression: ExportCompression;
 };
 
 /**
