@@ -8,7 +8,7 @@ import type { Policy } from './core/policy.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
 import type { Job } from './scheduler/scheduler.ts';
-import { ALERT_JOB } from './services/alerts.ts';
+import { ALERT_JOB, raiseAlert } from './services/alerts.ts';
 import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
@@ -23,6 +23,7 @@ import { getImport, importBook, type Import as StoredImport } from './services/i
 import { createEntryLists } from './services/ledger-entries.ts';
 import { takeOpenings } from './services/openings.ts';
 import { createRecheckJob } from './services/rechecks.ts';
+import { watchRetention } from './services/retention.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
@@ -201,6 +202,14 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       },
       deliverAlert: alerts.delivery.deliver,
       keepHouse: () => keepHouse({ db }),
+      watchRetention: () =>
+        watchRetention({
+          db,
+          networkPassphrase: network,
+          layers: source.layers,
+          endLedger: config.source.endLedgerInclusive,
+          raise: (em, alert) => raiseAlert(em, queue, alert),
+        }),
       events,
     }),
     follower: {

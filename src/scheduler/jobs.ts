@@ -7,8 +7,16 @@ import type { Job, JobContext, JobPayload, JobSchedule } from './scheduler.ts';
 
 const OPENINGS_JOB = 'openings';
 const HOUSEKEEPING_JOB = 'housekeeping';
+const RETENTION_JOB = 'retention';
 /** Every job that may be sent; the same on all replicas. */
-export const JOB_NAMES = [RECONCILE_JOB, RECHECK_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB, ALERT_JOB] as const;
+export const JOB_NAMES = [
+  RECONCILE_JOB,
+  RECHECK_JOB,
+  OPENINGS_JOB,
+  HOUSEKEEPING_JOB,
+  RETENTION_JOB,
+  ALERT_JOB,
+] as const;
 
 /** Runs at once in one process: a slow policy doesn't hold up the others. */
 const RECONCILE_CONCURRENCY = 2;
@@ -18,6 +26,7 @@ const ALERT_CONCURRENCY = 2;
 const FIRST_RUN_DELAY_MS = 10_000;
 const OPENINGS_INTERVAL_MS = 20_000;
 const HOUSEKEEPING_INTERVAL_MS = 3_600_000;
+const RETENTION_INTERVAL_MS = 60_000;
 
 type Work = (payload: JobPayload, context: JobContext) => Promise<void>;
 
@@ -32,6 +41,7 @@ export interface JobsOptions {
   readonly takeOpenings: Work;
   readonly deliverAlert: Work;
   readonly keepHouse: Work;
+  readonly watchRetention: Work;
   readonly events: JobEvents;
 }
 
@@ -67,6 +77,11 @@ export function createJobs(options: JobsOptions): Job[] {
       name: HOUSEKEEPING_JOB,
       schedules: [{ name: HOUSEKEEPING_JOB, intervalMs: HOUSEKEEPING_INTERVAL_MS, enabled: true }],
       run: options.keepHouse,
+    },
+    {
+      name: RETENTION_JOB,
+      schedules: [{ name: RETENTION_JOB, intervalMs: RETENTION_INTERVAL_MS, enabled: true }],
+      run: options.watchRetention,
     },
   ];
   options.events.jobsKnown(
