@@ -11,7 +11,7 @@ import type { Policy } from './core/policy.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
 import type { Job } from './scheduler/scheduler.ts';
-import { ALERT_JOB } from './services/alerts.ts';
+import { ALERT_JOB, raiseAlert } from './services/alerts.ts';
 import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
@@ -19,6 +19,7 @@ import { createCoverageLists } from './services/coverage.ts';
 import type { ExportsService } from './services/exports.ts';
 import type { FollowerOptions } from './services/follower.ts';
 import { createEvidence, type Evidence } from './services/evidence.ts';
+import { restartFollower } from './services/follower-control.ts';
 import { createGauges } from './services/gauges.ts';
 import { createHealthService, type HealthService } from './services/health.ts';
 import { keepHouse } from './services/housekeeping.ts';
@@ -26,15 +27,17 @@ import { getImport, importBook, type Import as StoredImport } from './services/i
 import { createEntryLists } from './services/ledger-entries.ts';
 import { takeOpenings } from './services/openings.ts';
 import { createRecheckJob } from './services/rechecks.ts';
+import { watchRetention } from './services/retention.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
 import { reverifySeals } from './services/reverify.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
+import { verifyRange } from './services/verify-range.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
 import { createFileArtifacts } from './outbound/artifacts.ts';
 import { developmentKey } from './outbound/development-key.ts';
-import { createSource } from './sources/create-source.ts';
+import { createOtherSources, createSource } from './sources/create-source.ts';
 import { createHttpClient } from './sources/http/client.ts';
 import type { HttpClient } from './sources/http/types.ts';
 import {
@@ -55,6 +58,7 @@ import { VERSION } from './version.ts';
 /** What tests put in place of the outside world. */
 export interface Overrides {
   readonly source?: Source;
+  readonly otherSources?: readonly Source[];
   readonly log?: Logger;
   /** Where log lines go; standard output when absent. */
   readonly logDestination?: { write(line: string): void };
@@ -115,6 +119,10 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       http,
       AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS),
     ));
+  const otherSources =
+    overrides.source === undefined
+      ? await createOtherSources(config.secrets.otherSourceUrls, source, { ...config.source, sandbox }, http)
+      : (overrides.otherSources ?? []);
   const policies = new Map(
     config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]),
   );
@@ -200,7 +208,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     queue,
     health,
     ports: createPorts({
-      ...{ db, networkPassphrase: network, source, config, reconciliation, health, events, evidence },
+      ...{ db, networkPassphrase: network, source, otherSources, config, reconciliation, health, events, evidence },
       exports: exporting.service,
       alerts: alerts.service,
     }),
@@ -223,6 +231,14 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       sealIntervalMs: config.evidence.storage === 'memory' || !signs ? null : config.evidence.sealIntervalMs,
       reverify: async (_payload, { signal }) => void (await reverifySeals({ db }, signal)),
       reverifyIntervalMs: config.reconciliation.reverifyIntervalMs,
+      watchRetention: () =>
+        watchRetention({
+          db,
+          networkPassphrase: network,
+          layers: source.layers,
+          endLedger: config.source.endLedgerInclusive,
+          raise: (em, alert) => raiseAlert(em, queue, alert),
+        }),
       events,
     }),
     follower: {
@@ -265,7 +281,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
     async close() {
       health.close();
-      await source.close();
+      for (const each of [source, ...otherSources]) await each.close();
       await http.close();
       await alerts.close();
     },
@@ -276,6 +292,8 @@ interface Services {
   readonly db: Database;
   readonly networkPassphrase: string;
   readonly source: Source;
+  /** Asked only to compare. */
+  readonly otherSources: readonly Source[];
   readonly config: Config;
   readonly reconciliation: ReconciliationService;
   readonly exports: ExportsService;
@@ -290,6 +308,7 @@ function createPorts({
   db,
   networkPassphrase,
   source,
+  otherSources,
   config,
   reconciliation,
   health,
@@ -336,6 +355,18 @@ function createPorts({
       listBalances: (filter, page) => balanceLists.listLedgerBalances(filter, page),
       listCoverage: (filter, page) => coverage.listCoverage(filter, page),
       listGaps: (filter, page) => coverage.listGaps(filter, page),
+    },
+    control: {
+      verifyRange: (call, signal) =>
+        verifyRange(
+          { db, networkPassphrase, sources: [source, ...otherSources], watch: config.source.watch },
+          call,
+          signal,
+        ),
+      async restart(call, asker) {
+        const stream = await restartFollower({ db, networkPassphrase }, call, asker);
+        return (await health.status(stream)).streams[0]!;
+      },
     },
     exports,
     health: health.port,

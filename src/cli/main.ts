@@ -2,6 +2,7 @@
 import { describeError } from '../client/index.ts';
 import { registerAlerts } from './commands/alerts.ts';
 import { registerBooks } from './commands/books.ts';
+import { registerCoverage } from './commands/coverage.ts';
 import { registerExport } from './commands/export.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerLocal } from './commands/local.ts';
@@ -20,6 +21,7 @@ const VERBS: readonly Register[] = [
   registerAlerts,
   registerBooks,
   registerLedger,
+  registerCoverage,
   registerExport,
   registerVerify,
 ];

@@ -31,12 +31,14 @@ import type {
   Schedule,
   StatusEvent,
   StatusWatch,
+  StreamStatus,
 } from '../core/status.ts';
+import type { Verification, VerifyCall } from '../core/verification.ts';
 import type { RecordAnswer, RecordCall, StreamMessage } from '../services/book.ts';
 import type { TransitionCall } from '../services/drifts.ts';
 import type { ArtifactDownload } from '../services/artifact-download.ts';
 import type { HoldCall, ReleaseCall } from '../services/manifest-holds.ts';
-import type { ProvenCheckpoint, ProvenManifest, Verification } from '../services/manifests.ts';
+import type { ManifestVerification, ProvenCheckpoint, ProvenManifest } from '../services/manifests.ts';
 import type { AccessRole } from './roles.ts';
 
 /** Who asks, for the audit log: found out by the chain, never said by the caller. */
@@ -142,6 +144,22 @@ export interface LedgerPort {
   ): Promise<Page<Gap> & { readonly missingLedgers: number }>;
 }
 
+/** An operator's hand on the follower, and a look at whether what is stored is still what was read. */
+export interface LedgerControlPort {
+  /** What can't be checked is a finding; nothing is changed. */
+  verifyRange(call: VerifyCall, signal: AbortSignal): Promise<Verification>;
+  /** Answers with the stream as it is then; a repeated `requestId` restarts nothing again. */
+  restart(
+    call: {
+      readonly stream: string | null;
+      readonly reason: string;
+      readonly openNewEpoch: boolean;
+      readonly requestId: string | null;
+    },
+    asker: Asker,
+  ): Promise<StreamStatus>;
+}
+
 export interface HealthPort {
   /** @throws STREAM_NOT_FOUND for a name that there isn't; null asks for all. */
   status(stream: string | null): Promise<DeploymentStatus>;
@@ -167,7 +185,7 @@ export interface ManifestPort {
   get(id: string): Promise<ShownManifest>;
   list(filter: ManifestFilter, page: PageRequest): Promise<Page<ShownManifest>>;
   /** Reads the stored bytes to their end. Throws `signal.reason` when aborted. */
-  verify(id: string, checksum: string | null, signal: AbortSignal): Promise<Verification>;
+  verify(id: string, checksum: string | null, signal: AbortSignal): Promise<ManifestVerification>;
   /** Null: the newest checkpoint. @throws CHECKPOINT_NOT_FOUND, also for a manifest that isn't sealed yet */
   proveInclusion(id: string, size: number | null): Promise<ProvenManifest>;
   checkpoint(size: number | null, fromSize: number | null): Promise<ProvenCheckpoint>;
@@ -184,6 +202,7 @@ export interface RpcPorts {
   readonly alerts: AlertPort;
   readonly books: BookPort;
   readonly ledger: LedgerPort;
+  readonly control: LedgerControlPort;
   readonly exports: ExportPort;
   readonly health: HealthPort;
 }
