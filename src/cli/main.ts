@@ -3,6 +3,7 @@ import { describeError } from '../client/index.ts';
 import { registerBooks } from './commands/books.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerLocal } from './commands/local.ts';
+import { registerManifests } from './commands/manifests.ts';
 import { registerReconciliation } from './commands/reconciliation.ts';
 import { registerStatus } from './commands/status.ts';
 import { registerVerify } from './commands/verify.ts';
@@ -15,6 +16,7 @@ const VERBS: readonly Register[] = [
   registerReconciliation,
   registerBooks,
   registerLedger,
+  registerManifests,
   registerVerify,
 ];
 
