@@ -1,5 +1,7 @@
 // The composition root: builds the rooms from the configuration and hands each the slice that it needs.
+import { composeAlerts } from './alerts.ts';
 import { join } from 'node:path';
+import { composeExports } from './exporting.ts';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
 import { isTrueUpError, messageOf, TrueUpError } from './core/errors.ts';
@@ -9,10 +11,12 @@ import type { Policy } from './core/policy.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
 import type { Job } from './scheduler/scheduler.ts';
+import { ALERT_JOB } from './services/alerts.ts';
 import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
 import { createCoverageLists } from './services/coverage.ts';
+import type { ExportsService } from './services/exports.ts';
 import type { FollowerOptions } from './services/follower.ts';
 import { createEvidence, type Evidence } from './services/evidence.ts';
 import { createGauges } from './services/gauges.ts';
@@ -21,6 +25,7 @@ import { keepHouse } from './services/housekeeping.ts';
 import { getImport, importBook, type Import as StoredImport } from './services/imports.ts';
 import { createEntryLists } from './services/ledger-entries.ts';
 import { takeOpenings } from './services/openings.ts';
+import { createRecheckJob } from './services/rechecks.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
@@ -123,16 +128,21 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     log: base.log,
     onDeadLetter: async (job) => {
       events.jobDeadLettered({ job: job.healthName, jobId: job.id, attempt: job.attempts, reason: job.failure.reason });
-      await reconciliation.abandon(job.payload as Readonly<Record<string, unknown>>);
+      const payload = job.payload as Readonly<Record<string, unknown>>;
+      if (job.job === ALERT_JOB) await alerts.delivery.abandon(payload);
+      else await reconciliation.abandon(payload);
     },
   });
   const network = source.networkPassphrase;
+  const alerts = composeAlerts({ config, db, queue, events });
   const reconciliation = createReconciliationService({
     db,
     queue,
     policies,
     networkPassphrase: network,
     sandbox: isSandbox,
+    alertRuleOf: alerts.shownRuleOf,
+    events,
   });
   const health = createHealthService({
     db,
@@ -149,37 +159,65 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
   });
   const signingKey = await signingKeyOf(config, events);
   const signs = signingKey !== null;
+  const artifacts = createFileArtifacts(join(config.service.dataDir, 'artifacts'));
   const evidence = createEvidence({
     ...config.evidence,
     db,
-    artifacts: createFileArtifacts(join(config.service.dataDir, 'artifacts')),
+    artifacts,
     signingKey,
     serviceName: config.service.name,
     events,
   });
   await evidence.log.open();
+  const exporting = composeExports({
+    db,
+    queue,
+    artifacts,
+    evidence,
+    networkPassphrase: network,
+    sandbox: isSandbox,
+    events,
+  });
   const startLedger =
     config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
   const following = {
     endLedger: config.source.endLedgerInclusive,
     maxSilenceMs: Math.max(MIN_SILENCE_MS, SILENT_POLLS * config.source.pollIntervalMs),
   };
-  const runDeps: RunDeps = { db, policies, bookOf: books, networkPassphrase: network, following, events };
+  const runDeps: RunDeps = {
+    db,
+    policies,
+    bookOf: books,
+    networkPassphrase: network,
+    following,
+    alerts: alerts.runs,
+    events,
+  };
   return {
     ...base,
     source,
     queue,
     health,
-    ports: createPorts({ db, networkPassphrase: network, source, config, reconciliation, health, events, evidence }),
+    ports: createPorts({
+      ...{ db, networkPassphrase: network, source, config, reconciliation, health, events, evidence },
+      exports: exporting.service,
+      alerts: alerts.service,
+    }),
     jobs: createJobs({
       policies: policies.values(),
       reconciliationEnabled: config.reconciliation.enabled,
       hasOpenings: source.openingBalances !== undefined,
       reconcile: createReconcileJob({ ...runDeps, reconciliation }),
+      recheck: createRecheckJob(runDeps),
       takeOpenings: async (_payload, { signal }) => {
         await takeOpenings({ db, source, watch: config.source.watch, policies, bookOf: books }, signal);
       },
-      keepHouse: () => keepHouse({ db }),
+      deliverAlert: alerts.delivery.deliver,
+      keepHouse: async () => {
+        await keepHouse({ db });
+        await exporting.removeOrphans();
+      },
+      runExport: exporting.run,
       tendEvidence: () => evidence.tend(),
       sealIntervalMs: config.evidence.storage === 'memory' || !signs ? null : config.evidence.sealIntervalMs,
       events,
@@ -226,6 +264,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       health.close();
       await source.close();
       await http.close();
+      await alerts.close();
     },
   };
 }
@@ -236,7 +275,9 @@ interface Services {
   readonly source: Source;
   readonly config: Config;
   readonly reconciliation: ReconciliationService;
+  readonly exports: ExportsService;
   readonly health: HealthService;
+  readonly alerts: RpcPorts['alerts'];
   readonly events: Events;
   readonly evidence: Evidence;
 }
@@ -249,7 +290,9 @@ function createPorts({
   config,
   reconciliation,
   health,
+  alerts,
   events,
+  exports,
   evidence,
 }: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
@@ -264,6 +307,7 @@ function createPorts({
   return {
     reconciliations,
     drifts,
+    alerts,
     books: {
       record: (call, asker) => recordEntries({ db }, call, asker),
       stream: (header, messages, asker) => streamEntries({ db }, header, messages, asker),
@@ -290,9 +334,11 @@ function createPorts({
       listCoverage: (filter, page) => coverage.listCoverage(filter, page),
       listGaps: (filter, page) => coverage.listGaps(filter, page),
     },
+    exports,
     health: health.port,
     manifests: {
       ...evidence.manifests,
+      download: evidence.download,
       placeHold: (call, asker) => evidence.holds.place(call, asker),
       releaseHold: (call, asker) => evidence.holds.release(call, asker),
     },
@@ -345,6 +391,10 @@ function disabledFeatures(config: Config): string[] {
   const features: [boolean, string][] = [
     [config.reconciliation.enabled, 'scheduled reconciliation (LEDGER_RECONCILIATION_ENABLED=false)'],
     [config.book !== null, 'a book read from PostgreSQL (TRUEUP_BOOK_URL is unset)'],
+    [
+      config.reconciliation.alerts.channel !== null,
+      'alerts (RECONCILIATION_ALERT_WEBHOOK_URL and SLACK_WEBHOOK_URL are unset)',
+    ],
     [
       config.secrets.signingKeyPem !== null || config.source.kind === 'sandbox',
       'exports and evidence (TRUEUP_SIGNING_KEY_FILE is unset)',

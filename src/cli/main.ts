@@ -1,9 +1,11 @@
 // The `trueup` command with all of its verbs.
 import { describeError } from '../client/index.ts';
 import { registerBooks } from './commands/books.ts';
+import { registerExport } from './commands/export.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerLocal } from './commands/local.ts';
 import { registerManifests } from './commands/manifests.ts';
+import { registerDrifts } from './commands/drifts.ts';
 import { registerReconciliation } from './commands/reconciliation.ts';
 import { registerStatus } from './commands/status.ts';
 import { registerVerify } from './commands/verify.ts';
@@ -14,9 +16,11 @@ const VERBS: readonly Register[] = [
   registerLocal,
   registerStatus,
   registerReconciliation,
+  registerDrifts,
   registerBooks,
   registerLedger,
   registerManifests,
+  registerExport,
   registerVerify,
 ];
 

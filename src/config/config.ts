@@ -100,7 +100,12 @@ export interface Config {
     readonly policies: readonly Policy[];
     /** By name; those that policies refer to as external. */
     readonly sides: Readonly<Record<string, ConfiguredSide>>;
-    readonly alerts: { readonly driftThreshold: number; readonly cooldownMs: number };
+    readonly alerts: {
+      readonly driftThreshold: number;
+      readonly cooldownMs: number;
+      /** How secrets.alertWebhookUrl is spoken to; null: there is none, alerts go nowhere. */
+      readonly channel: 'slack' | 'webhook' | null;
+    };
   };
   readonly evidence: {
     /** Keys that are believed: the signing key, those before it, those revoked. The signing key itself is a secret. */
@@ -134,4 +139,6 @@ export interface Secrets {
   /** The other source URLs that are set, for a cross-check or failover. */
   readonly otherSourceUrls: Readonly<Partial<Record<ExternalSourceKind, string>>>;
   readonly alertWebhookUrl: string | null;
+  /** `whsec_...`; null: messages aren't signed. */
+  readonly alertWebhookSecret: string | null;
 }

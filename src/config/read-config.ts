@@ -72,7 +72,11 @@ export function readConfig(
     configFile,
     policies,
     sides,
-    alerts: { driftThreshold: values.driftAlertThreshold, cooldownMs: values.alertCooldownMs },
+    alerts: {
+      driftThreshold: values.driftAlertThreshold,
+      cooldownMs: values.alertCooldownMs,
+      channel: alertChannelOf(values),
+    },
   };
   return {
     service: { name: values.serviceName, dataDir: inCwd(values.dataDir), drainTimeoutMs: values.drainTimeoutMs },
@@ -117,8 +121,15 @@ export function readConfig(
       sourceUrl: source.url,
       otherSourceUrls: source.otherUrls,
       alertWebhookUrl: values.alertWebhookUrl ?? values.slackWebhookUrl,
+      alertWebhookSecret: values.alertWebhookSecret,
     },
   };
+}
+
+/** Slack's own host is Slack whatever the variable is called; what SLACK_WEBHOOK_URL names speaks like it. */
+function alertChannelOf({ alertWebhookUrl, slackWebhookUrl }: VariableValues): 'slack' | 'webhook' | null {
+  if (alertWebhookUrl === null) return slackWebhookUrl === null ? null : 'slack';
+  return /(^|\.)slack\.com$/i.test(new URL(alertWebhookUrl).hostname) ? 'slack' : 'webhook';
 }
 
 /** Files named by variables: absolute paths, and texts that are undefined after a problem was noted. */

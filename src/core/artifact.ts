@@ -1,17 +1,7 @@
-// Where the bytes of exports are kept, as the house sees it: files of an artifact, read from any offset.
+// Where the bytes of exports are kept, as the house sees it: the parts of an artifact, read from any offset.
 export interface ArtifactStore {
-  /** One part of an artifact, by its file's name; null where there are no such bytes. Close what was opened. */
-  open(artifactId: string, partName: string): Promise<StoredPart | null>;
-  /**
-   * Writes a part to its end and only then lets it be found; what a crash leaves behind is never opened.
-   *
-   * @throws TrueUpError DISK_FULL
-   */
-  write(
-    artifactId: string,
-    partName: string,
-    chunks: AsyncIterable<Uint8Array>,
-  ): Promise<{ sizeBytes: number; sha256: string }>;
+  /** One part of an artifact, from 0; null where there are no such bytes. Close what was opened. */
+  open(artifactId: string, part: number): Promise<StoredPart | null>;
   /** Removes all parts; nothing happens where there are none. */
   remove(artifactId: string): Promise<void>;
 }

@@ -1,6 +1,7 @@
 // Evidence as it is kept and shown: manifests with what became of them, holds, and the state of the log.
 import type { Hash } from './merkle.ts';
-import type { ExportFormat, ExportKind, Manifest } from './manifest.ts';
+import type { ExportFormat, ExportKind } from './export.ts';
+import type { Manifest } from './manifest.ts';
 
 /** What a list needs to know without opening the envelope; VerifyManifest checks that it says the same. */
 export interface ManifestRecord {

@@ -1,17 +1,17 @@
 // Manifests, holds, proofs and verifications to messages, and the list's filter back.
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { Hold, LogCheckpoint, ManifestFilter, ShownManifest } from '../core/evidence.ts';
-import type { ExportFilter, ExportFormat, ExportKind, Manifest } from '../core/manifest.ts';
+import type { Hold, LogCheckpoint, ManifestFilter, ManifestRecord, ShownManifest } from '../core/evidence.ts';
+import { mediaTypeOf } from '../core/export.ts';
+import type { Manifest, ManifestFilter as ManifestRows } from '../core/manifest.ts';
 import type { Check, Outcome } from '../core/verify.ts';
 import type { ProvenManifest, Verification } from '../services/manifests.ts';
 import { CoverageTrust } from '../../gen/trueup/v1/coverage_pb.js';
 import { DriftKind, DriftState } from '../../gen/trueup/v1/drift_pb.js';
 import {
+  type ArtifactSchema,
   ArtifactState,
   type CheckpointSchema,
   CheckState,
-  ExportFormat as FormatMessage,
-  ExportKind as KindMessage,
   type ExportFilterSchema,
   type HoldSchema,
   type InclusionProofSchema,
@@ -19,35 +19,9 @@ import {
   ManifestVerdict,
 } from '../../gen/trueup/v1/manifest_pb.js';
 import type { ListManifestsRequest, VerifyManifestResponseSchema } from '../../gen/trueup/v1/manifest_service_pb.js';
-import {
-  fromTimestamp,
-  LAYER_OUT,
-  optionalTimestamp,
-  orAll,
-  present,
-  readAll,
-  reader,
-  toTimestamp,
-} from './convert-common.ts';
+import { fromTimestamp, LAYER_OUT, optionalTimestamp, orAll, present, readAll, toTimestamp } from './convert-common.ts';
+import { EXPORT_FORMAT_OUT, EXPORT_KIND_OUT, exportKindIn } from './convert-export.ts';
 
-const KIND_OUT: Record<ExportKind, KindMessage> = {
-  entries: KindMessage.ENTRIES,
-  drifts: KindMessage.DRIFTS,
-  runs: KindMessage.RUNS,
-  sweep_actions: KindMessage.SWEEP_ACTIONS,
-  audit: KindMessage.AUDIT,
-  statement: KindMessage.STATEMENT,
-};
-const FORMAT_OUT: Record<ExportFormat, FormatMessage> = {
-  csv: FormatMessage.CSV,
-  jsonl: FormatMessage.JSONL,
-  json: FormatMessage.JSON,
-};
-const MEDIA_TYPES: Record<ExportFormat, string> = {
-  csv: 'text/csv',
-  jsonl: 'application/jsonl',
-  json: 'application/json',
-};
 const VERDICT_OUT: Record<Outcome, ManifestVerdict> = {
   match: ManifestVerdict.MATCH,
   altered: ManifestVerdict.MISMATCH,
@@ -57,8 +31,6 @@ const VERDICT_OUT: Record<Outcome, ManifestVerdict> = {
   empty: ManifestVerdict.INCOMPLETE,
   unverifiable: ManifestVerdict.UNVERIFIABLE,
 };
-
-export const exportKindIn = reader(KIND_OUT);
 
 export function fromManifestFilter(request: ListManifestsRequest): ManifestFilter {
   return present({
@@ -80,23 +52,14 @@ export function toManifest(
   return {
     id: record.id,
     requester: record.requester,
-    kind: KIND_OUT[record.kind],
-    format: FORMAT_OUT[record.format],
+    kind: EXPORT_KIND_OUT[record.kind],
+    format: EXPORT_FORMAT_OUT[record.format],
     checksum: record.checksum,
     generateTime: toTimestamp(record.generatedAt),
     fileName: record.fileName,
     rowCount: BigInt(record.rowCount),
     exportId: record.exportId,
-    artifact: {
-      id: record.artifactId,
-      fileName: record.fileName,
-      mediaType: MEDIA_TYPES[record.format],
-      sizeBytes: BigInt(manifest?.content.sizeBytes ?? 0),
-      sha256: record.checksum,
-      state: record.prunedAt === null ? ArtifactState.STORED : ArtifactState.PRUNED,
-      createTime: toTimestamp(record.generatedAt),
-      pruneTime: optionalTimestamp(record.prunedAt),
-    },
+    artifact: toArtifact(record, manifest),
     ...(manifest !== null && toContent(manifest)),
     statement: how === 'whole' && statement !== null ? statement : new Uint8Array(),
     envelope: how === 'whole' ? record.envelope : new Uint8Array(),
@@ -105,6 +68,19 @@ export function toManifest(
     leafHash: log?.leaf.toString('hex') ?? '',
     holds: holds.map(toHold),
     sandbox: record.sandbox,
+  };
+}
+
+export function toArtifact(record: ManifestRecord, manifest: Manifest | null): MessageInitShape<typeof ArtifactSchema> {
+  return {
+    id: record.artifactId,
+    fileName: record.fileName,
+    mediaType: mediaTypeOf({ format: record.format, compression: manifest?.content.compression ?? 'none' }),
+    sizeBytes: BigInt(manifest?.content.sizeBytes ?? 0),
+    sha256: record.checksum,
+    state: record.prunedAt === null ? ArtifactState.STORED : ArtifactState.PRUNED,
+    createTime: toTimestamp(record.generatedAt),
+    pruneTime: optionalTimestamp(record.prunedAt),
   };
 }
 
@@ -179,7 +155,7 @@ function toContent({ content }: Manifest) {
   };
 }
 
-function toFilter(filter: ExportFilter): MessageInitShape<typeof ExportFilterSchema> {
+function toFilter(filter: ManifestRows): MessageInitShape<typeof ExportFilterSchema> {
   const { layer, fromLedger, toLedger, startTime, endTime, driftStates, driftKinds, ...rest } = filter;
   const { accounts, assets, kinds, ...words } = rest;
   return {

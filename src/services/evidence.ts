@@ -1,10 +1,12 @@
 // Evidence as one part of the house: the log, manifests, holds and retention over one store.
+import type { EntityManager } from '@mikro-orm/postgresql';
 import type { ArtifactStore } from '../core/artifact.ts';
 import { inUse, type KeyRing } from '../core/key-ring.ts';
 import type { SigningKey } from '../core/signing-key.ts';
 import type { Database } from '../store/database.ts';
 import { DATABASE_EVIDENCE } from '../store/evidence-database.ts';
 import { createMemoryEvidence } from '../store/evidence-memory.ts';
+import { createArtifactDownload } from './artifact-download.ts';
 import { createEvidenceLog, type EvidenceLogDeps } from './evidence-log.ts';
 import { createManifestHolds } from './manifest-holds.ts';
 import { pruneArtifacts, type RetentionDeps } from './manifest-retention.ts';
@@ -37,6 +39,9 @@ export function createEvidence(options: EvidenceOptions) {
     log,
     manifests: createManifests(deps),
     holds: createManifestHolds(deps),
+    download: createArtifactDownload(deps),
+    isKept: async (em: EntityManager, artifactId: string): Promise<boolean> =>
+      (await store.findArtifact(em, artifactId)) !== null,
     /** What the clock does: old artifacts go, and everything that happened is sealed. */
     async tend(): Promise<void> {
       await pruneArtifacts(deps);

@@ -12,7 +12,7 @@ import {
 } from '../core/evidence.ts';
 import { type InclusionProof, proofBytes } from '../core/inclusion-proof.ts';
 import type { KeyRing } from '../core/key-ring.ts';
-import { type Manifest, openManifest, partName } from '../core/manifest.ts';
+import { type Manifest, openManifest } from '../core/manifest.ts';
 import {
   completeNodes,
   consistencyRanges,
@@ -183,7 +183,7 @@ async function readArtifact(artifacts: ArtifactStore, manifest: Manifest, signal
   const whole = createHash('sha256');
   const parts: FoundPart[] = [];
   for (const index of manifest.content.parts.keys()) {
-    await using part = await artifacts.open(manifest.artifactId, partName(manifest, index));
+    await using part = await artifacts.open(manifest.artifactId, index);
     if (part === null) return { parts: [...parts, { sha256: null, sizeBytes: 0 }], whole: null };
     const hash = createHash('sha256');
     let sizeBytes = 0;

@@ -44,6 +44,7 @@ export function createMemoryEvidence(): EvidenceStore {
     insertManifest: async (em, record) =>
       afterCommit(em, () => manifests.set(record.id, { ...record, removed: false })),
     findManifest: async (_em, id) => manifests.get(id) ?? null,
+    findArtifact: async (_em, id) => [...manifests.values()].find(({ artifactId }) => artifactId === id) ?? null,
     async listManifests(_em, filter, page) {
       const all = newestFirst(filter);
       const after = page.after === null ? null : readManifestPosition(page.after);

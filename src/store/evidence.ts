@@ -63,6 +63,7 @@ export interface EvidenceStore {
 
   insertManifest(em: EntityManager, record: ManifestRecord): Promise<void>;
   findManifest(em: EntityManager, id: string): Promise<ManifestRecord | null>;
+  findArtifact(em: EntityManager, artifactId: string): Promise<ManifestRecord | null>;
   /** Newest first, with the total. */
   listManifests(em: EntityManager, filter: ManifestFilter, page: PageRequest): Promise<Page<ManifestRecord>>;
   /** How many were generated in [from, to). */

@@ -15,6 +15,7 @@ type ManifestRows = Pick<
   EvidenceStore,
   | 'insertManifest'
   | 'findManifest'
+  | 'findArtifact'
   | 'listManifests'
   | 'countManifests'
   | 'placeHold'
@@ -34,6 +35,11 @@ export const manifestRows: ManifestRows = {
 
   async findManifest(em, id) {
     const row = isUuid(id) ? await em.findOne(ManifestEntity, { id }) : null;
+    return row === null ? null : toRecord(row);
+  },
+
+  async findArtifact(em, artifactId) {
+    const row = await em.findOne(ManifestEntity, { artifactId });
     return row === null ? null : toRecord(row);
   },
 

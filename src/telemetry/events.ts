@@ -1,6 +1,8 @@
 // The business's events: each is one helper that counts and says it in one line, so that metric and log never disagree.
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
+import { alertEvents } from './alert-events.ts';
+import { exportEvents } from './export-events.ts';
 import { evidenceEvents } from './evidence-events.ts';
 import { httpEvents } from './http-events.ts';
 import { jobEvents } from './job-events.ts';
@@ -24,7 +26,9 @@ export function createEvents(deps: EventsDeps) {
     ...httpEvents(deps),
     ...evidenceEvents(deps),
     ...reconciliationEvents(deps),
+    ...exportEvents(deps),
     ...jobEvents(deps),
     ...rpcEvents(deps),
+    ...alertEvents(deps),
   };
 }

@@ -28,6 +28,7 @@ const STATEMENTS = [
      check (pruned_at is null or hold_count = 0))`,
   `create index manifests_newest on trueup.manifests (generated_at desc, id desc)`,
   `create index manifests_by_requester on trueup.manifests (requester, generated_at desc, id desc)`,
+  `create index manifests_by_artifact on trueup.manifests (artifact_id)`,
   `create index manifests_by_checksum on trueup.manifests (checksum)`,
   `create index manifests_kept on trueup.manifests (generated_at desc, id desc) where pruned_at is null`,
   `create index manifests_to_remove on trueup.manifests (pruned_at) where pruned_at is not null and artifact_removed_at is null`,
