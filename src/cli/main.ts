@@ -6,6 +6,7 @@ import { registerCoverage } from './commands/coverage.ts';
 import { registerExport } from './commands/export.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerLocal } from './commands/local.ts';
+import { registerManifests } from './commands/manifests.ts';
 import { registerDrifts } from './commands/drifts.ts';
 import { registerReconciliation } from './commands/reconciliation.ts';
 import { registerStatus } from './commands/status.ts';
@@ -22,6 +23,7 @@ const VERBS: readonly Register[] = [
   registerBooks,
   registerLedger,
   registerCoverage,
+  registerManifests,
   registerExport,
   registerVerify,
 ];

@@ -58,6 +58,11 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     cases: 1_000,
     proves: 'batches in any order and size end in the coverage and digests of one pass',
   },
+  evidence: {
+    files: ['src/core/merkle.test.ts', 'src/core/verify.test.ts', 'test/evidence/evidence.test.ts'],
+    cases: 10_000,
+    proves: 'no schedule of exports, holds, retention and crashes loses what is held; no change goes unnoticed',
+  },
 };
 
 const { values, positionals } = parseArgs({
