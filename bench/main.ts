@@ -60,6 +60,10 @@ const BENCHES: readonly Bench[] = [
     ],
     run: async () => (await import('./gaps.ts')).gapsBench(),
   },
+  {
+    figures: ['manifest.csv_rows_per_second'],
+    run: async () => (await import('./exports.ts')).exportBench(),
+  },
 ];
 
 if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

@@ -1,6 +1,7 @@
 // The `trueup` command with all of its verbs.
 import { describeError } from '../client/index.ts';
 import { registerBooks } from './commands/books.ts';
+import { registerExport } from './commands/export.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerLocal } from './commands/local.ts';
 import { registerReconciliation } from './commands/reconciliation.ts';
@@ -15,6 +16,7 @@ const VERBS: readonly Register[] = [
   registerReconciliation,
   registerBooks,
   registerLedger,
+  registerExport,
   registerVerify,
 ];
 

@@ -10,6 +10,11 @@ export interface KeyRange {
 
 export const ALL_KEYS: KeyRange = { from: null, to: null };
 
+/** Those after one: keys hold no zero byte, so that the next one there can be ends in a one. */
+export function keysAfter(key: string): KeyRange {
+  return { from: `${key}\u0001`, to: null };
+}
+
 export interface RowQuery {
   /** Absent: every key. */
   readonly keys?: KeyRange;

@@ -18,7 +18,12 @@ export interface SealScope {
  * Lays down a pending seal for every closed chunk since `sinceMs` (Unix ms) that has none, before a run takes its snapshots. Writers of
  * the book and of the coverage are waited for, so that each is either in the snapshots or finds the pending seal to take away.
  */
-export async function layPendingSeals(em: EntityManager, scope: SealScope, sinceMs: number, untilMs: number): Promise<void> {
+export async function layPendingSeals(
+  em: EntityManager,
+  scope: SealScope,
+  sinceMs: number,
+  untilMs: number,
+): Promise<void> {
   await sql(em, 'select 1 from trueup.books where id = $1 for update', [scope.bookId]);
   await sql(em, `select pg_advisory_xact_lock(hashtext('trueup.coverage'), $1)`, [scope.streamId]);
   await sqlCount(em, `delete from trueup.chunk_seals where policy = $1 and state = 'pending'`, [scope.policy]);
