@@ -4,6 +4,7 @@ import { registerBooks } from './commands/books.ts';
 import { registerExport } from './commands/export.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerLocal } from './commands/local.ts';
+import { registerDrifts } from './commands/drifts.ts';
 import { registerReconciliation } from './commands/reconciliation.ts';
 import { registerStatus } from './commands/status.ts';
 import { registerVerify } from './commands/verify.ts';
@@ -14,6 +15,7 @@ const VERBS: readonly Register[] = [
   registerLocal,
   registerStatus,
   registerReconciliation,
+  registerDrifts,
   registerBooks,
   registerLedger,
   registerExport,

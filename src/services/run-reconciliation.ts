@@ -32,7 +32,7 @@ import {
   type BookFrame,
   type ResolvedJoin,
 } from './run-scope.ts';
-import { resultDigest, summarize, type Outcome } from './run-summary.ts';
+import { resultDigest, standingOf, summarize, type Outcome } from './run-summary.ts';
 
 export interface RunDeps {
   readonly db: Database;
@@ -325,6 +325,7 @@ function report(
     durationMs: performance.now() - startedMs,
     finishedAt: new Date(),
     inconclusive: done.summary.inconclusive.map((each) => each.reason),
+    standing: standingOf(done.summary),
     // Only the timetable's runs speak for the policy.
     partial: run.trigger === 'manual',
   });

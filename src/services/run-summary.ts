@@ -6,6 +6,7 @@ import type { Policy } from '../core/policy.ts';
 import type { Inconclusive, RunCounts, RunSummary, UnderivedItem } from '../core/run.ts';
 import type { PolicyTotals } from '../store/drift-counts.ts';
 import { findingsInOrder, type MergeResult } from '../store/findings.ts';
+import type { RunStanding } from '../telemetry/reconciliation-events.ts';
 import type { RunFrame } from './run-frame.ts';
 import { MAX_LISTED } from './run-reasons.ts';
 import { kindsOf, type BookFrame, type ResolvedJoin } from './run-scope.ts';
@@ -110,4 +111,15 @@ export async function resultDigest(
   hash.update(JSON.stringify(head));
   for await (const lines of findingsInOrder(em, runId)) for (const line of lines) hash.update(`\n${line}`);
   return hash.digest('hex');
+}
+
+/** What gauges show of a run. */
+export function standingOf(summary: RunSummary | null): RunStanding {
+  const ledgers = summary?.window?.ledgers ?? null;
+  const missing = summary?.sides?.ledger.missingLedgers ?? 0;
+  return {
+    drifted: summary?.counts?.drifted ?? 0,
+    coverage: ledgers === null ? null : 1 - missing / (ledgers.to - ledgers.from),
+    valueAtRisk: summary?.valueAtRisk ?? [],
+  };
 }

@@ -16,6 +16,8 @@ export interface Metrics extends RpcMetrics {
   readonly runsTotal: Counter<'policy' | 'trigger' | 'verdict'>;
   readonly driftsOpen: Gauge<'policy'>;
   readonly driftsResolvedTotal: Counter<'policy'>;
+  readonly coverageRatio: Gauge<'policy'>;
+  readonly valueAtRisk: Gauge<'policy' | 'asset'>;
   readonly importsTotal: Counter<'outcome'>;
   readonly exportsTotal: Counter<'kind' | 'outcome'>;
   readonly exportRows: Counter<'kind'>;
@@ -111,6 +113,17 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
     ),
     driftsOpen: gauge('trueup_drifts_open', 'Drifts open or acknowledged after the latest run.', 'policy'),
     driftsResolvedTotal: counter('trueup_drifts_resolved_total', 'Drifts that were resolved.', 'policy'),
+    coverageRatio: gauge(
+      'trueup_reconciliation_coverage_ratio',
+      'Share of the ledgers of the latest run that were read, 0 to 1.',
+      'policy',
+    ),
+    valueAtRisk: gauge(
+      'trueup_value_at_risk_minor_units',
+      'What may be lost through open drifts, in minor units of the asset; the ten largest by the number of drifts.',
+      'policy',
+      'asset',
+    ),
     importsTotal: counter('trueup_imports_total', 'Book imports that ended.', 'outcome'),
     exportsTotal: counter('trueup_exports_total', 'Exports that ended.', 'kind', 'outcome'),
     exportRows: counter('trueup_export_rows_total', 'Rows of completed exports.', 'kind'),
