@@ -1,34 +1,44 @@
 // The composition root: builds the rooms from the configuration and hands each the slice that it needs.
 import { composeAlerts } from './alerts.ts';
 import { join } from 'node:path';
+import { composeExports } from './exporting.ts';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
 import { isTrueUpError, messageOf, TrueUpError } from './core/errors.ts';
 import type { Import } from './core/listing.ts';
+import { readSigningKey, type SigningKey } from './core/signing-key.ts';
 import type { Policy } from './core/policy.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
 import type { Job } from './scheduler/scheduler.ts';
-import { ALERT_JOB } from './services/alerts.ts';
+import { ALERT_JOB, raiseAlert } from './services/alerts.ts';
 import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
 import { createCoverageLists } from './services/coverage.ts';
-import { createExportsService, type ExportsService } from './services/exports.ts';
+import type { ExportsService } from './services/exports.ts';
 import type { FollowerOptions } from './services/follower.ts';
+import { createEvidence, type Evidence } from './services/evidence.ts';
+import { restartFollower } from './services/follower-control.ts';
 import { createGauges } from './services/gauges.ts';
 import { createHealthService, type HealthService } from './services/health.ts';
 import { keepHouse } from './services/housekeeping.ts';
 import { getImport, importBook, type Import as StoredImport } from './services/imports.ts';
 import { createEntryLists } from './services/ledger-entries.ts';
 import { takeOpenings } from './services/openings.ts';
+import { createRecheckJob } from './services/rechecks.ts';
+import { watchRetention } from './services/retention.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
+import { reverifySeals } from './services/reverify.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
+import { verifyRange } from './services/verify-range.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
 import { createFileSide } from './sources/side-file.ts';
-import { createSource } from './sources/create-source.ts';
+import { createFileArtifacts } from './outbound/artifacts.ts';
+import { developmentKey } from './outbound/development-key.ts';
+import { createOtherSources, createSource } from './sources/create-source.ts';
 import { createHttpClient } from './sources/http/client.ts';
 import type { HttpClient } from './sources/http/types.ts';
 import {
@@ -49,6 +59,7 @@ import { VERSION } from './version.ts';
 /** What tests put in place of the outside world. */
 export interface Overrides {
   readonly source?: Source;
+  readonly otherSources?: readonly Source[];
   readonly log?: Logger;
   /** Where log lines go; standard output when absent. */
   readonly logDestination?: { write(line: string): void };
@@ -109,6 +120,10 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       http,
       AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS),
     ));
+  const otherSources =
+    overrides.source === undefined
+      ? await createOtherSources(config.secrets.otherSourceUrls, source, { ...config.source, sandbox }, http)
+      : (overrides.otherSources ?? []);
   const policies = new Map(
     config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]),
   );
@@ -137,6 +152,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     networkPassphrase: network,
     sandbox: isSandbox,
     alertRuleOf: alerts.shownRuleOf,
+    events,
   });
   const health = createHealthService({
     db,
@@ -150,6 +166,27 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     disabledFeatures: disabledFeatures(config),
     embedded: config.database.kind === 'embedded',
     queue,
+  });
+  const signingKey = await signingKeyOf(config, events);
+  const signs = signingKey !== null;
+  const artifacts = createFileArtifacts(join(config.service.dataDir, 'artifacts'));
+  const evidence = createEvidence({
+    ...config.evidence,
+    db,
+    artifacts,
+    signingKey,
+    serviceName: config.service.name,
+    events,
+  });
+  await evidence.log.open();
+  const exporting = composeExports({
+    db,
+    queue,
+    artifacts,
+    evidence,
+    networkPassphrase: network,
+    sandbox: isSandbox,
+    events,
   });
   const startLedger =
     config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
@@ -174,15 +211,8 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     queue,
     health,
     ports: createPorts({
-      exports: createExportsService({
-        db,
-        queue,
-        sandbox: isSandbox,
-        requireSigning: () => {
-          throw new TrueUpError('FEATURE_DISABLED', 'exports have no evidence to sign yet');
-        },
-      }),
-      ...{ db, networkPassphrase: network, source, config, reconciliation, health, events },
+      ...{ db, networkPassphrase: network, source, otherSources, config, reconciliation, health, events, evidence },
+      exports: exporting.service,
       alerts: alerts.service,
     }),
     jobs: createJobs({
@@ -190,11 +220,28 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       reconciliationEnabled: config.reconciliation.enabled,
       hasOpenings: source.openingBalances !== undefined,
       reconcile: createReconcileJob({ ...runDeps, reconciliation }),
+      recheck: createRecheckJob(runDeps),
       takeOpenings: async (_payload, { signal }) => {
         await takeOpenings({ db, source, watch: config.source.watch, policies, bookOf: books }, signal);
       },
       deliverAlert: alerts.delivery.deliver,
-      keepHouse: () => keepHouse({ db }),
+      keepHouse: async () => {
+        await keepHouse({ db });
+        await exporting.removeOrphans();
+      },
+      runExport: exporting.run,
+      tendEvidence: () => evidence.tend(),
+      sealIntervalMs: config.evidence.storage === 'memory' || !signs ? null : config.evidence.sealIntervalMs,
+      reverify: async (_payload, { signal }) => void (await reverifySeals({ db }, signal)),
+      reverifyIntervalMs: config.reconciliation.reverifyIntervalMs,
+      watchRetention: () =>
+        watchRetention({
+          db,
+          networkPassphrase: network,
+          layers: source.layers,
+          endLedger: config.source.endLedgerInclusive,
+          raise: (em, alert) => raiseAlert(em, queue, alert),
+        }),
       events,
     }),
     follower: {
@@ -226,12 +273,18 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       networkPassphrase: network,
       syncStatusNow: () => health.syncStatus(),
     }),
-    loops: isSandbox ? [createSandboxLoop({ db, sandbox, networkPassphrase: network })] : [],
+    loops: [
+      ...(isSandbox ? [createSandboxLoop({ db, sandbox, networkPassphrase: network })] : []),
+      // A log in memory is each process's own, so each seals its own.
+      ...(config.evidence.storage === 'memory' && signs
+        ? [{ name: 'evidence', intervalMs: config.evidence.sealIntervalMs, run: () => evidence.tend() }]
+        : []),
+    ],
     checkSource: (signal) =>
       checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
     async close() {
       health.close();
-      await source.close();
+      for (const each of [source, ...otherSources]) await each.close();
       await http.close();
       await alerts.close();
     },
@@ -242,12 +295,15 @@ interface Services {
   readonly db: Database;
   readonly networkPassphrase: string;
   readonly source: Source;
+  /** Asked only to compare. */
+  readonly otherSources: readonly Source[];
   readonly config: Config;
   readonly reconciliation: ReconciliationService;
   readonly exports: ExportsService;
   readonly health: HealthService;
   readonly alerts: RpcPorts['alerts'];
   readonly events: Events;
+  readonly evidence: Evidence;
 }
 
 /** What the doors ask of the house, answered by the services. */
@@ -255,12 +311,14 @@ function createPorts({
   db,
   networkPassphrase,
   source,
+  otherSources,
   config,
   reconciliation,
   health,
   alerts,
   events,
   exports,
+  evidence,
 }: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
@@ -301,8 +359,26 @@ function createPorts({
       listCoverage: (filter, page) => coverage.listCoverage(filter, page),
       listGaps: (filter, page) => coverage.listGaps(filter, page),
     },
+    control: {
+      verifyRange: (call, signal) =>
+        verifyRange(
+          { db, networkPassphrase, sources: [source, ...otherSources], watch: config.source.watch },
+          call,
+          signal,
+        ),
+      async restart(call, asker) {
+        const stream = await restartFollower({ db, networkPassphrase }, call, asker);
+        return (await health.status(stream)).streams[0]!;
+      },
+    },
     exports,
     health: health.port,
+    manifests: {
+      ...evidence.manifests,
+      download: evidence.download,
+      placeHold: (call, asker) => evidence.holds.place(call, asker),
+      releaseHold: (call, asker) => evidence.holds.release(call, asker),
+    },
   };
 }
 
@@ -360,6 +436,16 @@ function circuitOf(config: Config, http: HttpClient) {
   return url === null || url.startsWith('file:') ? null : http.state(url);
 }
 
+/** The key that is configured; the sandbox makes one of its own, and says that it is worth nothing elsewhere. */
+async function signingKeyOf(config: Config, events: Events): Promise<SigningKey | null> {
+  const { signingKeyPem } = config.secrets;
+  if (signingKeyPem !== null) return readSigningKey(signingKeyPem);
+  if (config.source.kind !== 'sandbox') return null;
+  const path = join(config.service.dataDir, 'evidence', 'development-key.pem');
+  events.configWarning({ message: `evidence is signed with a DEVELOPMENT key, made for this sandbox: ${path}` });
+  return await developmentKey(path);
+}
+
 /** Parts that are off because nothing configures them, said rather than left to be found out. */
 function disabledFeatures(config: Config): string[] {
   const features: [boolean, string][] = [
@@ -369,6 +455,11 @@ function disabledFeatures(config: Config): string[] {
       config.reconciliation.alerts.channel !== null,
       'alerts (RECONCILIATION_ALERT_WEBHOOK_URL and SLACK_WEBHOOK_URL are unset)',
     ],
+    [
+      config.secrets.signingKeyPem !== null || config.source.kind === 'sandbox',
+      'exports and evidence (TRUEUP_SIGNING_KEY_FILE is unset)',
+    ],
+    [config.evidence.storage === 'database', 'evidence that outlives the process (EXPORT_MANIFEST_STORAGE=memory)'],
     [config.serving.tokensFile !== null, 'tokens (TRUEUP_TOKENS_FILE is unset: callers on this machine only)'],
   ];
   return features.filter(([on]) => !on).map(([, name]) => name);

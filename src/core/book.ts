@@ -57,6 +57,8 @@ export type BookLevel = 'entries' | 'balances';
 
 /** A book at one moment: a side whose rows can be told by account and asset, and that may state balances. */
 export interface BookSide extends RowSide {
+  /** The moment of this snapshot, for `open`; absent where the book can't be read again as it is now. */
+  readonly position?: string;
   /** The distinct account and asset pairs, in byte order; more than maxScopePairs is an error that names the fix. */
   pairs(signal: AbortSignal): Promise<readonly BookPair[]>;
   /**
@@ -70,5 +72,6 @@ export interface BookSide extends RowSide {
 
 /** A book that can be opened: once for each run. */
 export interface Book {
-  open(level: BookLevel, signal: AbortSignal): Promise<BookSide>;
+  /** `position`: rows of entries as they were at that moment, which a snapshot of this book had. */
+  open(level: BookLevel, signal: AbortSignal, position?: string): Promise<BookSide>;
 }

@@ -1,6 +1,7 @@
 // A side that can be asked for its rows: in order of their key, for a range of keys, or by key. A book is one, and so is
 // what a policy names in place of the stream.
 import type { BookRow } from './book.ts';
+import type { TimeSpan } from './seal.ts';
 
 /** Keys in byte order, from the first (inclusive) to the last (exclusive); null: no bound. */
 export interface KeyRange {
@@ -10,6 +11,11 @@ export interface KeyRange {
 
 export const ALL_KEYS: KeyRange = { from: null, to: null };
 
+/** Those after one: keys hold no zero byte, so that the next one there can be ends in a one. */
+export function keysAfter(key: string): KeyRange {
+  return { from: `${key}\u0001`, to: null };
+}
+
 export interface RowQuery {
   /** Absent: every key. */
   readonly keys?: KeyRange;
@@ -17,6 +23,8 @@ export interface RowQuery {
   readonly occurredFrom?: Date;
   /** Exclusive. */
   readonly occurredTo?: Date;
+  /** Times left out, in order and apart from each other; only of a book that TrueUp keeps. */
+  readonly except?: readonly TimeSpan[];
 }
 
 /**

@@ -26,18 +26,18 @@ export function toleranceOf(tolerances: readonly AmountTolerance[]): ToleranceOf
   };
 }
 
-/** What tolerances took for equal, by asset. */
-export class Absorbed {
-  readonly #totals = new Map<string, { amount: bigint; count: number }>();
+/** What tolerances took for equal, by asset; plain values, as they are kept with a run's checkpoint. */
+export type AbsorbedByAsset = Record<string, { readonly amount: bigint; readonly count: number }>;
 
-  /** Differences of zero are none. */
-  add(asset: string, difference: bigint): void {
-    if (difference === 0n) return;
-    const total = this.#totals.get(asset) ?? { amount: 0n, count: 0 };
-    this.#totals.set(asset, { amount: total.amount + difference, count: total.count + 1 });
-  }
+/** Differences of zero are none. */
+export function absorb(absorbed: AbsorbedByAsset, asset: string, difference: bigint): void {
+  if (difference === 0n) return;
+  const total = absorbed[asset] ?? { amount: 0n, count: 0 };
+  absorbed[asset] = { amount: total.amount + difference, count: total.count + 1 };
+}
 
-  totals(): AssetTotal[] {
-    return [...this.#totals].sort(([a], [b]) => (a < b ? -1 : 1)).map(([asset, total]) => ({ asset, ...total }));
-  }
+export function absorbedTotals(absorbed: AbsorbedByAsset): AssetTotal[] {
+  return Object.entries(absorbed)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([asset, total]) => ({ asset, ...total }));
 }

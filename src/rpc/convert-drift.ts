@@ -72,6 +72,12 @@ const TRANSITION_OUT: Record<DriftTransition, DriftTransitionMessage> = {
 };
 export const driftKindIn = reader(DRIFT_KIND_OUT);
 export const driftStateIn = reader(DRIFT_STATE_OUT);
+const transitionIn = reader(TRANSITION_OUT);
+
+/** The door has refused what is none of them. */
+export function fromTransition(transition: DriftTransitionMessage): DriftTransition {
+  return transitionIn(transition)!;
+}
 
 /** What a filter without states selects. */
 const STANDING: readonly DriftState[] = ['open', 'acknowledged'];

@@ -2,6 +2,7 @@
 import type { Alert, AlertFilter } from '../core/alert.ts';
 import type { DriftFilter, Drift, DriftTransitionRecord } from '../core/drift.ts';
 import type { ExportJob, ExportListFilter, ExportOrder } from '../core/export.ts';
+import type { Hold, ManifestFilter, ShownManifest } from '../core/evidence.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type {
   BalanceFilter,
@@ -30,8 +31,14 @@ import type {
   Schedule,
   StatusEvent,
   StatusWatch,
+  StreamStatus,
 } from '../core/status.ts';
+import type { Verification, VerifyCall } from '../core/verification.ts';
 import type { RecordAnswer, RecordCall, StreamMessage } from '../services/book.ts';
+import type { TransitionCall } from '../services/drifts.ts';
+import type { ArtifactDownload } from '../services/artifact-download.ts';
+import type { HoldCall, ReleaseCall } from '../services/manifest-holds.ts';
+import type { ManifestVerification, ProvenCheckpoint, ProvenManifest } from '../services/manifests.ts';
 import type { AccessRole } from './roles.ts';
 
 /** Who asks, for the audit log: found out by the chain, never said by the caller. */
@@ -95,9 +102,11 @@ export interface DriftBatch {
 export interface DriftPort {
   /** An empty `states` stands for open and acknowledged; the door has filled it in. */
   list(filter: DriftFilter, page: PageRequest): Promise<Page<Drift>>;
-  /** Every drift selected, as of one moment, in batches; ends by itself. Throws `signal.reason` when aborted. */
+  /** Every drift selected, in batches as they are asked for; ends by itself. Throws `signal.reason` when aborted. */
   stream(filter: DriftFilter, after: PagePosition | null, signal: AbortSignal): AsyncIterable<DriftBatch>;
   get(id: string): Promise<{ readonly drift: Drift; readonly transitions: readonly DriftTransitionRecord[] }>;
+  /** All of those named or none; as they are then, in the order of the call. @throws DRIFT_NOT_FOUND, INVALID_TRANSITION */
+  transition(call: TransitionCall, asker: Asker): Promise<readonly Drift[]>;
 }
 
 export interface AlertPort {
@@ -135,6 +144,22 @@ export interface LedgerPort {
   ): Promise<Page<Gap> & { readonly missingLedgers: number }>;
 }
 
+/** An operator's hand on the follower, and a look at whether what is stored is still what was read. */
+export interface LedgerControlPort {
+  /** What can't be checked is a finding; nothing is changed. */
+  verifyRange(call: VerifyCall, signal: AbortSignal): Promise<Verification>;
+  /** Answers with the stream as it is then; a repeated `requestId` restarts nothing again. */
+  restart(
+    call: {
+      readonly stream: string | null;
+      readonly reason: string;
+      readonly openNewEpoch: boolean;
+      readonly requestId: string | null;
+    },
+    asker: Asker,
+  ): Promise<StreamStatus>;
+}
+
 export interface HealthPort {
   /** @throws STREAM_NOT_FOUND for a name that there isn't; null asks for all. */
   status(stream: string | null): Promise<DeploymentStatus>;
@@ -156,12 +181,28 @@ export interface ExportPort {
   cancel(cancel: { readonly id: string; readonly reason: string }, asker: Asker): Promise<ExportJob>;
 }
 
+export interface ManifestPort {
+  get(id: string): Promise<ShownManifest>;
+  list(filter: ManifestFilter, page: PageRequest): Promise<Page<ShownManifest>>;
+  /** Reads the stored bytes to their end. Throws `signal.reason` when aborted. */
+  verify(id: string, checksum: string | null, signal: AbortSignal): Promise<ManifestVerification>;
+  /** Null: the newest checkpoint. @throws CHECKPOINT_NOT_FOUND, also for a manifest that isn't sealed yet */
+  proveInclusion(id: string, size: number | null): Promise<ProvenManifest>;
+  checkpoint(size: number | null, fromSize: number | null): Promise<ProvenCheckpoint>;
+  /** The stored bytes from an offset to the end. @throws ARTIFACT_NOT_FOUND, ARTIFACT_PRUNED */
+  download(artifactId: string, offsetBytes: number, signal: AbortSignal): Promise<ArtifactDownload>;
+  placeHold(call: HoldCall, asker: Asker): Promise<Hold>;
+  releaseHold(call: ReleaseCall, asker: Asker): Promise<Hold>;
+}
+
 export interface RpcPorts {
+  readonly manifests: ManifestPort;
   readonly reconciliations: ReconciliationPort;
   readonly drifts: DriftPort;
   readonly alerts: AlertPort;
   readonly books: BookPort;
   readonly ledger: LedgerPort;
+  readonly control: LedgerControlPort;
   readonly exports: ExportPort;
   readonly health: HealthPort;
 }

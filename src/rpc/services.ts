@@ -7,7 +7,9 @@ import { alertHandlers } from './alerts.ts';
 import { backfillHandlers } from './backfill.ts';
 import { bookHandlers } from './book.ts';
 import { driftHandlers } from './drifts.ts';
+import { exportHandlers } from './exports.ts';
 import { healthHandlers } from './health.ts';
+import { ledgerControlHandlers } from './ledger-control.ts';
 import { manifestHandlers } from './manifest.ts';
 import { serve, type ServiceRoutes } from './methods.ts';
 import type { RpcPorts } from './ports.ts';
@@ -31,8 +33,8 @@ export function createServices(ports: RpcPorts): readonly ServiceRoutes[] {
   };
   return [
     serve(ReconciliationService, reconciliation),
-    serve(BackfillService, backfillHandlers(ports)),
-    serve(ManifestService, manifestHandlers()),
+    serve(BackfillService, { ...backfillHandlers(ports), ...ledgerControlHandlers(ports) }),
+    serve(ManifestService, { ...exportHandlers(ports), ...manifestHandlers(ports) }),
     serve(HealthService, healthHandlers(ports)),
   ];
 }

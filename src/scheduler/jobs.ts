@@ -1,13 +1,28 @@
 // The timetable on one screen: what runs by the clock, how often, and which service it calls.
 import type { Policy } from '../core/policy.ts';
 import { ALERT_JOB } from '../services/alerts.ts';
+import { RECHECK_JOB } from '../services/rechecks.ts';
+import { EXPORT_JOB } from '../services/exports.ts';
 import { RECONCILE_JOB } from '../services/reconciliation.ts';
 import type { Job, JobContext, JobPayload, JobSchedule } from './scheduler.ts';
 
 const OPENINGS_JOB = 'openings';
 const HOUSEKEEPING_JOB = 'housekeeping';
+const REVERIFY_JOB = 'reverify';
+const EVIDENCE_JOB = 'evidence';
+const RETENTION_JOB = 'retention';
 /** Every job that may be sent; the same on all replicas. */
-export const JOB_NAMES = [RECONCILE_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB, ALERT_JOB] as const;
+export const JOB_NAMES = [
+  RECONCILE_JOB,
+  RECHECK_JOB,
+  OPENINGS_JOB,
+  HOUSEKEEPING_JOB,
+  REVERIFY_JOB,
+  ALERT_JOB,
+  EXPORT_JOB,
+  EVIDENCE_JOB,
+  RETENTION_JOB,
+] as const;
 
 /** Runs at once in one process: a slow policy doesn't hold up the others. */
 const RECONCILE_CONCURRENCY = 2;
@@ -17,6 +32,7 @@ const ALERT_CONCURRENCY = 2;
 const FIRST_RUN_DELAY_MS = 10_000;
 const OPENINGS_INTERVAL_MS = 20_000;
 const HOUSEKEEPING_INTERVAL_MS = 3_600_000;
+const RETENTION_INTERVAL_MS = 60_000;
 
 type Work = (payload: JobPayload, context: JobContext) => Promise<void>;
 
@@ -27,9 +43,17 @@ export interface JobsOptions {
   /** Whether the source can be asked for balances. */
   readonly hasOpenings: boolean;
   readonly reconcile: Work;
+  readonly recheck: Work;
   readonly takeOpenings: Work;
   readonly deliverAlert: Work;
   readonly keepHouse: Work;
+  readonly runExport: Work;
+  readonly tendEvidence: Work;
+  /** Null: the timetable has nothing to seal. */
+  readonly sealIntervalMs: number | null;
+  readonly reverify: Work;
+  readonly reverifyIntervalMs: number;
+  readonly watchRetention: Work;
   readonly events: JobEvents;
 }
 
@@ -54,16 +78,46 @@ export function createJobs(options: JobsOptions): Job[] {
       concurrency: RECONCILE_CONCURRENCY,
       run: options.reconcile,
     },
+    { name: RECHECK_JOB, run: options.recheck },
     {
       name: OPENINGS_JOB,
       schedules: [{ name: OPENINGS_JOB, intervalMs: OPENINGS_INTERVAL_MS, enabled: options.hasOpenings }],
       run: options.takeOpenings,
     },
+    { name: EXPORT_JOB, run: options.runExport },
     { name: ALERT_JOB, concurrency: ALERT_CONCURRENCY, run: options.deliverAlert },
     {
       name: HOUSEKEEPING_JOB,
       schedules: [{ name: HOUSEKEEPING_JOB, intervalMs: HOUSEKEEPING_INTERVAL_MS, enabled: true }],
       run: options.keepHouse,
+    },
+    {
+      name: EVIDENCE_JOB,
+      schedules: [
+        {
+          name: EVIDENCE_JOB,
+          intervalMs: options.sealIntervalMs ?? HOUSEKEEPING_INTERVAL_MS,
+          enabled: options.sealIntervalMs !== null,
+        },
+      ],
+      run: options.tendEvidence,
+    },
+    {
+      name: REVERIFY_JOB,
+      schedules: [
+        {
+          name: REVERIFY_JOB,
+          intervalMs: options.reverifyIntervalMs,
+          enabled: true,
+          firstDelayMs: options.reverifyIntervalMs,
+        },
+      ],
+      run: options.reverify,
+    },
+    {
+      name: RETENTION_JOB,
+      schedules: [{ name: RETENTION_JOB, intervalMs: RETENTION_INTERVAL_MS, enabled: true }],
+      run: options.watchRetention,
     },
   ];
   options.events.jobsKnown(

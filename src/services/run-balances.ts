@@ -5,7 +5,7 @@ import type { DriftSide } from '../core/drift.ts';
 import { absolute } from '../core/money.ts';
 import type { Policy } from '../core/policy.ts';
 import type { AssetTotal, Inconclusive, UnderivedItem } from '../core/run.ts';
-import { Absorbed, toleranceOf, type ToleranceOf } from '../core/tolerance.ts';
+import { absorb, absorbedTotals, toleranceOf, type AbsorbedByAsset, type ToleranceOf } from '../core/tolerance.ts';
 import { balancesOfPairs, MAX_BALANCE_PAIRS, type PairBalance } from '../store/balances.ts';
 import { agreement, type FindingSink } from './run-findings.ts';
 import type { RunFrame } from './run-frame.ts';
@@ -43,7 +43,7 @@ export async function compareBalances(run: BalanceRun, inconclusive: Inconclusiv
   const counts: BalanceCounts = { ledgerRecords: 0, bookRecords: 0, matched: 0, drifts: 0, underived: 0, skipped: 0 };
   const underivedItems: UnderivedItem[] = [];
   const noOpening: string[] = [];
-  const absorbed = new Absorbed();
+  const absorbed: AbsorbedByAsset = {};
   const tolerance = toleranceOf(run.policy.amountTolerances);
   for await (const batch of run.book.balances({ cutLedger: run.frame.cutLedger }, run.signal)) {
     for (let from = 0; from < batch.length; from += MAX_BALANCE_PAIRS) {
@@ -71,7 +71,7 @@ export async function compareBalances(run: BalanceRun, inconclusive: Inconclusiv
       itemCount: noOpening.length,
     });
   }
-  return { counts, underivedItems, toleranceAbsorbed: absorbed.totals() };
+  return { counts, underivedItems, toleranceAbsorbed: absorbedTotals(absorbed) };
 }
 
 /**
@@ -126,7 +126,7 @@ async function judge(
   counts: BalanceCounts,
   underivedItems: UnderivedItem[],
   noOpening: string[],
-  absorbed: Absorbed,
+  absorbed: AbsorbedByAsset,
   tolerance: ToleranceOf,
 ): Promise<void> {
   if (ledger.state === 'underived') {
@@ -144,7 +144,7 @@ async function judge(
     noOpening.push(balance.account);
   } else if (agrees(balance, ledger.amount, tolerance)) {
     counts.matched++;
-    absorbed.add(balance.asset, absolute(ledger.amount - balance.amount));
+    absorb(absorbed, balance.asset, absolute(ledger.amount - balance.amount));
   } else {
     counts.drifts++;
     await run.sink.add(finding(run, balance, ledger));

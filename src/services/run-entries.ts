@@ -4,15 +4,17 @@ import type { Exemptions } from '../core/exemption.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import { isLedgerWord, type Item } from '../core/match.ts';
 import type { Policy } from '../core/policy.ts';
-import type { RowSide } from '../core/row-side.ts';
-import type { AssetTotal } from '../core/run.ts';
+import { keysAfter, type RowQuery, type RowSide } from '../core/row-side.ts';
+import { NOTHING_SKIPPED, type ChunkTallies } from '../core/seal.ts';
 import { classify, type AccusationFacts } from '../core/verdict.ts';
 import { readLedgerItems, readLedgerItemsByKeys, type LedgerScope } from '../store/ledger-side.ts';
+import type { Progress } from '../store/run-checkpoints.ts';
 import type { FindingSink } from './run-findings.ts';
 import type { RunFrame } from './run-frame.ts';
 import { keyed, slotOf } from './run-items.ts';
-import { joinSides, recheckOpenDrifts, recheckSkipped, type Join, type JoinSide } from './run-join.ts';
-import { Judge, matchRules, type EntryCounts, type SideName } from './run-judge.ts';
+import { joinSides, recheckOpenDrifts as recheckOpen, recheckSkipped, type Join, type JoinSide } from './run-join.ts';
+import { Judge, matchRules, nothingCounted, type EntryCounts, type SideName } from './run-judge.ts';
+import type { RunSeals } from './run-sealed.ts';
 import type { BookFrame, ResolvedJoin } from './run-scope.ts';
 import type { SkippedKeys } from './run-skipped.ts';
 
@@ -29,61 +31,74 @@ export interface EntryRun {
   readonly exemptions: Exemptions;
   readonly sink: FindingSink;
   readonly skipped: SkippedKeys;
+  /** Null: nothing is left out, and nothing will be sealed. */
+  readonly seals: RunSeals | null;
   readonly signal: AbortSignal;
-}
-
-export interface EntryOutcome {
-  readonly counts: EntryCounts;
-  readonly toleranceAbsorbed: readonly AssetTotal[];
+  /** How far an attempt before this one came at the same cut; null: not at all. */
+  readonly resume: Progress<EntryCounts> | null;
+  readonly segmentKeys: number;
 }
 
 /** Compares the window; findings go to the sink, counts come back. */
-export async function compareWindow(run: EntryRun): Promise<EntryOutcome> {
-  const { policy, frame } = run;
-  const judge = judgeOf(run, policy.scope, frame.cutClosedMs);
-  await joinSides({ ...sidesOf(run), judge });
-  return { counts: judge.counts, toleranceAbsorbed: judge.absorbed() };
+export async function compareWindow(run: EntryRun): Promise<EntryCounts> {
+  const { policy, frame, resume, seals } = run;
+  const { tally } = seals?.skipped ?? NOTHING_SKIPPED;
+  const counts = { ...nothingCounted(), ...(resume?.counts ?? { ...tally, keysMet: tally.matched }) };
+  await joinSides({ ...sidesOf(run), judge: judgeOf(run, policy.scope, frame.cutClosedMs, counts, seals?.tallies) });
+  return counts;
 }
 
-/** Reads again what the window didn't show: open drifts, and what runs had to skip. Returns how many keys still wait. */
-export async function recheckOthers(run: EntryRun): Promise<number> {
-  const judge = judgeOf(run, run.policyScope, run.frame.headClosedMs);
-  const join = { ...sidesOf(run), judge };
-  await recheckOpenDrifts(join);
-  return recheckSkipped(join);
+/** Reads the keys of open drifts again that the window didn't show. */
+export async function recheckOpenDrifts(run: EntryRun, counts = nothingCounted()): Promise<void> {
+  await recheckOpen(recheckOf(run), counts);
+}
+
+/** Reads again what runs had to skip; returns how many keys still wait. */
+export async function recheckSkippedKeys(run: EntryRun): Promise<number> {
+  return recheckSkipped(recheckOf(run));
+}
+
+/** With the policy's whole scope, up to the newest ledger that was looked at. */
+function recheckOf(run: EntryRun): Join {
+  return { ...sidesOf(run), judge: judgeOf(run, run.policyScope, run.frame.headClosedMs, nothingCounted()) };
 }
 
 function sidesOf(run: EntryRun): Omit<Join, 'judge'> {
-  const { em, policy, frame, book, scope, sink, skipped, signal } = run;
+  const { em, policy, frame, book, scope, sink, skipped, signal, resume, segmentKeys } = run;
+  const { ledgers, times } = run.seals?.skipped ?? NOTHING_SKIPPED;
   const ledger: JoinSide = {
-    rows: () => readLedgerItems(em, scope, frame.window),
+    rows: (afterKey) => readLedgerItems(em, { ...scope, except: ledgers }, frame.window, afterKey),
     rowsByKeys: (keys) => readLedgerItemsByKeys(em, scope, keys, frame.headLedger + 1),
     whole: false,
   };
-  const times = {
+  const query = {
     occurredFrom: new Date(Math.max(0, frame.windowFromMs - policy.lookaroundMs)),
     occurredTo: new Date(frame.cutClosedMs + policy.lookaroundMs),
+    except: times,
   };
-  return { ledger, book: joinSideOf(book, times, false, signal), sink, skipped, signal };
+  const bookSide = { ...joinSideOf(book, query, false, signal), leavesOut: times.length > 0 };
+  return { ledger, book: bookSide, sink, skipped, signal, resume, segmentKeys };
 }
 
 /** A side of rows as a side of a join. */
-export function joinSideOf(
-  side: RowSide,
-  times: { readonly occurredFrom?: Date; readonly occurredTo?: Date },
-  whole: boolean,
-  signal: AbortSignal,
-): JoinSide {
+export function joinSideOf(side: RowSide, query: RowQuery, whole: boolean, signal: AbortSignal): JoinSide {
   return {
-    async *rows() {
-      for await (const rows of side.entries(times, signal)) yield keyed(rows);
+    async *rows(afterKey) {
+      const after = afterKey === null ? {} : { keys: keysAfter(afterKey) };
+      for await (const rows of side.entries({ ...query, ...after }, signal)) yield keyed(rows);
     },
     rowsByKeys: async (keys) => keyed(await side.entriesByKeys(keys, signal)),
     whole,
   };
 }
 
-function judgeOf(run: EntryRun, scope: Policy['scope'], cutClosedMs: number): Judge {
+function judgeOf(
+  run: EntryRun,
+  scope: Policy['scope'],
+  cutClosedMs: number,
+  counts: EntryCounts,
+  tallies?: ChunkTallies,
+): Judge {
   const { policy, frame, bookFrame, exemptions, sink, skipped } = run;
   const facts: AccusationFacts = {
     grace: policy.grace,
@@ -103,6 +118,9 @@ function judgeOf(run: EntryRun, scope: Policy['scope'], cutClosedMs: number): Ju
     exemptions,
     sink,
     skipped,
+    counts,
+    ...(run.seals && { sealed: run.seals.skipped }),
+    ...(tallies && { tallies }),
   });
 }
 

@@ -48,13 +48,15 @@ interface MissingTime {
 /** Holes whose times are looked up one by one; older ones count as one hole from the first to the last of them. */
 const MAX_HOLES = 100;
 const HOUR_MS = 3_600_000;
+/** As far as dates go; unlike Infinity it survives being kept as JSON. */
+const END_OF_TIME_MS = 8.64e15;
 
 /** Fixes the cut and the window; null (with the reason added) where there is nothing to cut yet. */
 export async function frameRun(
   em: EntityManager,
   networkPassphrase: string,
   policy: Policy,
-  run: StoredRun,
+  run: Pick<StoredRun, 'request'>,
   accounts: readonly string[],
   following: Following,
   inconclusive: Inconclusive[],
@@ -152,8 +154,8 @@ async function timesOf(
     const before = await closeTimeBefore(em, stream.id, policy.layer, hole.from - 1);
     const after = await closeTimeAfter(em, stream.id, policy.layer, hole.to);
     times.push({
-      fromMs: (before ?? -Infinity) - policy.lookaroundMs,
-      toMs: (after ?? Infinity) + policy.lookaroundMs,
+      fromMs: (before ?? -END_OF_TIME_MS) - policy.lookaroundMs,
+      toMs: (after ?? END_OF_TIME_MS) + policy.lookaroundMs,
     });
   }
   return times;

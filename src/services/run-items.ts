@@ -46,7 +46,7 @@ function toSide(item: Item): DriftSide {
 }
 
 /** A side's row as an item to compare. */
-function toItem(row: BookRow): Item {
+export function toItem(row: BookRow): Item {
   return {
     account: row.account,
     asset: row.asset,

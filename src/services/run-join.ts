@@ -2,8 +2,9 @@
 import type { Item } from '../core/match.ts';
 import { mergeInOrder } from '../core/order.ts';
 import type { KeyedItem } from '../store/ledger-side.ts';
+import type { Progress } from '../store/run-checkpoints.ts';
 import type { FindingSink } from './run-findings.ts';
-import type { Judge } from './run-judge.ts';
+import type { EntryCounts, Judge } from './run-judge.ts';
 import { byKey } from './run-items.ts';
 import type { SkippedKeys } from './run-skipped.ts';
 
@@ -14,12 +15,14 @@ const LOOKUP_ITEMS = 10_000;
 
 /** A side of a join. */
 export interface JoinSide {
-  /** What the run looks at, in byte order of key, in batches. */
-  readonly rows: () => AsyncIterable<readonly KeyedItem[]>;
+  /** What the run looks at after a key (null: from the first), in byte order of key, in batches. */
+  readonly rows: (afterKey: string | null) => AsyncIterable<readonly KeyedItem[]>;
   /** All rows with one of the keys, of whatever time. */
   readonly rowsByKeys: (keys: readonly string[]) => Promise<readonly KeyedItem[]>;
   /** `rows` is all that the side has: a key that it doesn't show is none of its, and needs no asking. */
   readonly whole: boolean;
+  /** A part of what the run looks at is left out of `rows`: other rows of a key may lie in it. */
+  readonly leavesOut?: boolean;
 }
 
 export interface Join {
@@ -29,34 +32,48 @@ export interface Join {
   readonly sink: FindingSink;
   readonly skipped: SkippedKeys;
   readonly signal: AbortSignal;
+  /** How far an attempt before this one came at the same cut; null: not at all. */
+  readonly resume: Pick<Progress<EntryCounts>, 'phase' | 'afterKey'> | null;
+  /** Keys after which what was found and counted is kept: the most that is done again after a crash. */
+  readonly segmentKeys: number;
 }
 
 /** Compares what both sides show; findings go to the sink. */
 export async function joinSides(join: Join): Promise<void> {
+  if (join.resume?.phase === 'recheck') return;
   const { judge, ledger, book, signal } = join;
   const keyOf = ({ key }: KeyedItem): string => key;
+  const afterKey = join.resume?.afterKey ?? null;
   const forBook = new Waiting();
   const forLedger = new Waiting();
   let keysDone = 0;
-  const meetings = mergeInOrder({ batches: ledger.rows(), keyOf }, { batches: book.rows(), keyOf });
+  const meetings = mergeInOrder({ batches: ledger.rows(afterKey), keyOf }, { batches: book.rows(afterKey), keyOf });
   for await (const batch of meetings) {
     signal.throwIfAborted();
     for (const { key, left, right } of batch) {
+      keysDone++;
       const [legs, rows] = [left.map(itemOf), right.map(itemOf)];
-      if (judge.agrees(legs, rows)) continue;
-      if (legs.length > 0 && rows.length > 0 && ledger.whole && book.whole) await judge.key(key, legs, rows);
-      else if (rows.length === 0) forBook.add(key, legs);
-      else forLedger.add(key, rows, legs);
-      if (forBook.isFull) await askBook(join, forBook, forLedger);
-      if (forLedger.isFull) await askLedger(join, forLedger);
+      if (!judge.agrees(legs, rows)) {
+        if (rows.length === 0 || book.leavesOut === true) forBook.add(key, legs, rows);
+        else forLedger.add(key, rows, legs);
+        if (forBook.isFull) await askBook(join, forBook, forLedger);
+        if (forLedger.isFull) await askLedger(join, forLedger);
+      }
+      if (keysDone % join.segmentKeys !== 0) continue;
+      // What waits is asked for first, so that everything up to this key is done.
+      await askBook(join, forBook, forLedger);
+      await askLedger(join, forLedger);
+      await join.skipped.flush();
+      await join.sink.checkpoint({ phase: 'window', afterKey: key, counts: judge.counts });
     }
-    keysDone += batch.length;
     await join.sink.progress('comparing', keysDone);
   }
   await askBook(join, forBook, forLedger);
   await askLedger(join, forLedger);
-  await join.sink.flush();
   await join.skipped.flush();
+  // Less than a segment is as soon done again as it is kept.
+  if (keysDone < join.segmentKeys) await join.sink.flush();
+  else await join.sink.checkpoint({ phase: 'recheck', afterKey: null, counts: judge.counts });
 }
 
 /** Keys that a side has to be asked for by name, because the window alone doesn't settle them; with what the other side has. */
@@ -105,10 +122,10 @@ async function askLedger(join: Join, forLedger: Waiting): Promise<void> {
 
 /**
  * Reads both sides again for every unresolved drift that the comparison didn't show: a drift closes only when both were read and
- * agree, never by leaving the window, nor because this run looks at less than the policy does.
+ * agree, never by leaving the window, nor because this run looks at less than the policy does. `counts` are those of the comparison, kept with each checkpoint.
  */
-export async function recheckOpenDrifts(join: Join): Promise<void> {
-  for (let after: string | null = null, keysDone = 0; ;) {
+export async function recheckOpenDrifts(join: Join, counts: EntryCounts): Promise<void> {
+  for (let after = join.resume?.phase === 'recheck' ? join.resume.afterKey : null, keysDone = 0; ;) {
     const keys: string[] = await join.sink.openKeys(after, LOOKUP_KEYS);
     if (keys.length === 0) break;
     const { legs, rows } = await readKeys(join, keys);
@@ -117,6 +134,8 @@ export async function recheckOpenDrifts(join: Join): Promise<void> {
       await join.judge.recheck(key, legs.get(key) ?? [], rows.get(key) ?? [], open.get(key) ?? []);
     await join.sink.progress('comparing', (keysDone += keys.length));
     after = keys.at(-1)!;
+    if (keysDone % join.segmentKeys < keys.length)
+      await join.sink.checkpoint({ phase: 'recheck', afterKey: after, counts });
   }
   await join.sink.flush();
 }

@@ -2,13 +2,14 @@
 import { exemptionsAt, type Exemptions } from '../core/exemption.ts';
 import { agreesExactly, compareKey, type Finding, type Item, type MatchRules } from '../core/match.ts';
 import type { Policy } from '../core/policy.ts';
-import type { AssetTotal } from '../core/run.ts';
-import { Absorbed, toleranceOf } from '../core/tolerance.ts';
+import { isSkippedLedger, isSkippedTime, NOTHING_SKIPPED, type ChunkTallies, type Skipped } from '../core/seal.ts';
+import { absorb, toleranceOf, type AbsorbedByAsset } from '../core/tolerance.ts';
 import type { FindingClass } from '../core/verdict.ts';
 import { agreement, type FindingSink, type OpenDrift } from './run-findings.ts';
 import { slotOf, toFindingRow } from './run-items.ts';
 import type { SkippedKeys } from './run-skipped.ts';
 
+/** Plain values: they are kept with each checkpoint. */
 export interface EntryCounts {
   ledgerRecords: number;
   bookRecords: number;
@@ -20,6 +21,22 @@ export interface EntryCounts {
   exempt: number;
   /** Keys that both sides have. */
   keysMet: number;
+  /** What tolerances took for equal. */
+  absorbed: AbsorbedByAsset;
+}
+
+export function nothingCounted(): EntryCounts {
+  return {
+    ledgerRecords: 0,
+    bookRecords: 0,
+    matched: 0,
+    pending: 0,
+    skipped: 0,
+    drifts: 0,
+    exempt: 0,
+    keysMet: 0,
+    absorbed: {},
+  };
 }
 
 export type SideName = 'ledger' | 'book';
@@ -32,6 +49,11 @@ export interface JudgeOptions {
   readonly exemptions: Exemptions;
   readonly sink: FindingSink;
   readonly skipped: SkippedKeys;
+  readonly counts: EntryCounts;
+  /** What is left out of both sides because it was found equal before; absent: nothing. */
+  readonly sealed?: Skipped;
+  /** What is seen of chunks that may be sealed. */
+  readonly tallies?: ChunkTallies;
 }
 
 /** What a policy asks of two rows of one movement. */
@@ -56,28 +78,18 @@ export function exemptionsOf(policy: Policy, cutAtMs: number, notes: string[]): 
 }
 
 export class Judge {
-  readonly counts: EntryCounts = {
-    ledgerRecords: 0,
-    bookRecords: 0,
-    matched: 0,
-    pending: 0,
-    skipped: 0,
-    drifts: 0,
-    exempt: 0,
-    keysMet: 0,
-  };
+  readonly counts: EntryCounts;
   readonly #options: JudgeOptions;
   readonly #rules: MatchRules;
-  readonly #absorbed = new Absorbed();
+  readonly #sealed: Skipped;
+  readonly #tallies: ChunkTallies | undefined;
 
   constructor(options: JudgeOptions) {
+    this.counts = options.counts;
     this.#options = options;
     this.#rules = { ...options.rules, inScope: options.inScope };
-  }
-
-  /** What tolerances took for equal, by asset. */
-  absorbed(): AssetTotal[] {
-    return this.#absorbed.totals();
+    this.#sealed = options.sealed ?? NOTHING_SKIPPED;
+    this.#tallies = options.tallies;
   }
 
   /** Counts a key on which both sides agree; false, and nothing counted, where they don't or one of them has nothing. */
@@ -87,18 +99,14 @@ export class Judge {
     if (legs.length === 1 && rows.length === 1 && agreesExactly(leg, row, this.#rules)) {
       const { inScope, inWindow } = this.#options;
       const isAsked = inScope(leg, 'ledger') || inScope(row, 'book');
-      if (isAsked && (inWindow(leg, 'ledger') || inWindow(row, 'book'))) this.counts.matched++;
       this.#countRecords(legs, rows);
+      if (isAsked && (inWindow(leg, 'ledger') || inWindow(row, 'book'))) this.#countMatched(leg, 0n);
       return true;
     }
     const findings = compareKey(legs, rows, this.#rules);
     if (findings.some(({ ledger, book, kinds }) => !ledger || !book || kinds.length > 0)) return false;
     this.#countRecords(legs, rows);
-    for (const finding of findings) {
-      if (!this.#inWindow(finding)) continue;
-      this.counts.matched++;
-      this.#absorb(finding);
-    }
+    for (const finding of findings) if (this.#inWindow(finding)) this.#countMatched(finding.ledger!, finding.absorbed);
     return true;
   }
 
@@ -109,7 +117,11 @@ export class Judge {
       if (!this.#inWindow(finding)) continue;
       const what = this.#options.classify(finding);
       if (what === 'nothing') continue;
-      this.#absorb(finding);
+      if (what === 'matched') {
+        this.#countMatched(finding.ledger!, finding.absorbed);
+        continue;
+      }
+      this.#tallies?.spoil(finding);
       if (what === 'drift') await this.#accuse(key, finding);
       else this.counts[what]++;
       if (what === 'skipped') await this.#options.skipped.add(key);
@@ -149,15 +161,27 @@ export class Judge {
     await this.#options.sink.add(toFindingRow(key, finding, exemption));
   }
 
-  #absorb({ ledger, absorbed }: Finding): void {
-    if (ledger !== null) this.#absorbed.add(ledger.asset, absorbed);
-  }
-
   #countRecords(legs: readonly Item[], rows: readonly Item[]): void {
     const { inScope, inWindow } = this.#options;
     if (legs.length > 0 && rows.length > 0) this.counts.keysMet++;
-    for (const leg of legs) if (inScope(leg, 'ledger') && inWindow(leg, 'ledger')) this.counts.ledgerRecords++;
-    for (const row of rows) if (inScope(row, 'book') && inWindow(row, 'book')) this.counts.bookRecords++;
+    for (const leg of legs) {
+      if (!inScope(leg, 'ledger') || !inWindow(leg, 'ledger') || isSkippedLedger(this.#sealed, leg.ledger)) continue;
+      this.counts.ledgerRecords++;
+      this.#tallies?.ledgerRecord(leg);
+    }
+    for (const row of rows) {
+      if (!inScope(row, 'book') || !inWindow(row, 'book') || isSkippedTime(this.#sealed, row.atMs)) continue;
+      this.counts.bookRecords++;
+      this.#tallies?.bookRecord(row);
+    }
+  }
+
+  /** A pair counts where its entry lies; that of a sealed chunk was counted with it. */
+  #countMatched(ledger: Item, absorbed: bigint): void {
+    if (isSkippedLedger(this.#sealed, ledger.ledger)) return;
+    this.counts.matched++;
+    this.#tallies?.matched({ ledger });
+    absorb(this.counts.absorbed, ledger.asset, absorbed);
   }
 
   #inWindow({ ledger, book }: Finding): boolean {

@@ -2,30 +2,47 @@
 import { tmpdir } from 'node:os';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { Book, BookSide } from '../core/book.ts';
-import { isTrueUpError, messageOf, TrueUpError } from '../core/errors.ts';
+import { isTrueUpError, messageOf } from '../core/errors.ts';
 import { DRIFT_KINDS } from '../core/drift.ts';
 import type { Policy } from '../core/policy.ts';
+import type { RowSide } from '../core/row-side.ts';
 import type { Inconclusive, RunSummary, Verdict } from '../core/run.ts';
+import { absorbedTotals } from '../core/tolerance.ts';
 import { decideVerdict } from '../core/verdict.ts';
 import type { Database } from '../store/database.ts';
-import { deleteFindings, mergeFindings, policyTotals, type MergeResult } from '../store/findings.ts';
+import { countPolicy, lockDrifts } from '../store/drift-counts.ts';
+import { mergeFindings, type MergeResult } from '../store/findings.ts';
+import { bySubAccount } from '../sources/sorted-side.ts';
 import { feeTotals, withLedgerSnapshot } from '../store/ledger-side.ts';
-import { beginRun, endRun, finishRun, type StoredRun } from '../store/runs.ts';
+import { beginCheckpoint, discardIfOver } from '../store/run-checkpoints.ts';
+import { beginRun, endRun, finishRun, lostRun, type StoredRun } from '../store/runs.ts';
+import type { SealScope } from '../store/seals.ts';
+import { forgetVerified } from '../store/skipped.ts';
 import { keepStatistics } from '../store/statistics.ts';
 import type { Events } from '../telemetry/events.ts';
+import { endExemptionsOf } from './drifts.ts';
 import type { RunAlerts } from './run-alerts.ts';
 import { compareBalances, recheckOpenBalances } from './run-balances.ts';
-import { bySubAccount } from '../sources/sorted-side.ts';
-import { forgetVerified } from '../store/skipped.ts';
-import { compareWindow, recheckOthers } from './run-entries.ts';
+import { asOfCut, keepCut, keptRun, openBook, type KeptRun } from './run-cut.ts';
+import { compareWindow, recheckOpenDrifts, recheckSkippedKeys } from './run-entries.ts';
 import { exemptionsOf } from './run-judge.ts';
-import { compareTwoSides } from './run-sides.ts';
-import { createSkippedKeys } from './run-skipped.ts';
 import { createFindingSink, type FindingSink } from './run-findings.ts';
 import { frameRun, type Following, type RunFrame } from './run-frame.ts';
+import { whileHeld } from './run-hold.ts';
 import { reason } from './run-reasons.ts';
-import { addBookReasons, frameBook, kindsOf, narrow, resolveJoin, type BookFrame } from './run-scope.ts';
-import { resultDigest, summarize, type Outcome } from './run-summary.ts';
+import { keepSeals, prepareSeals, readRunSeals, sealsOfCut, type RunSeals } from './run-sealed.ts';
+import {
+  addBookReasons,
+  frameBook,
+  kindsOf,
+  narrow,
+  resolveJoin,
+  type BookFrame,
+  type ResolvedJoin,
+} from './run-scope.ts';
+import { compareTwoSides } from './run-sides.ts';
+import { createSkippedKeys } from './run-skipped.ts';
+import { resultDigest, standingOf, summarize, type Outcome } from './run-summary.ts';
 
 export interface RunDeps {
   readonly db: Database;
@@ -41,9 +58,13 @@ export interface RunDeps {
   /** Absent: nobody is told. */
   readonly alerts?: RunAlerts;
   readonly events: Events;
+  /** Keys after which a comparison keeps how far it has come; absent: 20,000. */
+  readonly segmentKeys?: number;
 }
 
-const FOLLOWING_DEFAULTS: Following = { endLedger: null, maxSilenceMs: 120_000 };
+export const SEGMENT_KEYS = 20_000;
+
+export const FOLLOWING_DEFAULTS: Following = { endLedger: null, maxSilenceMs: 120_000 };
 
 interface Attempt {
   readonly attempt: number;
@@ -68,19 +89,17 @@ export async function runReconciliation(deps: RunDeps, runId: string, attempt: A
     return;
   }
   try {
-    // What an attempt before this one had found when its worker died.
-    await deleteFindings(deps.db.em(), run, run.attempt);
+    if (run.cancelRequested) throw lostRun(run);
     await keepStatistics(deps.db.em());
-    const outcome =
-      policy.ledger.kind === 'stream'
-        ? await compare(deps, policy, run, attempt.signal)
-        : await compareTwoSides(deps, policy, run, attempt.signal);
+    const outcome = await whileHeld(deps.db, run, attempt.signal, (signal) =>
+      policy.ledger.kind === 'stream' ? compare(deps, policy, run, signal) : compareTwoSides(deps, policy, run, signal),
+    );
     await conclude(deps, policy, run, outcome, startedMs);
   } catch (error) {
     await unfinished(deps, policy, run, error, attempt, startedMs);
   } finally {
-    // Best effort: the next attempt deletes what this one couldn't.
-    await deleteFindings(deps.db.em(), run, run.attempt).catch(() => undefined);
+    // Best effort: housekeeping deletes what this couldn't. A run that will be tried again keeps how far it has come.
+    await discardIfOver(deps.db.em(), run.id).catch(() => undefined);
   }
 }
 
@@ -93,32 +112,72 @@ const NOTHING_COUNTED: Outcome['counts'] = {
   skipped: 0,
 };
 
+/** Goes on at the cut of the attempt before this one where its rows can be read again, else from the beginning. */
 async function compare(deps: RunDeps, policy: Policy, run: StoredRun, signal: AbortSignal): Promise<Outcome> {
-  await using book = await deps.bookOf(policy).open(policy.level, signal);
-  return await withLedgerSnapshot(deps.db, async (em) => {
-    const inconclusive: Inconclusive[] = [];
-    const bookFrame = await frameBook(book, policy, inconclusive, signal);
-    const frame = await frameRun(
-      em,
-      deps.networkPassphrase,
-      policy,
-      run,
-      bookFrame.accounts,
-      deps.following ?? FOLLOWING_DEFAULTS,
-      inconclusive,
-    );
-    const nothing = { frame, bookFrame, join: null, counts: NOTHING_COUNTED, underivedItems: [], fees: [] };
-    if (frame === null) return { ...nothing, inconclusive };
-    addBookReasons(bookFrame, book.describe(), policy, frame.cutClosedMs, inconclusive);
-    const sink = createFindingSink(deps.db, run, policy.name);
-    const side = { em, policy, frame, book, sink, signal };
-    if (policy.level === 'balances') {
-      const { counts, ...more } = await compareBalances(side, inconclusive);
-      await recheckOpenBalances(side);
-      return { ...nothing, ...more, counts: { ...NOTHING_COUNTED, ...counts }, inconclusive };
-    }
-    return compareEntries(deps, run, { ...side, bookFrame }, nothing, inconclusive);
-  });
+  const kept = await keptRun(deps.db.em(), run, policy);
+  // Before any snapshot is taken, so that no write falls between the two.
+  const sealing = kept === null ? await prepareSeals(deps.db, deps.networkPassphrase, policy, run) : null;
+  await using book = await openBook(deps.bookOf(policy), policy, kept, signal);
+  const work = (em: EntityManager): Promise<Outcome> =>
+    kept === null
+      ? begin(deps, policy, run, book, em, sealing, signal)
+      : resume(deps, policy, run, book, em, kept, signal);
+  return await withLedgerSnapshot(deps.db, work, signal);
+}
+
+async function begin(
+  deps: RunDeps,
+  policy: Policy,
+  run: StoredRun,
+  book: BookSide,
+  em: EntityManager,
+  sealing: SealScope | null,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  // What an attempt before this one found at a cut that can't be had again.
+  if (run.attempt > 1) await beginCheckpoint(deps.db.em(), run, null);
+  const inconclusive: Inconclusive[] = [];
+  const bookFrame = await frameBook(book, policy, inconclusive, signal);
+  const frame = await frameRun(
+    em,
+    deps.networkPassphrase,
+    policy,
+    run,
+    bookFrame.accounts,
+    deps.following ?? FOLLOWING_DEFAULTS,
+    inconclusive,
+  );
+  const nothing = { frame, bookFrame, join: null, counts: NOTHING_COUNTED, underivedItems: [], fees: [] };
+  if (frame === null) return { ...nothing, inconclusive };
+  addBookReasons(bookFrame, book.describe(), policy, frame.cutClosedMs, inconclusive);
+  const sink = createFindingSink(deps.db, run, policy.name);
+  const side = { em, policy, frame, book, sink, signal };
+  if (policy.level === 'balances') {
+    const { counts, ...more } = await compareBalances(side, inconclusive);
+    await recheckOpenBalances(side);
+    return { ...nothing, ...more, counts: { ...NOTHING_COUNTED, ...counts }, inconclusive };
+  }
+  const join = await resolveJoin(book, policy, inconclusive, signal);
+  if (join === null) return { ...nothing, inconclusive };
+  const seals = sealing && (await readRunSeals(em, sealing, policy, { frame, bookFrame, join }, inconclusive));
+  await keepCut(deps.db, em, run, policy, book, { frame, bookFrame, join, seals: seals?.kept ?? null, inconclusive });
+  return compareEntries(deps, run, { ...side, bookFrame, join, seals, kept: null }, inconclusive);
+}
+
+async function resume(
+  deps: RunDeps,
+  policy: Policy,
+  run: StoredRun,
+  book: BookSide,
+  em: EntityManager,
+  kept: KeptRun,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const { frame, bookFrame, join, inconclusive } = kept.cut;
+  const sink = createFindingSink(deps.db, run, policy.name);
+  const seals = sealsOfCut(kept.cut.seals);
+  const side = { em, policy, frame, book, sink, signal, bookFrame, join, seals, kept };
+  return compareEntries(deps, run, side, [...inconclusive]);
 }
 
 async function compareEntries(
@@ -130,38 +189,40 @@ async function compareEntries(
     frame: RunFrame;
     book: BookSide;
     bookFrame: BookFrame;
+    join: ResolvedJoin;
+    seals: RunSeals | null;
+    kept: KeptRun | null;
     sink: FindingSink;
     signal: AbortSignal;
   },
-  nothing: Omit<Outcome, 'inconclusive'>,
   inconclusive: Inconclusive[],
 ): Promise<Outcome> {
-  const { em, policy, frame, book, bookFrame, signal } = side;
-  const join = await resolveJoin(book, policy, inconclusive, signal);
-  if (join === null) return { ...nothing, inconclusive };
+  const { em, policy, frame, bookFrame, join, seals, kept } = side;
+  const outcome = { frame, bookFrame, join, underivedItems: [], inconclusive };
   const scope = {
     streamId: frame.stream.id,
     layer: policy.layer,
     form: join.form,
     kinds: kindsOf(policy),
     accounts: bookFrame.accounts,
+    asOf: kept && (await asOfCut(em, kept, policy)),
   };
   const notes: string[] = [];
-  await using rekeyed =
-    join.join === 'sub_account' ? await bySubAccount(book, deps.spillFolder ?? tmpdir(), signal) : null;
+  await using rekeyed = await rekeyedBook(deps, side.book, join, side.signal);
   const entryRun = {
     ...side,
-    book: rekeyed ?? book,
+    book: rekeyed ?? side.book,
     policyScope: deps.policies.get(policy.name)!.scope,
-    join,
     scope,
     exemptions: exemptionsOf(policy, frame.cutAtMs, notes),
     skipped: createSkippedKeys(deps.db, run, policy.name),
+    resume: kept,
+    segmentKeys: deps.segmentKeys ?? SEGMENT_KEYS,
   };
-  const { counts, toleranceAbsorbed } = await compareWindow(entryRun);
+  const counts = await compareWindow(entryRun);
   if (counts.keysMet === 0 && counts.ledgerRecords > 0 && counts.bookRecords > 0) {
     // Not thousands of drifts: two sides that never meet were joined on the wrong thing.
-    await deleteFindings(deps.db.em(), run, run.attempt);
+    await beginCheckpoint(deps.db.em(), run, null);
     inconclusive.push(
       reason(
         'KEYS_DISJOINT',
@@ -170,18 +231,13 @@ async function compareEntries(
         'see `trueup doctor book` for the keys of both sides',
       ),
     );
-    return {
-      ...nothing,
-      join,
-      counts: { ...NOTHING_COUNTED, ledgerRecords: counts.ledgerRecords, bookRecords: counts.bookRecords },
-      inconclusive,
-    };
+    const read = { ledgerRecords: counts.ledgerRecords, bookRecords: counts.bookRecords };
+    return { ...outcome, counts: { ...NOTHING_COUNTED, ...read }, fees: [] };
   }
-  const waiting = await recheckOthers(entryRun);
+  await recheckOpenDrifts(entryRun, counts);
+  const waiting = await recheckSkippedKeys(entryRun);
   if (waiting > counts.skipped)
-    notes.push(
-      `${waiting} keys that runs had to skip still wait for ledgers or a later time; each run reads them again`,
-    );
+    notes.push(`${waiting} keys that runs had to skip still wait to be verified; each run reads them again`);
   if (counts.skipped > 0 && !inconclusive.some((each) => each.side === 'ledger')) {
     const words = `${counts.skipped} rows of the book may lie in ledgers that were never read: before history begins, or without a time`;
     inconclusive.push(
@@ -193,16 +249,26 @@ async function compareEntries(
       ),
     );
   }
-  const { drifts: _, keysMet: __, exempt: ___, ...recorded } = counts;
+  const { drifts: _, keysMet: __, exempt: ___, absorbed, ...recorded } = counts;
+  const fees = await feeTotals(em, scope, frame.window);
   return {
-    ...nothing,
-    toleranceAbsorbed,
+    ...outcome,
+    toleranceAbsorbed: absorbedTotals(absorbed),
     notes,
-    join,
     counts: { ...NOTHING_COUNTED, ...recorded },
-    inconclusive,
-    fees: await feeTotals(em, scope, frame.window),
+    seals,
+    fees,
   };
+}
+
+/** A book in the order of a join by sub-account; null where it is in order as it comes. */
+export async function rekeyedBook(
+  { spillFolder = tmpdir() }: Pick<RunDeps, 'spillFolder'>,
+  book: BookSide,
+  { join }: ResolvedJoin,
+  signal: AbortSignal,
+): Promise<RowSide | null> {
+  return join === 'sub_account' ? bySubAccount(book, spillFolder, signal) : null;
 }
 
 /** One transaction: drifts, run, and what the counters are told afterwards. */
@@ -213,25 +279,25 @@ async function conclude(
   outcome: Outcome,
   startedMs: number,
 ): Promise<void> {
-  const digest = await resultDigest(deps.db.em(), policy, run, outcome);
+  const digest = await resultDigest(deps.db.em(), policy, run.id, outcome);
+  // Beforehand, so that what it opens is counted as open and not as found by this run.
+  await endExemptionsOf(deps.db, policy.name);
   const done = await deps.db.em().transactional(async (em) => {
+    await lockDrifts(em, [policy.name]);
     const merged = await mergeFindings(em, {
-      run,
+      runId: run.id,
+      cutAtMs: outcome.frame?.cutAtMs ?? outcome.sidesFrame?.cutAtMs ?? Date.now(),
       policy: policy.name,
       level: policy.level,
       stream: streamOf(policy, outcome),
       sandbox: run.sandbox,
     });
-    const totals = await policyTotals(em, policy.name);
+    if (outcome.seals) await keepSeals(em, outcome.seals);
+    const totals = await countPolicy(em, policy.name);
     const verdict = decideVerdict(outcome.inconclusive, totals.open);
     const summary = summarize(policy, outcome, merged, totals, digest);
     // Whoever cancelled it, or took it over, must find nothing of it: the transaction is undone.
-    if (!(await finishRun(em, run, { verdict, stream: streamOf(policy, outcome), summary }))) {
-      throw new TrueUpError(
-        'RUN_ALREADY_FINISHED',
-        `reconciliation ${run.id} was cancelled, or another worker has it now`,
-      );
-    }
+    if (!(await finishRun(em, run, { verdict, stream: streamOf(policy, outcome), summary }))) throw lostRun(run);
     await forgetVerified(em, policy.name, run);
     await deps.alerts?.noteRun(em, run, policy, verdict, outcome);
     return { verdict, summary, merged };
@@ -271,7 +337,7 @@ async function unfinished(
     throw error;
   }
   // What was found before the book broke off may be half of a comparison.
-  await deleteFindings(deps.db.em(), run, run.attempt);
+  await beginCheckpoint(deps.db.em(), run, null);
   const unreadable = reason(
     'BOOK_UNREADABLE',
     'book',
@@ -316,6 +382,7 @@ function report(
     durationMs: performance.now() - startedMs,
     finishedAt: new Date(),
     inconclusive: done.summary.inconclusive.map((each) => each.reason),
+    standing: standingOf(done.summary),
     // Only the timetable's runs speak for the policy.
     partial: run.trigger === 'manual',
   });

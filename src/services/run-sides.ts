@@ -7,14 +7,15 @@ import type { Item } from '../core/match.ts';
 import type { Policy } from '../core/policy.ts';
 import type { RowSide } from '../core/row-side.ts';
 import type { Inconclusive } from '../core/run.ts';
+import { absorbedTotals } from '../core/tolerance.ts';
 import { classifyBetweenSides, type SideFacts } from '../core/verdict.ts';
 import { bySubAccount } from '../sources/sorted-side.ts';
-import { deleteFindings } from '../store/findings.ts';
+import { beginCheckpoint } from '../store/run-checkpoints.ts';
 import type { StoredRun } from '../store/runs.ts';
 import { joinSideOf } from './run-entries.ts';
 import { createFindingSink, type FindingSink } from './run-findings.ts';
 import { joinSides, recheckOpenDrifts, recheckSkipped, type Join } from './run-join.ts';
-import { exemptionsOf, Judge, matchRules, type EntryCounts, type SideName } from './run-judge.ts';
+import { exemptionsOf, Judge, matchRules, nothingCounted, type EntryCounts, type SideName } from './run-judge.ts';
 import { reason } from './run-reasons.ts';
 import { kindsOf, SAMPLE_KEYS } from './run-scope.ts';
 import type { RunDeps } from './run-reconciliation.ts';
@@ -51,6 +52,8 @@ export async function compareTwoSides(
   signal: AbortSignal,
 ): Promise<Outcome> {
   if (deps.ledgerOf === undefined) throw new TrueUpError('INTERNAL', `nothing opens the ledger of ${policy.name}`);
+  // Neither side can be read again as it was for an attempt before this one.
+  if (run.attempt > 1) await beginCheckpoint(deps.db.em(), run, null);
   await using ledger = await deps.ledgerOf(policy).open('entries', signal);
   await using book = await deps.bookOf(policy).open('entries', signal);
   const { discard, join, ...outcome } = await compareSides({
@@ -64,7 +67,7 @@ export async function compareTwoSides(
     spillFolder: deps.spillFolder ?? tmpdir(),
     signal,
   });
-  if (discard) await deleteFindings(deps.db.em(), run, run.attempt);
+  if (discard) await beginCheckpoint(deps.db.em(), run, null);
   return { frame: null, bookFrame: null, join: { join, form: 'hash' }, underivedItems: [], fees: [], ...outcome };
 }
 
@@ -97,6 +100,7 @@ async function compareSides(run: SidesRun): Promise<SidesOutcome> {
       exemptions,
       sink: run.sink,
       skipped: run.skipped,
+      counts: nothingCounted(),
     });
   const whole = frame.windowFromMs === null;
   const times = whole
@@ -109,8 +113,8 @@ async function compareSides(run: SidesRun): Promise<SidesOutcome> {
     const plain = joinSideOf(of, times, whole, signal);
     return {
       ...plain,
-      async *rows() {
-        for await (const rows of plain.rows()) {
+      async *rows(afterKey) {
+        for await (const rows of plain.rows(afterKey)) {
           read[name] += rows.length;
           yield rows;
         }
@@ -125,12 +129,14 @@ async function compareSides(run: SidesRun): Promise<SidesOutcome> {
     sink: run.sink,
     skipped: run.skipped,
     signal,
+    resume: null,
+    segmentKeys: Infinity,
   };
   await joinSides(join_);
   const proves = addReasons(run, read, judge.counts, inconclusive);
   if (proves) {
     const again = { ...join_, judge: judgeFor(run.policyScope) };
-    await recheckOpenDrifts(again);
+    await recheckOpenDrifts(again, judge.counts);
     await recheckSkipped(again);
   }
   const { ledgerRecords, bookRecords, matched, pending, skipped } = judge.counts;
@@ -140,7 +146,7 @@ async function compareSides(run: SidesRun): Promise<SidesOutcome> {
     counts: proves
       ? { ledgerRecords, bookRecords, matched, pending, skipped, underived: 0 }
       : { ledgerRecords, bookRecords, matched: 0, pending: 0, skipped: 0, underived: 0 },
-    toleranceAbsorbed: proves ? judge.absorbed() : [],
+    toleranceAbsorbed: proves ? absorbedTotals(judge.counts.absorbed) : [],
     inconclusive,
     notes,
     sidesFrame: frame,

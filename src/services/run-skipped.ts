@@ -13,6 +13,14 @@ export interface SkippedKeys {
   verified(keys: readonly string[]): Promise<void>;
 }
 
+/** For a re-read that is no run: what it can't judge waits already, or is the next run's to find. */
+export const NO_SKIPPED_KEYS: SkippedKeys = {
+  add: () => Promise.resolve(),
+  flush: () => Promise.resolve(),
+  waiting: () => Promise.resolve([]),
+  verified: () => Promise.resolve(),
+};
+
 export function createSkippedKeys(db: Database, run: HeldRun, policy: string): SkippedKeys {
   let keys: string[] = [];
   return {

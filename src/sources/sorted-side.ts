@@ -59,7 +59,9 @@ function createIdGiver(): (row: BookRow) => BookRow {
   };
 }
 
-function isAsked(row: BookRow, { occurredFrom, occurredTo }: RowQuery): boolean {
+function isAsked(row: BookRow, { occurredFrom, occurredTo, except = [] }: RowQuery): boolean {
   if (row.occurredAt === null) return true;
+  const atMs = row.occurredAt.getTime();
+  if (except.some((span) => span.fromMs < atMs && atMs <= span.toMs)) return false;
   return (!occurredFrom || row.occurredAt >= occurredFrom) && (!occurredTo || row.occurredAt < occurredTo);
 }

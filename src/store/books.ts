@@ -75,16 +75,41 @@ export async function bookPairs(
   );
 }
 
-/** Rows in byte order of key, then row id, in batches; inside a transaction. */
+/** How many commits the book has seen; writers of one book take turns, so that this orders them. */
+export async function bookPosition(em: EntityManager, bookId: number): Promise<bigint> {
+  const rows = await sql<{ position: string }>(
+    em,
+    `select position::text as position from trueup.books where id = $1`,
+    [bookId],
+  );
+  return BigInt(rows[0]?.position ?? 0);
+}
+
+/**
+ * The book's rows (`$1` its id) now or, with a position, as they were at it: those not written since, and of the few that were,
+ * the revision that stood then.
+ */
+function rowsOfBook(asOf: bigint | null): string {
+  const now = `select ${STORED_COLUMNS} from trueup.book_entries where book_id = $1`;
+  if (asOf === null) return `(${now}) as book_row`;
+  return `(${now} and position <= ${asOf} union all
+    select ${STORED_COLUMNS.replaceAll(/\w+/g, 'old.$&')} from trueup.book_entries as entry cross join lateral
+      (select * from trueup.book_entry_revisions as revision where revision.book_id = entry.book_id
+         and revision.row_id = entry.row_id and revision.position <= ${asOf} order by revision.revision desc limit 1) as old
+    where entry.book_id = $1 and entry.position > ${asOf}) as book_row`;
+}
+
+/** Rows in byte order of key, then row id, in batches; inside a transaction. `asOf` null: as they are. */
 export async function* readBookEntries(
   em: EntityManager,
   bookId: number,
-  { keys = ALL_KEYS, occurredFrom, occurredTo }: RowQuery,
+  { keys = ALL_KEYS, ...times }: RowQuery,
+  asOf: bigint | null,
   signal: AbortSignal,
 ): AsyncGenerator<StoredBookRow[]> {
-  const statement = `select ${ROW_COLUMNS} from trueup.book_entries
-    where book_id = $1 and not retracted and ($2::text is null or key >= $2) and ($3::text is null or key < $3)
-      ${timeCondition(occurredFrom, occurredTo)} order by key, row_id`;
+  const statement = `select ${ROW_COLUMNS} from ${rowsOfBook(asOf)}
+    where not retracted and ($2::text is null or key >= $2) and ($3::text is null or key < $3)
+      ${timeCondition(times)} order by key, row_id`;
   for await (const rows of cursor<RowRow>(em, statement, signal, [bookId, keys.from, keys.to])) yield rows.map(toRow);
 }
 
@@ -92,11 +117,12 @@ export async function readBookEntriesByKeys(
   em: EntityManager,
   bookId: number,
   keys: readonly string[],
+  asOf: bigint | null,
 ): Promise<StoredBookRow[]> {
   const rows = await sql<RowRow>(
     em,
-    `select ${ROW_COLUMNS} from trueup.book_entries
-     where book_id = $1 and not retracted and key = any($2::text[]) order by key, row_id`,
+    `select ${ROW_COLUMNS} from ${rowsOfBook(asOf)}
+     where not retracted and key = any($2::text[]) order by key, row_id`,
     [bookId, keys],
   );
   return rows.map(toRow);
@@ -153,13 +179,22 @@ async function* cursor<Row>(
   await sql(em, `close ${name}`);
 }
 
-function timeCondition(from: Date | undefined, to: Date | undefined): string {
-  const parts = [];
-  if (from !== undefined) parts.push(`occurred_at >= '${from.toISOString()}'`);
-  if (to !== undefined) parts.push(`occurred_at < '${to.toISOString()}'`);
-  return parts.length === 0 ? '' : `and (occurred_at is null or (${parts.join(' and ')}))`;
+/** The stretches between what is left out; each is a step along the index of time. */
+function timeCondition({ occurredFrom, occurredTo, except = [] }: RowQuery): string {
+  const afterEach = except.map((span) => new Date(span.toMs + 1));
+  const atEach = except.map((span) => new Date(span.fromMs + 1));
+  const parts = [occurredFrom, ...afterEach].flatMap((from, i) => {
+    const to = atEach[i] ?? occurredTo;
+    if (from === undefined && to === undefined) return [];
+    if (from !== undefined && to !== undefined && from >= to) return ['false'];
+    const bounds = [from && `occurred_at >= '${from.toISOString()}'`, to && `occurred_at < '${to.toISOString()}'`];
+    return [`(${bounds.filter((bound) => bound !== undefined).join(' and ')})`];
+  });
+  return parts.length === 0 ? '' : `and (occurred_at is null or ${parts.join(' or ')})`;
 }
 
+const STORED_COLUMNS = `row_id, key, account, asset, amount, kind, counterparty, status, sub_account, occurred_at, ledger, retracted,
+  revision, recorded_at, import_id`;
 const ROW_COLUMNS = `row_id, key, account, asset, amount::text as amount, kind, counterparty, status, sub_account, occurred_at,
   ledger, retracted, revision, recorded_at, import_id`;
 

@@ -26,7 +26,7 @@ const packageJson = JSON.parse(read('package.json')) as Record<
 >;
 
 /** Verbs whose second word is a verb too. */
-const GROUPS = ['import', 'doctor'];
+const GROUPS = ['import', 'doctor', 'manifests'];
 
 test.each(markdown)('links of %s resolve', (file) => {
   const links = [...prose(read(file)).matchAll(/\]\(([^)\s]+)\)/g)].map((match) => match[1]!);
