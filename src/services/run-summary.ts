@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { intersect, rangeLength } from '../core/coverage.ts';
+import { canonicalJson } from '../core/jcs.ts';
 import type { Policy } from '../core/policy.ts';
 import type { Inconclusive, RunCounts, RunSummary, UnderivedItem } from '../core/run.ts';
 import type { PolicyTotals } from '../store/drift-counts.ts';
@@ -104,11 +105,12 @@ export async function resultDigest(
     policy: policy.name,
     level: policy.level,
     cut: outcome.frame?.cutLedger ?? null,
-    window: outcome.frame?.window ?? null,
-    counts: outcome.counts,
+    window: outcome.frame && { ...outcome.frame.window },
+    counts: { ...outcome.counts },
     inconclusive: outcome.inconclusive.map((each) => each.reason),
   };
-  hash.update(JSON.stringify(head));
+  // Canonical, as a cut that was kept comes back with its fields in another order.
+  hash.update(canonicalJson(head));
   for await (const lines of findingsInOrder(em, runId)) for (const line of lines) hash.update(`\n${line}`);
   return hash.digest('hex');
 }
