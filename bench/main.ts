@@ -39,6 +39,10 @@ const BENCHES: readonly Bench[] = [
     run: async () => (await import('./memory.ts')).memoryBench(),
   },
   {
+    figures: ['reconcile.sql_equal_ratio', 'reconcile.sql_one_percent_ratio'],
+    run: async () => (await import('./sql-digest.ts')).sqlDigestBench(),
+  },
+  {
     figures: [
       'backfill.list_gaps_ms',
       'backfill.list_gaps_later_page_ms',
@@ -46,6 +50,10 @@ const BENCHES: readonly Bench[] = [
       'backfill.list_gaps_watches_ms',
     ],
     run: async () => (await import('./gaps.ts')).gapsBench(),
+  },
+  {
+    figures: ['manifest.csv_rows_per_second'],
+    run: async () => (await import('./exports.ts')).exportBench(),
   },
 ];
 

@@ -8,6 +8,7 @@ import type { Config, ConfiguredSourceKind } from './config.ts';
 import { entriesOf } from './describe-config.ts';
 import { defaultPolicies, parseConfigFile } from './policies.ts';
 import { Problems } from './problems.ts';
+import { readEvidence } from './read-evidence.ts';
 import { readVariables } from './read-variables.ts';
 import { readServing } from './read-serving.ts';
 import { readSides, type ReadSides } from './read-sides.ts';
@@ -55,6 +56,7 @@ export function readConfig(
     problems,
   );
   const serving = readServing(values, files, problems, warnings);
+  const { evidence, signingKeyPem } = readEvidence(values, files, problems, warnings);
   if (values.startLedger !== null && values.endLedger !== null && values.endLedger < values.startLedger) {
     problems.add(
       'TRUEUP_END_LEDGER',
@@ -70,7 +72,11 @@ export function readConfig(
     configFile,
     policies,
     sides,
-    alerts: { driftThreshold: values.driftAlertThreshold, cooldownMs: values.alertCooldownMs },
+    alerts: {
+      driftThreshold: values.driftAlertThreshold,
+      cooldownMs: values.alertCooldownMs,
+      channel: alertChannelOf(values),
+    },
   };
   return {
     service: { name: values.serviceName, dataDir: inCwd(values.dataDir), drainTimeoutMs: values.drainTimeoutMs },
@@ -102,19 +108,28 @@ export function readConfig(
     },
     book,
     reconciliation,
+    evidence,
     jobs: JOBS,
     telemetry: { logLevel: values.logLevel },
     warnings,
     entries: entriesOf(found, reconciliation),
     secrets: {
+      signingKeyPem,
       databaseUrl: values.databaseUrl,
       bookUrl: values.bookUrl,
       sideUrls: urls,
       sourceUrl: source.url,
       otherSourceUrls: source.otherUrls,
       alertWebhookUrl: values.alertWebhookUrl ?? values.slackWebhookUrl,
+      alertWebhookSecret: values.alertWebhookSecret,
     },
   };
+}
+
+/** Slack's own host is Slack whatever the variable is called; what SLACK_WEBHOOK_URL names speaks like it. */
+function alertChannelOf({ alertWebhookUrl, slackWebhookUrl }: VariableValues): 'slack' | 'webhook' | null {
+  if (alertWebhookUrl === null) return slackWebhookUrl === null ? null : 'slack';
+  return /(^|\.)slack\.com$/i.test(new URL(alertWebhookUrl).hostname) ? 'slack' : 'webhook';
 }
 
 /** Files named by variables: absolute paths, and texts that are undefined after a problem was noted. */

@@ -1,6 +1,7 @@
 // How much a backfill's worker takes at once, and how long the rest will take. Pure arithmetic.
 import type { SpanRates, StallCause, BackfillState } from './backfill.ts';
 import { chunkOf } from './coverage.ts';
+import { isTrueUpError } from './errors.ts';
 import { CHUNK_LEDGERS, type LedgerRange } from './ledger.ts';
 
 /** What a new job begins with; it grows or shrinks from there. */
@@ -95,4 +96,32 @@ export function stallOf(facts: StallFacts): { cause: StallCause; since: Date } |
     case 'failed':
       return null;
   }
+}
+
+const RETRY_BASE_MS = 500;
+const RETRY_MAX_MS = 30_000;
+/** Failures in a row after which a job says that it is blocked. */
+const BLOCKED_AFTER_FAILURES = 3;
+/** Faults of our own are tried this often. */
+const MAX_UNKNOWN_FAILURES = 5;
+
+export type AfterFailure =
+  | { readonly kind: 'fail' }
+  | { readonly kind: 'retry'; readonly delayMs: number; readonly state: BackfillState | null };
+
+/**
+ * What becomes of a job whose read or write failed: what nobody can mend by waiting ends it, what may pass is tried again after as
+ * long as the source asked for, or longer each time.
+ *
+ * @param failures in a row before this one
+ * @param chance 0 to 1, spreads the replicas
+ */
+export function afterFailure(error: unknown, failures: number, chance: number): AfterFailure {
+  const known = isTrueUpError(error);
+  if (known ? !error.retryable : failures + 1 >= MAX_UNKNOWN_FAILURES) return { kind: 'fail' };
+  const asked = known ? (error.details.retryAfterMs ?? 0) : 0;
+  const backoff = Math.min(RETRY_MAX_MS, RETRY_BASE_MS * 2 ** Math.min(failures, 10)) * (0.5 + chance / 2);
+  const limited = known && error.reason === 'SOURCE_RATE_LIMITED';
+  const state = limited ? 'throttled' : failures + 1 >= BLOCKED_AFTER_FAILURES ? 'blocked' : null;
+  return { kind: 'retry', delayMs: Math.max(asked, backoff), state };
 }

@@ -79,7 +79,8 @@ const WISHES: Readonly<
 export function stateAfterWish(state: BackfillState, wish: BackfillWish): BackfillState | null {
   const { granted, asked } = WISHES[wish];
   if (state === granted || state === asked) return null;
-  if (wish === 'resume' && (state === 'running' || state === 'throttled')) return null;
+  // It goes on already.
+  if (wish === 'resume' && (WORKING_STATES as readonly BackfillState[]).concat('planned').includes(state)) return null;
   if (isFinalState(state)) {
     throw new TrueUpError('RUN_ALREADY_FINISHED', `the backfill has ${state} already, so there is nothing to ${wish}`, {
       fix: state === 'succeeded' ? 'see its digest with GetBackfill' : 'start another one over the same range',

@@ -166,6 +166,20 @@ function badPart(error: TrueUpError, asked: LedgerRange): LedgerRange {
   return from < to ? { from, to } : asked;
 }
 
+/** Batches that follow one another as one. */
+export function joinBatches(parts: readonly LedgerBatch[]): LedgerBatch {
+  const [first, last] = [parts[0]!, parts.at(-1)!];
+  if (parts.length === 1) return first;
+  return {
+    ...first,
+    range: { from: first.range.from, to: last.range.to },
+    records: parts.flatMap((part) => part.records),
+    last: last.last,
+    bytesRead: parts.reduce((sum, part) => sum + part.bytesRead, 0),
+    decodeMs: parts.reduce((sum, part) => sum + part.decodeMs, 0),
+  };
+}
+
 /** Inclusive, as people read it. */
 function text(range: LedgerRange): string {
   return `${range.from}-${range.to - 1}`;

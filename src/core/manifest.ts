@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { type Envelope, readEnvelope, signEnvelope } from './dsse.ts';
 import type { Layer } from './entry.ts';
+import type { ExportCompression, ExportFormat, ExportKind } from './export.ts';
 import { canonicalBytes, isJsonObject, type Json, readCanonical } from './jcs.ts';
 import type { SigningKey } from './signing-key.ts';
 
@@ -11,14 +12,8 @@ export const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1';
 export const PREDICATE_TYPE = 'urn:trueup:manifest:1';
 export const PAYLOAD_TYPE = 'application/vnd.in-toto+json';
 
-export const EXPORT_KINDS = ['entries', 'drifts', 'runs', 'sweep_actions', 'audit', 'statement'] as const;
-export type ExportKind = (typeof EXPORT_KINDS)[number];
-export const EXPORT_FORMATS = ['csv', 'jsonl', 'json'] as const;
-export type ExportFormat = (typeof EXPORT_FORMATS)[number];
-export type Compression = 'none' | 'gzip' | 'zstd';
-
 /** Which rows were asked for; what is absent selects everything. */
-export interface ExportFilter {
+export interface ManifestFilter {
   readonly stream?: string;
   readonly layer?: Layer;
   readonly book?: string;
@@ -62,14 +57,14 @@ export interface CoverageStatement {
 export interface ManifestContent {
   readonly kind: ExportKind;
   readonly format: ExportFormat;
-  readonly compression: Compression;
+  readonly compression: ExportCompression;
   /** Version of the columns' meaning, such as entries/1. */
   readonly schema: string;
   /** Empty: the format has none. */
   readonly columns: readonly { readonly name: string; readonly type: string }[];
   /** Without a header line. */
   readonly rowCount: number;
-  readonly filter: ExportFilter;
+  readonly filter: ManifestFilter;
   /** Up to what the data was read: the last ledger and the position in commit order, whichever the kind has. */
   readonly cut: { readonly ledger: number | null; readonly position: string | null };
   /** Of the artifact as a whole: its parts, one after another. */

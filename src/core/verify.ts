@@ -39,7 +39,7 @@ export interface FoundPart {
   readonly sizeBytes: number;
 }
 
-export function worstOf(checks: readonly Check[]): Outcome {
+export function worstOf(checks: readonly Pick<Check, 'outcome'>[]): Outcome {
   return OUTCOMES.find((outcome) => checks.some((check) => check.outcome === outcome)) ?? 'unverifiable';
 }
 

@@ -1,6 +1,7 @@
 // What the database knows over all replicas, shown as metrics: so that any replica's /metrics tells the truth after a restart.
 import type { Policy } from '../core/policy.ts';
 import type { SyncStatus } from '../core/status.ts';
+import { undeliveredAlerts } from '../store/alerts.ts';
 import type { Database } from '../store/database.ts';
 import { coverageCounts } from '../store/coverage-read.ts';
 import { listJobHealth } from '../store/job-health.ts';
@@ -50,6 +51,7 @@ export function createGauges(deps: GaugesDeps): { refresh(): Promise<void> } {
           standing: standingOf(run.summary),
         });
       }
+      events.alertsUndelivered(await undeliveredAlerts(db.em()));
       for (const job of await listJobHealth(db.em())) {
         events.jobHealth({ job: job.name, deadLetters: job.deadLettered, healthy: job.health !== 'degraded' });
       }

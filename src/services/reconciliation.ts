@@ -1,12 +1,11 @@
 // Reconciliations as a resource: started in one transaction with its job, watched by polling its row, cancelled by asking.
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { TrueUpError } from '../core/errors.ts';
 import type { EntryKind } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
-import type { PolicyView } from '../core/listing.ts';
+import type { AlertRule, PolicyView } from '../core/listing.ts';
 import { pageOf, type Page, type PageRequest } from '../core/page.ts';
 import { bookNameOf, type Level, type Policy } from '../core/policy.ts';
 import { isFinished, type Run, type RunEvent, type RunFilter, type RunTrigger } from '../core/run.ts';
@@ -25,10 +24,12 @@ import {
   requestCancel,
   type RunRequest,
   type RunToInsert,
+  type StoredRun,
 } from '../store/runs.ts';
 import { currentStream } from '../store/streams.ts';
 import type { Events } from '../telemetry/events.ts';
 import { createDrifts } from './drifts.ts';
+import { watchResource } from './watch-resource.ts';
 
 export const RECONCILE_JOB = 'reconcile';
 
@@ -58,10 +59,10 @@ export interface ReconciliationDeps {
   readonly policies: ReadonlyMap<string, Policy>;
   readonly networkPassphrase: string;
   readonly sandbox: boolean;
+  /** As it is shown; absent, or null: the policy alerts nobody. */
+  readonly alertRuleOf?: (policy: Policy) => AlertRule | null;
   readonly events?: Pick<Events, 'driftsTransitioned'>;
 }
-
-const WATCH_POLL_MS = 250;
 
 export type ReconciliationService = ReturnType<typeof createReconciliationService>;
 
@@ -138,7 +139,7 @@ export function createReconciliationService(deps: ReconciliationDeps) {
           policy,
           stream: stream?.name ?? null,
           sandbox: deps.sandbox,
-          alert: null,
+          alert: deps.alertRuleOf?.(policy) ?? null,
           failure: null,
         }),
       );
@@ -187,16 +188,12 @@ export function createReconciliationService(deps: ReconciliationDeps) {
     list: (filter: RunFilter, page: PageRequest): Promise<Page<Run>> => listRuns(db.em(), filter, page),
 
     async *watch(id: string, since: bigint | null, signal: AbortSignal): AsyncGenerator<RunEvent> {
-      for (let shown = since; ;) {
-        signal.throwIfAborted();
-        const run = await mustGet(id);
-        if (shown === null || run.sequence > shown) {
-          shown = run.sequence;
-          yield { sequence: run.sequence, run };
-        }
-        if (isFinished(run)) return;
-        await sleep(WATCH_POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
-      }
+      const watched = {
+        read: () => mustGet(id),
+        sequenceOf: (run: StoredRun) => run.sequence,
+        isFinished: (run: StoredRun) => isFinished(run),
+      };
+      for await (const { sequence, state } of watchResource(watched, since, signal)) yield { sequence, run: state };
     },
 
     async cancel(

@@ -62,6 +62,11 @@ export async function getAlert(em: EntityManager, id: string): Promise<Alert | n
   return row === null ? null : toAlert(row);
 }
 
+/** Keeps others from changing the alert until the commit. */
+export async function lockAlert(em: EntityManager, id: string): Promise<void> {
+  if (isUuid(id)) await sql(em, 'select 1 from trueup.alerts where id = $1 for update', [id]);
+}
+
 /** Newest first. The total is counted with the first page only. */
 export async function listAlerts(em: EntityManager, filter: AlertFilter, page: PageRequest): Promise<Page<Alert>> {
   const { states, kinds, policy, channel, createdFrom, createdTo } = filter;
@@ -99,20 +104,21 @@ export async function recordAttempt(em: EntityManager, alert: Alert, done: Attem
   return changed === 1;
 }
 
-/** Gives a pending alert its channel. */
+/** Gives a pending alert its channel, in place of the one that it had; false where another worker was faster. */
 export async function setChannel(
   em: EntityManager,
-  id: string,
-  channel: { name: string; kind: string },
-): Promise<void> {
-  await sqlCount(em, `update trueup.alerts set channel = $2, channel_kind = $3 where id = $1 and channel = ''`, [
-    id,
-    channel.name,
-    channel.kind,
-  ]);
+  alert: Pick<Alert, 'id' | 'channel'>,
+  channel: { readonly name: string; readonly kind: string },
+): Promise<boolean> {
+  const changed = await sqlCount(
+    em,
+    `update trueup.alerts set channel = $3, channel_kind = $4 where id = $1 and channel = $2 and state = 'pending'`,
+    [alert.id, alert.channel ?? '', channel.name, channel.kind],
+  );
+  return changed === 1;
 }
 
-/** The same message for another channel, to be sent; a row that is there already stays. */
+/** The same message for another channel, to be sent. */
 export async function copyAlert(
   em: EntityManager,
   id: string,

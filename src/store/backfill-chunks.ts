@@ -212,25 +212,34 @@ export async function keepChunks(
   return rows.map((row) => row.token);
 }
 
-export interface LeftToDo {
-  readonly kinds: readonly ChunkKind[];
-  /** Shares in the hands of workers that are alive. */
-  readonly held: number;
-}
-
-export async function leftToDo(em: EntityManager, backfillId: string): Promise<LeftToDo> {
-  const [row] = await sql<{ kinds: ChunkKind[]; held: number }>(
+/** The kinds of work that are left. */
+export async function leftToDo(em: EntityManager, backfillId: string): Promise<ReadonlySet<ChunkKind>> {
+  const rows = await sql<{ kind: ChunkKind }>(
     em,
-    `select coalesce(array_agg(distinct kind), '{}') as kinds, count(*) filter (where not ${FREE})::int as held
-     from trueup.backfill_chunks c where backfill_id = $1`,
+    `select distinct kind from trueup.backfill_chunks where backfill_id = $1`,
     [backfillId],
   );
-  return row!;
+  return new Set(rows.map((row) => row.kind));
 }
 
-/** Nobody may write any more: every token is void. */
-export async function voidTokens(em: EntityManager, backfillId: string): Promise<void> {
-  await sqlCount(em, `update trueup.backfill_chunks set token = null, lease_until = null where backfill_id = $1`, [
-    backfillId,
-  ]);
+/**
+ * Takes all tokens back where nobody works on the job any more: not a worker with a lease, nor one that is late and in the middle of
+ * a write, whose row is locked.
+ *
+ * @returns false where somebody does; then nothing was changed
+ */
+export async function silenceChunks(em: EntityManager, backfillId: string): Promise<boolean> {
+  const [row] = await sql<{ quiet: boolean }>(
+    em,
+    `with free as (select c.id from trueup.backfill_chunks c where c.backfill_id = $1 and ${FREE} for update of c skip locked)
+     select (select count(*) from free) = (select count(*) from trueup.backfill_chunks where backfill_id = $1) as quiet`,
+    [backfillId],
+  );
+  if (!row!.quiet) return false;
+  await sqlCount(
+    em,
+    `update trueup.backfill_chunks set token = null, lease_until = null where backfill_id = $1 and token is not null`,
+    [backfillId],
+  );
+  return true;
 }

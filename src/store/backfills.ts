@@ -202,6 +202,13 @@ export async function activeJobs(em: EntityManager): Promise<{ id: string; state
   return sql(em, `select id, state from trueup.backfills where completed_at is null order by created_at limit 1000`);
 }
 
+export async function statesOf(
+  em: EntityManager,
+  ids: readonly string[],
+): Promise<{ id: string; state: BackfillState }[]> {
+  return sql(em, `select id, state from trueup.backfills where id = any($1::uuid[])`, [ids]);
+}
+
 export async function changeLimits(em: EntityManager, id: string, limits: BackfillLimits): Promise<void> {
   await sqlCount(
     em,

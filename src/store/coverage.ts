@@ -123,7 +123,8 @@ async function lockCoverage(em: EntityManager, streamId: number): Promise<void> 
   await sqlCount(em, `select pg_advisory_xact_lock(hashtext('trueup.coverage'), $1)`, [streamId]);
 }
 
-async function compareStored(
+/** @throws TrueUpError ENTRY_CONFLICT where what is stored of a range isn't what was read now. */
+export async function compareStored(
   em: EntityManager,
   target: CoverageTarget,
   layer: Layer,
@@ -181,11 +182,11 @@ async function markUnderived(em: EntityManager, streamId: number, records: reado
   );
 }
 
-function overlaps(range: LedgerRange, others: readonly LedgerRange[]): LedgerRange[] {
+export function overlaps(range: LedgerRange, others: readonly LedgerRange[]): LedgerRange[] {
   return subtract(range, subtract(range, others));
 }
 
-function rowsOf(records: readonly LedgerRecord[], layer: Layer, range: LedgerRange): EntryToStore[] {
+export function rowsOf(records: readonly LedgerRecord[], layer: Layer, range: LedgerRange): EntryToStore[] {
   const rows: EntryToStore[] = [];
   for (const record of records) {
     if (record.sequence < range.from || record.sequence >= range.to) continue;

@@ -104,6 +104,11 @@ export function isConflict(error: unknown): boolean {
   return code !== undefined && CONFLICT.has(code);
 }
 
+/** True when the server ended the statement because it took longer than it was given. */
+export function isTimeout(error: unknown): boolean {
+  return codeOf(error) === '57014';
+}
+
 function codeOf(error: unknown): string | undefined {
   return fieldOf(error, 'code');
 }

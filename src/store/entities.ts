@@ -4,6 +4,14 @@
 import { defineEntity, p } from '@mikro-orm/core';
 import type { InferEntity } from '@mikro-orm/core';
 import type { AlertKind, AlertSeverity, AlertState, DeliveryAttempt } from '../core/alert.ts';
+import type {
+  ExportCompression,
+  ExportFilter,
+  ExportFormat,
+  ExportKind,
+  ExportProgress,
+  ExportState,
+} from '../core/export.ts';
 import type { Level, Policy } from '../core/policy.ts';
 import type { RunProgress, RunState, RunSummary, RunTrigger, Verdict } from '../core/run.ts';
 import type { AuditEntry } from '../core/status.ts';
@@ -42,6 +50,9 @@ export const FollowerEntity = defineEntity({
     lastErrorAt: p.datetime().strictNullable(),
     lastErrorReason: p.text().strictNullable(),
     lastErrorMessage: p.text().strictNullable(),
+    restartedAt: p.datetime().strictNullable(),
+    newEpochAllowed: p.boolean().default(false),
+    firstOldestLedger: p.integer().strictNullable(),
   },
 });
 
@@ -216,12 +227,81 @@ export const AuditEntity = defineEntity({
   },
 });
 
+export const ExportEntity = defineEntity({
+  name: 'Export',
+  tableName: 'exports',
+  properties: {
+    id: p.uuid().primary(),
+    requestId: p.text().strictNullable(),
+    kind: p.text().$type<ExportKind>(),
+    format: p.text().$type<ExportFormat>(),
+    compression: p.text().$type<ExportCompression>(),
+    filter: keptJson<ExportFilter>(),
+    fileName: p.text().strictNullable(),
+    state: p.text().$type<ExportState>(),
+    progress: keptJson<ExportProgress>().strictNullable(),
+    manifestId: p.text().strictNullable(),
+    artifactId: p.text().strictNullable(),
+    errorReason: p.text().strictNullable(),
+    errorMessage: p.text().strictNullable(),
+    errorFix: p.text().strictNullable(),
+    requester: p.text(),
+    sandbox: p.boolean(),
+    attempt: p.integer().default(0),
+    sequence: p.bigint().defaultRaw(`nextval('trueup.change_sequence')`),
+    createdAt: exactTime().defaultRaw('now()'),
+    startedAt: p.datetime().strictNullable(),
+    completedAt: p.datetime().strictNullable(),
+  },
+});
+
+export const ManifestEntity = defineEntity({
+  name: 'Manifest',
+  tableName: 'manifests',
+  properties: {
+    id: p.uuid().primary(),
+    exportId: p.text(),
+    artifactId: p.text(),
+    requester: p.text(),
+    kind: p.text().$type<ExportKind>(),
+    format: p.text().$type<ExportFormat>(),
+    checksum: p.text(),
+    fileName: p.text(),
+    rowCount: p.bigint('number'),
+    generatedAt: p.datetime(),
+    sandbox: p.boolean(),
+    envelope: p.blob(),
+    holdCount: p.integer().default(0),
+    prunedAt: p.datetime().strictNullable(),
+  },
+});
+
+export const HoldEntity = defineEntity({
+  name: 'Hold',
+  tableName: 'manifest_holds',
+  properties: {
+    id: p.uuid().primary(),
+    manifestId: p.uuid(),
+    reason: p.text(),
+    placedBy: p.text(),
+    createdAt: p.datetime().defaultRaw('now()'),
+    releasedAt: p.datetime().strictNullable(),
+    releasedBy: p.text().strictNullable(),
+    releaseReason: p.text().strictNullable(),
+    requestId: p.text().strictNullable(),
+    releaseRequestId: p.text().strictNullable(),
+  },
+});
+
 export type RunRow = InferEntity<typeof RunEntity>;
 export type ImportRow = InferEntity<typeof ImportEntity>;
 export type JobHealthRow = InferEntity<typeof JobHealthEntity>;
 export type DeadLetterRow = InferEntity<typeof DeadLetterEntity>;
 export type AlertRow = InferEntity<typeof AlertEntity>;
 export type AuditRow = InferEntity<typeof AuditEntity>;
+export type ExportRow = InferEntity<typeof ExportEntity>;
+export type ManifestRow = InferEntity<typeof ManifestEntity>;
+export type HoldRow = InferEntity<typeof HoldEntity>;
 
 export const ENTITIES = [
   StreamEntity,
@@ -234,4 +314,7 @@ export const ENTITIES = [
   DeadLetterEntity,
   AlertEntity,
   AuditEntity,
+  ExportEntity,
+  ManifestEntity,
+  HoldEntity,
 ];

@@ -1,4 +1,5 @@
 // What happens while ledgers are read and kept. Ranges come half-open and are printed inclusive, as people type them.
+import type { BackfillState } from '../core/backfill.ts';
 import type { Layer } from '../core/entry.ts';
 import { isTrueUpError, messageOf } from '../core/errors.ts';
 import type { LedgerRange } from '../core/ledger.ts';
@@ -118,6 +119,12 @@ export function ledgerEvents({ log, metrics }: EventsDeps) {
       metrics.ledgerLag.remove();
       metrics.syncStatus.reset();
       log.info({ event: 'follower_released', stream }, 'this process follows the stream no more');
+    },
+    backfillMoved(event: { readonly id: string; readonly from: BackfillState; readonly to: BackfillState }): void {
+      metrics.backfillTransitions.inc({ state: event.to });
+      const fields = { event: 'backfill_moved', ...event };
+      if (event.to === 'failed' || event.to === 'blocked') log.warn(fields, `a backfill is ${event.to}`);
+      else log.info(fields, `a backfill is ${event.to}`);
     },
     leaseLost(event: { readonly lease: string; readonly kind: string }): void {
       metrics.leasesLost.inc({ lease: event.kind });

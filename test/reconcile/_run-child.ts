@@ -1,25 +1,48 @@
-// A process of its own that works on one run, to be killed in the middle. Arguments: database URL, policy as JSON, run id,
-// keys of a segment. It says `segment` after each of them and `done` at the end.
+// Works on one run in a process of its own, and kills itself with SIGKILL at the given statement of all that it sends to PostgreSQL.
+import pg from 'pg';
 import type { Policy } from '../../src/core/policy.ts';
 import { createRecordedBook } from '../../src/services/book-side.ts';
-import { runReconciliation } from '../../src/services/run-reconciliation.ts';
+import { runReconciliation, type RunDeps } from '../../src/services/run-reconciliation.ts';
 import { openDatabase } from '../../src/store/database.ts';
 import { quietEvents } from '../_util/services.ts';
 
-const [url, policyJson, runId, segmentKeys] = process.argv.slice(2) as [string, string, string, string];
-const policy = JSON.parse(policyJson) as Policy;
-await using db = await openDatabase({ url, poolMax: 6 });
+export interface RunOrder {
+  readonly url: string;
+  readonly runId: string;
+  readonly policy: Policy;
+  readonly following: NonNullable<RunDeps['following']>;
+  /** From 1; 0: never. */
+  readonly killAt: number;
+  /** The statement is on its way to the server already. */
+  readonly afterSending: boolean;
+}
+
+const { url, runId, policy, following, killAt, afterSending } = JSON.parse(process.argv[2]!) as RunOrder;
+await using db = await openDatabase({ url, poolMax: 4 });
+
+let statements = 0;
+const die = (): void => void process.kill(process.pid, 'SIGKILL');
+const client = pg.Client.prototype as unknown as { query: (...call: unknown[]) => unknown };
+const { query } = client;
+client.query = function (this: unknown, ...call: unknown[]) {
+  const isLast = ++statements === killAt;
+  if (isLast && !afterSending) die();
+  const answer = query.apply(this, call);
+  if (isLast) setImmediate(die);
+  return answer;
+};
+
+const recorded = createRecordedBook({ db }, policy.name);
 await runReconciliation(
   {
     db,
     policies: new Map([[policy.name, policy]]),
-    bookOf: () => createRecordedBook({ db }, policy.name),
+    bookOf: () => recorded,
     networkPassphrase: policy.name,
-    following: { endLedger: null, maxSilenceMs: 3_600_000 },
+    following,
     events: quietEvents().events,
-    segmentKeys: Number(segmentKeys),
   },
   runId,
-  { attempt: 1, maxAttempts: 100, signal: new AbortController().signal },
+  { attempt: 1, maxAttempts: 1, signal: new AbortController().signal },
 );
-console.log('done');
+process.send!(statements, () => process.disconnect());

@@ -1,0 +1,141 @@
+// Reading a share of a backfill piece by piece: several reads make one commit, and a bad ledger is found and named.
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Layer } from '../core/entry.ts';
+import { isTrueUpError, TrueUpError } from '../core/errors.ts';
+import { leaseEnd } from '../core/backfill-pace.ts';
+import { afterBadRead, checkBatch, joinBatches, nextRead } from '../core/follow.ts';
+import { CHUNK_LEDGERS, type LedgerBatch, type LedgerRange } from '../core/ledger.ts';
+import type { Watch } from '../core/watch.ts';
+import type { Source } from '../sources/source.ts';
+import { ReadPipeline } from './follower-reads.ts';
+
+/** Entries after which a piece is committed though it could be longer: what a worker keeps in memory. */
+const MAX_PIECE_ENTRIES = 20_000;
+
+export interface PieceReaderOptions {
+  readonly source: Source;
+  readonly watch: Watch;
+  readonly layers: readonly Layer[];
+  /** Most ledgers of one read. */
+  readonly spanLedgers: number;
+  /** Asked before each read; how long to wait, milliseconds. */
+  readonly waitBefore: (ledgers: number) => Promise<number>;
+  readonly onBadRead: (error: unknown, attempt: number) => void;
+}
+
+export interface PieceFacts {
+  readonly requests: number;
+  readonly retries: number;
+  readonly readMs: number;
+  /** How long the job's own limits held it back. */
+  readonly waitedMs: number;
+}
+
+export type Piece = PieceFacts &
+  (
+    | { readonly kind: 'batch'; readonly range: LedgerRange; readonly batch: LedgerBatch }
+    | { readonly kind: 'bad'; readonly range: LedgerRange; readonly error: TrueUpError }
+  );
+
+export class PieceReader {
+  readonly #options: PieceReaderOptions;
+  readonly #pipeline: ReadPipeline;
+  #spanLedgers: number;
+  #requests = 0;
+  #retries = 0;
+  #waitedMs = 0;
+
+  constructor(options: PieceReaderOptions, signal: AbortSignal) {
+    this.#options = options;
+    this.#spanLedgers = options.spanLedgers;
+    const { source, watch, layers } = options;
+    this.#pipeline = new ReadPipeline(
+      {
+        source: {
+          layers,
+          read: async (request, given) => {
+            const waitMs = await options.waitBefore(request.range.to - request.range.from);
+            if (waitMs > 0) await sleep(waitMs, undefined, { signal: given });
+            this.#waitedMs += waitMs;
+            this.#requests++;
+            return source.read(request, given);
+          },
+        },
+        watch,
+        layers,
+      },
+      signal,
+    );
+  }
+
+  /**
+   * The next piece of what is left, at most about `pieceLedgers` long; or the part of it that can't be had, tried and found.
+   *
+   * @throws TrueUpError what the source throws where it isn't the ledgers' own fault
+   */
+  async next(rest: LedgerRange, pieceLedgers: number): Promise<Piece> {
+    const startedMs = performance.now();
+    const end = pieceLedgers < CHUNK_LEDGERS ? rest.from + Math.floor(pieceLedgers) : leaseEnd(rest, pieceLedgers);
+    const parts: LedgerBatch[] = [];
+    let entries = 0;
+    for (let [from, to] = [rest.from, Math.min(end, rest.to)]; from < to && entries < MAX_PIECE_ENTRIES;) {
+      const wanted = this.#span(from, to)!;
+      const part = await this.#read(wanted, rest.to, parts.at(-1)?.last.hash ?? null);
+      if (part.kind === 'bad') {
+        // The good ledgers before it are stored first; it is met again then.
+        if (parts.length > 0) break;
+        return { ...part, ...this.#facts(startedMs) };
+      }
+      parts.push(part.batch);
+      from = part.batch.range.to;
+      entries += part.batch.records.reduce((sum, record) => sum + record.entries.length, 0);
+    }
+    const batch = joinBatches(parts);
+    return { kind: 'batch', range: batch.range, batch, ...this.#facts(startedMs) };
+  }
+
+  async #read(
+    range: LedgerRange,
+    end: number,
+    lastHash: string | null,
+  ): Promise<{ kind: 'batch'; batch: LedgerBatch } | { kind: 'bad'; range: LedgerRange; error: TrueUpError }> {
+    let wanted = range;
+    for (let attempt = 1; ;) {
+      try {
+        const batch = await this.#pipeline.read(wanted, (after) => this.#span(after, end));
+        checkBatch(batch, wanted, lastHash);
+        return { kind: 'batch', batch };
+      } catch (error) {
+        const next = afterBadRead(error, wanted, attempt) ?? this.#smaller(error, wanted);
+        if (next === null) throw error;
+        this.#options.onBadRead(error, attempt);
+        if (next.kind === 'set-apart') return { kind: 'bad', range: next.range, error: error as TrueUpError };
+        this.#retries++;
+        ({ range: wanted, attempt } = next);
+      }
+    }
+  }
+
+  /** An answer that is too large or too late may be had in two halves. */
+  #smaller(error: unknown, wanted: LedgerRange): { kind: 'read'; range: LedgerRange; attempt: number } | null {
+    const length = wanted.to - wanted.from;
+    if (!isTrueUpError(error, 'SOURCE_TIMEOUT', 'SOURCE_ANSWER_TOO_LARGE') || length <= 1) return null;
+    this.#spanLedgers = Math.ceil(length / 2);
+    return { kind: 'read', range: { from: wanted.from, to: wanted.from + this.#spanLedgers }, attempt: 1 };
+  }
+
+  #span(from: number, end: number): LedgerRange | null {
+    return nextRead(from, end - 1, null, this.#spanLedgers);
+  }
+
+  #facts(startedMs: number): PieceFacts {
+    const facts = {
+      requests: this.#requests,
+      retries: this.#retries,
+      readMs: performance.now() - startedMs,
+      waitedMs: this.#waitedMs,
+    };
+    [this.#requests, this.#retries, this.#waitedMs] = [0, 0, 0];
+    return facts;
+  }
+}
