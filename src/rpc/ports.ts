@@ -175,7 +175,7 @@ export interface ExportPort {
   /** Answers with the export of the first call where `requestId` is repeated. @throws FEATURE_DISABLED, SIGNING_KEY_UNAVAILABLE */
   start(order: ExportOrder & { readonly requestId: string | null }, asker: Asker): Promise<ExportJob>;
   get(id: string): Promise<ExportJob>;
-  list(filter: ExportListFilter, page: PageRequest): Promise<Page<ExportJob> & { readonly totalSize: number }>;
+  list(filter: ExportListFilter, page: PageRequest): Promise<Page<ExportJob>>;
   /** As ReconciliationPort's. */
   watch(id: string, since: bigint | null, signal: AbortSignal): AsyncIterable<ExportJob>;
   cancel(cancel: { readonly id: string; readonly reason: string }, asker: Asker): Promise<ExportJob>;
