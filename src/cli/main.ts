@@ -1,5 +1,6 @@
 // The `trueup` command with all of its verbs.
 import { describeError } from '../client/index.ts';
+import { registerAlerts } from './commands/alerts.ts';
 import { registerBooks } from './commands/books.ts';
 import { registerExport } from './commands/export.ts';
 import { registerLedger } from './commands/ledger.ts';
@@ -17,6 +18,7 @@ const VERBS: readonly Register[] = [
   registerStatus,
   registerReconciliation,
   registerDrifts,
+  registerAlerts,
   registerBooks,
   registerLedger,
   registerManifests,

@@ -123,7 +123,7 @@ describe('drift', () => {
     expect(await shop.tick()).toEqual(['DRIFT_DETECTED']);
   });
 
-  it('below the threshold, inside grace or exempt wakes nobody', async () => {
+  it('below the threshold, or exempt, wakes nobody', async () => {
     const shop = await openShop([10, 20], { threshold: 3 });
     for (let run = 0; run < 3; run++) expect(await shop.tick()).toEqual([]);
     const exempt = await openShop([10, 20, 30]);
