@@ -79,6 +79,8 @@ export function stubPorts(given: NonNullable<ServingOptions['ports']>): RpcPorts
     alerts: port(given.alerts),
     books: port(given.books),
     ledger: port(given.ledger),
+    exports: port(given.exports),
+    manifests: port(given.manifests),
     health: port(given.health),
   } as RpcPorts;
 }
