@@ -38,6 +38,23 @@ const BENCHES: readonly Bench[] = [
     figures: ['house.follower_rss_mib', 'house.follower_rss_growth_ratio'],
     run: async () => (await import('./memory.ts')).memoryBench(),
   },
+  {
+    figures: ['reconcile.sql_equal_ratio', 'reconcile.sql_one_percent_ratio'],
+    run: async () => (await import('./sql-digest.ts')).sqlDigestBench(),
+  },
+  {
+    figures: [
+      'backfill.list_gaps_ms',
+      'backfill.list_gaps_later_page_ms',
+      'backfill.list_gaps_watches_later_page_ms',
+      'backfill.list_gaps_watches_ms',
+    ],
+    run: async () => (await import('./gaps.ts')).gapsBench(),
+  },
+  {
+    figures: ['manifest.csv_rows_per_second'],
+    run: async () => (await import('./exports.ts')).exportBench(),
+  },
 ];
 
 if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

@@ -1,28 +1,38 @@
 // The composition root: builds the rooms from the configuration and hands each the slice that it needs.
+import { composeAlerts } from './alerts.ts';
+import { join } from 'node:path';
+import { composeExports } from './exporting.ts';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
 import { isTrueUpError, messageOf, TrueUpError } from './core/errors.ts';
 import type { Import } from './core/listing.ts';
+import { readSigningKey, type SigningKey } from './core/signing-key.ts';
 import type { Policy } from './core/policy.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
 import type { Job } from './scheduler/scheduler.ts';
+import { ALERT_JOB } from './services/alerts.ts';
 import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
 import { createCoverageLists } from './services/coverage.ts';
+import type { ExportsService } from './services/exports.ts';
 import type { FollowerOptions } from './services/follower.ts';
+import { createEvidence, type Evidence } from './services/evidence.ts';
 import { createGauges } from './services/gauges.ts';
 import { createHealthService, type HealthService } from './services/health.ts';
 import { keepHouse } from './services/housekeeping.ts';
 import { getImport, importBook, type Import as StoredImport } from './services/imports.ts';
 import { createEntryLists } from './services/ledger-entries.ts';
 import { takeOpenings } from './services/openings.ts';
+import { createRecheckJob } from './services/rechecks.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
+import { createFileArtifacts } from './outbound/artifacts.ts';
+import { developmentKey } from './outbound/development-key.ts';
 import { createSource } from './sources/create-source.ts';
 import { createHttpClient } from './sources/http/client.ts';
 import type { HttpClient } from './sources/http/types.ts';
@@ -118,16 +128,21 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     log: base.log,
     onDeadLetter: async (job) => {
       events.jobDeadLettered({ job: job.healthName, jobId: job.id, attempt: job.attempts, reason: job.failure.reason });
-      await reconciliation.abandon(job.payload as Readonly<Record<string, unknown>>);
+      const payload = job.payload as Readonly<Record<string, unknown>>;
+      if (job.job === ALERT_JOB) await alerts.delivery.abandon(payload);
+      else await reconciliation.abandon(payload);
     },
   });
   const network = source.networkPassphrase;
+  const alerts = composeAlerts({ config, db, queue, events });
   const reconciliation = createReconciliationService({
     db,
     queue,
     policies,
     networkPassphrase: network,
     sandbox: isSandbox,
+    alertRuleOf: alerts.shownRuleOf,
+    events,
   });
   const health = createHealthService({
     db,
@@ -142,28 +157,69 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     embedded: config.database.kind === 'embedded',
     queue,
   });
+  const signingKey = await signingKeyOf(config, events);
+  const signs = signingKey !== null;
+  const artifacts = createFileArtifacts(join(config.service.dataDir, 'artifacts'));
+  const evidence = createEvidence({
+    ...config.evidence,
+    db,
+    artifacts,
+    signingKey,
+    serviceName: config.service.name,
+    events,
+  });
+  await evidence.log.open();
+  const exporting = composeExports({
+    db,
+    queue,
+    artifacts,
+    evidence,
+    networkPassphrase: network,
+    sandbox: isSandbox,
+    events,
+  });
   const startLedger =
     config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
   const following = {
     endLedger: config.source.endLedgerInclusive,
     maxSilenceMs: Math.max(MIN_SILENCE_MS, SILENT_POLLS * config.source.pollIntervalMs),
   };
-  const runDeps: RunDeps = { db, policies, bookOf: books, networkPassphrase: network, following, events };
+  const runDeps: RunDeps = {
+    db,
+    policies,
+    bookOf: books,
+    networkPassphrase: network,
+    following,
+    alerts: alerts.runs,
+    events,
+  };
   return {
     ...base,
     source,
     queue,
     health,
-    ports: createPorts({ db, networkPassphrase: network, source, config, reconciliation, health, events }),
+    ports: createPorts({
+      ...{ db, networkPassphrase: network, source, config, reconciliation, health, events, evidence },
+      exports: exporting.service,
+      alerts: alerts.service,
+    }),
     jobs: createJobs({
       policies: policies.values(),
       reconciliationEnabled: config.reconciliation.enabled,
       hasOpenings: source.openingBalances !== undefined,
       reconcile: createReconcileJob({ ...runDeps, reconciliation }),
+      recheck: createRecheckJob(runDeps),
       takeOpenings: async (_payload, { signal }) => {
         await takeOpenings({ db, source, watch: config.source.watch, policies, bookOf: books }, signal);
       },
-      keepHouse: () => keepHouse({ db }),
+      deliverAlert: alerts.delivery.deliver,
+      keepHouse: async () => {
+        await keepHouse({ db });
+        await exporting.removeOrphans();
+      },
+      runExport: exporting.run,
+      tendEvidence: () => evidence.tend(),
+      sealIntervalMs: config.evidence.storage === 'memory' || !signs ? null : config.evidence.sealIntervalMs,
       events,
     }),
     follower: {
@@ -195,13 +251,20 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       networkPassphrase: network,
       syncStatusNow: () => health.syncStatus(),
     }),
-    loops: isSandbox ? [createSandboxLoop({ db, sandbox, networkPassphrase: network })] : [],
+    loops: [
+      ...(isSandbox ? [createSandboxLoop({ db, sandbox, networkPassphrase: network })] : []),
+      // A log in memory is each process's own, so each seals its own.
+      ...(config.evidence.storage === 'memory' && signs
+        ? [{ name: 'evidence', intervalMs: config.evidence.sealIntervalMs, run: () => evidence.tend() }]
+        : []),
+    ],
     checkSource: (signal) =>
       checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
     async close() {
       health.close();
       await source.close();
       await http.close();
+      await alerts.close();
     },
   };
 }
@@ -212,12 +275,26 @@ interface Services {
   readonly source: Source;
   readonly config: Config;
   readonly reconciliation: ReconciliationService;
+  readonly exports: ExportsService;
   readonly health: HealthService;
+  readonly alerts: RpcPorts['alerts'];
   readonly events: Events;
+  readonly evidence: Evidence;
 }
 
 /** What the doors ask of the house, answered by the services. */
-function createPorts({ db, networkPassphrase, source, config, reconciliation, health, events }: Services): RpcPorts {
+function createPorts({
+  db,
+  networkPassphrase,
+  source,
+  config,
+  reconciliation,
+  health,
+  alerts,
+  events,
+  exports,
+  evidence,
+}: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
   const balanceLists = createBalanceLists({ db, networkPassphrase });
@@ -230,6 +307,7 @@ function createPorts({ db, networkPassphrase, source, config, reconciliation, he
   return {
     reconciliations,
     drifts,
+    alerts,
     books: {
       record: (call, asker) => recordEntries({ db }, call, asker),
       stream: (header, messages, asker) => streamEntries({ db }, header, messages, asker),
@@ -256,7 +334,14 @@ function createPorts({ db, networkPassphrase, source, config, reconciliation, he
       listCoverage: (filter, page) => coverage.listCoverage(filter, page),
       listGaps: (filter, page) => coverage.listGaps(filter, page),
     },
+    exports,
     health: health.port,
+    manifests: {
+      ...evidence.manifests,
+      download: evidence.download,
+      placeHold: (call, asker) => evidence.holds.place(call, asker),
+      releaseHold: (call, asker) => evidence.holds.release(call, asker),
+    },
   };
 }
 
@@ -291,11 +376,30 @@ function circuitOf(config: Config, http: HttpClient) {
   return url === null || url.startsWith('file:') ? null : http.state(url);
 }
 
+/** The key that is configured; the sandbox makes one of its own, and says that it is worth nothing elsewhere. */
+async function signingKeyOf(config: Config, events: Events): Promise<SigningKey | null> {
+  const { signingKeyPem } = config.secrets;
+  if (signingKeyPem !== null) return readSigningKey(signingKeyPem);
+  if (config.source.kind !== 'sandbox') return null;
+  const path = join(config.service.dataDir, 'evidence', 'development-key.pem');
+  events.configWarning({ message: `evidence is signed with a DEVELOPMENT key, made for this sandbox: ${path}` });
+  return await developmentKey(path);
+}
+
 /** Parts that are off because nothing configures them, said rather than left to be found out. */
 function disabledFeatures(config: Config): string[] {
   const features: [boolean, string][] = [
     [config.reconciliation.enabled, 'scheduled reconciliation (LEDGER_RECONCILIATION_ENABLED=false)'],
     [config.book !== null, 'a book read from PostgreSQL (TRUEUP_BOOK_URL is unset)'],
+    [
+      config.reconciliation.alerts.channel !== null,
+      'alerts (RECONCILIATION_ALERT_WEBHOOK_URL and SLACK_WEBHOOK_URL are unset)',
+    ],
+    [
+      config.secrets.signingKeyPem !== null || config.source.kind === 'sandbox',
+      'exports and evidence (TRUEUP_SIGNING_KEY_FILE is unset)',
+    ],
+    [config.evidence.storage === 'database', 'evidence that outlives the process (EXPORT_MANIFEST_STORAGE=memory)'],
     [config.serving.tokensFile !== null, 'tokens (TRUEUP_TOKENS_FILE is unset: callers on this machine only)'],
   ];
   return features.filter(([on]) => !on).map(([, name]) => name);

@@ -23,9 +23,11 @@ function isRecent(version) {
 
 async function run() {
   delete process.env[HANDED_OVER];
-  const built = new URL('../../dist/cli/main.js', import.meta.url);
+  // What an auditor runs knows no network.
+  const entry = process.argv[2] === 'verify' ? 'offline' : 'main';
+  const built = new URL(`../../dist/cli/${entry}.js`, import.meta.url);
   // A checkout runs its sources; what is installed from a package has only the built files.
-  const source = new URL('./main.ts', import.meta.url);
+  const source = new URL(`./${entry}.ts`, import.meta.url);
   const { main } = await import(existsSync(source) ? source.href : built.href);
   const aborted = new AbortController();
   const world = {

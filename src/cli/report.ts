@@ -1,5 +1,4 @@
 // A failure in words: reason, message, and what to type next.
-import { describeError } from '../client/index.ts';
 import { CommandError, EXIT, type World } from './world.ts';
 
 /** Where the server says nothing better, what to type next. */
@@ -17,14 +16,23 @@ const NEXT_COMMANDS: Readonly<Record<string, string>> = {
   PERMISSION_DENIED: 'use a token with a higher role; `trueup token NAME ROLE` makes one',
 };
 
+/** What a failure says that neither a verb nor the domain threw: a call's, or nobody's. */
+export type Describe = (thrown: unknown) => {
+  readonly reason: string;
+  readonly message: string;
+  readonly fix: string | null;
+  readonly fields: Failure['fields'];
+  readonly unreachable: boolean;
+};
+
 /** Prints why a verb failed and returns the exit code for it. */
 export async function reportError(
   thrown: unknown,
   world: World,
-  how: { json: boolean; args: readonly string[] },
+  how: { json: boolean; describe: Describe },
 ): Promise<number> {
   if (world.signal.aborted) return isBrokenPipe(world.signal.reason) ? EXIT.ok : EXIT.interrupted;
-  const { exitCode, ...failure } = understand(thrown, world);
+  const { exitCode, ...failure } = understand(thrown, world, how.describe);
   if (how.json) {
     world.stderr.write(`${JSON.stringify({ error: failure })}\n`);
     return exitCode;
@@ -46,7 +54,7 @@ interface Failure {
   readonly exitCode: number;
 }
 
-function understand(thrown: unknown, world: World): Failure {
+function understand(thrown: unknown, world: World, describe: Describe): Failure {
   if (thrown instanceof CommandError) {
     const { reason, message, fix, exitCode } = thrown;
     return { reason, message, fix, next: null, fields: [], exitCode };
@@ -63,7 +71,7 @@ function understand(thrown: unknown, world: World): Failure {
       exitCode: EXIT.failed,
     };
   }
-  const { reason, message, fix, fields, unreachable } = describeError(thrown);
+  const { reason, message, fix, fields, unreachable } = describe(thrown);
   if (unreachable) {
     const server = world.env['TRUEUP_SERVER'];
     return {

@@ -26,6 +26,12 @@ export const EXIT = {
   drift: 3,
   inconclusive: 4,
   unreachable: 5,
+  altered: 10,
+  missing: 11,
+  gap: 12,
+  empty: 13,
+  unknownKey: 14,
+  unverifiable: 15,
   interrupted: 130,
 } as const;
 

@@ -1,4 +1,5 @@
 // What the process was told: read once, validated, in groups; units are in the names, secrets in a group of their own.
+import type { KeyRing } from '../core/key-ring.ts';
 import type { Policy } from '../core/policy.ts';
 import type { ConfigEntry } from '../core/status.ts';
 import type { Watch } from '../core/watch.ts';
@@ -25,6 +26,12 @@ export interface Bind {
   /** 0: the system chooses a free one. */
   readonly port: number;
 }
+
+/** A side that trueup.yaml names; the URL of a postgres side is secrets.sideUrls'. */
+export type ConfiguredSide =
+  | { readonly kind: 'postgres'; readonly query: string; readonly immutable: boolean }
+  /** The path is absolute. */
+  | { readonly kind: 'file'; readonly path: string; readonly format: 'csv' | 'jsonl' };
 
 export interface Config {
   readonly service: {
@@ -91,7 +98,24 @@ export interface Config {
     /** Absolute; null: no trueup.yaml, the policies are the environment's two. */
     readonly configFile: string | null;
     readonly policies: readonly Policy[];
-    readonly alerts: { readonly driftThreshold: number; readonly cooldownMs: number };
+    /** By name; those that policies refer to as external. */
+    readonly sides: Readonly<Record<string, ConfiguredSide>>;
+    readonly alerts: {
+      readonly driftThreshold: number;
+      readonly cooldownMs: number;
+      /** How secrets.alertWebhookUrl is spoken to; null: there is none, alerts go nowhere. */
+      readonly channel: 'slack' | 'webhook' | null;
+    };
+  };
+  readonly evidence: {
+    /** Keys that are believed: the signing key, those before it, those revoked. The signing key itself is a secret. */
+    readonly keys: KeyRing;
+    readonly storage: 'database' | 'memory';
+    readonly sealIntervalMs: number;
+    /** Newest manifests whose artifacts are kept. */
+    readonly keepCount: number;
+    /** Null: nothing is removed for its age. */
+    readonly keepDays: number | null;
   };
   readonly jobs: { readonly maxAttempts: number; readonly baseDelayMs: number; readonly factor: number };
   readonly telemetry: { readonly logLevel: LogLevel };
@@ -104,11 +128,17 @@ export interface Config {
 
 /** Never logged, never shown; `secretValues` lists what the logger must blank out. */
 export interface Secrets {
+  /** PEM; null: none is configured. */
+  readonly signingKeyPem: string | null;
   readonly databaseUrl: string | null;
   readonly bookUrl: string | null;
+  /** URLs of trueup.yaml's postgres sides, by the name of the side. */
+  readonly sideUrls: Readonly<Record<string, string>>;
   /** The URL of source.kind; null only for the sandbox. Providers put keys in paths and queries, hence secret. */
   readonly sourceUrl: string | null;
   /** The other source URLs that are set, for a cross-check or failover. */
   readonly otherSourceUrls: Readonly<Partial<Record<ExternalSourceKind, string>>>;
   readonly alertWebhookUrl: string | null;
+  /** `whsec_...`; null: messages aren't signed. */
+  readonly alertWebhookSecret: string | null;
 }

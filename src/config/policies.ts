@@ -1,22 +1,15 @@
-// trueup.yaml: the policies, as people write them, and how they become core/policy.ts's Policy.
+// trueup.yaml: the policies and sides, as people write them, and how they become core/policy.ts's Policy.
 import { LineCounter, parseDocument } from 'yaml';
-import { z } from 'zod';
-import { normalizeAsset } from '../core/asset.ts';
-import { ENTRY_KINDS, LAYERS } from '../core/entry.ts';
+import type { z } from 'zod';
 import { messageOf } from '../core/errors.ts';
-import { DEFAULT_STATUS_MAP, JOINS, LEVELS, POLICY_DEFAULTS } from '../core/policy.ts';
-import type { Policy } from '../core/policy.ts';
-import { isStrkey } from '../core/strkey.ts';
+import { DEFAULT_STATUS_MAP, EXACT_FIELDS, POLICY_DEFAULTS } from '../core/policy.ts';
+import type { ExternalSide, Policy } from '../core/policy.ts';
 import { didYouMean } from './did-you-mean.ts';
+import { configFileSchema, KNOWN_KEYS, type DeclaredPolicy, type DeclaredSide } from './policy-schema.ts';
 import { hideSeeds } from './problems.ts';
 import type { Problems } from './problems.ts';
-import { MAX_TIMER_MS, MIN_TIMER_MS } from './value-types.ts';
 
 export const maxConfigFileBytes = 1024 * 1024;
-export const maxPolicies = 100;
-const maxScopeItems = 10_000;
-const MAX_DURATION_MS = 10 * 365 * 24 * 3_600_000;
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** What a policy takes when it doesn't say its own: the environment's window and interval. */
 export interface PolicyFallbacks {
@@ -24,121 +17,45 @@ export interface PolicyFallbacks {
   readonly intervalMs: number;
 }
 
-const scopeSchema = z
-  .strictObject({
-    accounts: z
-      .array(
-        z
-          .string()
-          .refine(
-            (id) => isStrkey('account', id) || isStrkey('contract', id),
-            'is no account or contract id: its checksum is wrong',
-          ),
-      )
-      .min(1)
-      .max(maxScopeItems)
-      .optional()
-      .describe('Account (G...) and contract (C...) ids.'),
-    assets: z
-      .array(z.string().transform(asset))
-      .min(1)
-      .max(maxScopeItems)
-      .optional()
-      .describe('`native`, CODE:ISSUER or C....'),
-    kinds: z
-      .array(z.enum(ENTRY_KINDS))
-      .min(1)
-      .optional()
-      .describe('Entry kinds. Absent: every kind but fees and genesis.'),
-  })
-  .describe('What is compared. Absent: the account and asset pairs that the book itself has.');
+export interface ConfigFile {
+  readonly policies: readonly Policy[];
+  readonly sides: Readonly<Record<string, DeclaredSide>>;
+}
 
-const policySchema = z.strictObject({
-  name: z
-    .string()
-    .regex(/^[a-z0-9][a-z0-9_-]{0,62}$/, 'is no name: lower-case letters, digits, dashes, at most 63')
-    .describe('Unique; it labels metrics and runs.'),
-  level: z.enum(LEVELS).describe('Compare movement by movement, or balances.'),
-  book: z
-    .string()
-    .regex(/^[A-Za-z0-9][\w.-]{0,62}$/, 'is neither `postgres` nor the name of a recorded book')
-    .default('default')
-    .describe(
-      '`postgres`: the query of TRUEUP_BOOK_QUERY_FILE; any other name: the book recorded or imported under it.',
-    ),
-  layer: z.enum(LAYERS).default(POLICY_DEFAULTS.layer).describe('Which view of the ledger is read.'),
-  join: z
-    .enum(JOINS)
-    // Comparing by another join than the one asked for would accuse wrongly, so it is refused until it can be done.
-    .refine((join) => join !== 'sub_account', 'sub_account is not compared yet: use operation or tx_hash')
-    .default(POLICY_DEFAULTS.join)
-    .describe('What makes two rows the same movement; sub_account is not compared yet.'),
-  scope: scopeSchema.default({}),
-  status_map: z
-    .record(z.string().min(1).max(64), z.enum(['success', 'failed', 'pending']))
-    .default({})
-    .describe('Status words of the book, added to the usual ones.'),
-  time_tolerance: duration(0, MAX_DURATION_MS)
-    .optional()
-    .describe('Largest difference in time that counts as equal. Absent: time is not compared.'),
-  grace: z
-    .strictObject({
-      missing_in_db: duration(0, MAX_DURATION_MS).prefault('5m').describe('Counted from the close of the ledger.'),
-      missing_on_ledger: duration(0, MAX_DURATION_MS)
-        .prefault('15m')
-        .describe('Counted from the own time of the book row.'),
-    })
-    .prefault({})
-    .describe('How old an item must be before its absence on the other side counts.'),
-  window: duration(1000, MAX_DURATION_MS)
-    .optional()
-    .describe('How far back from the cut a run looks. Absent: RECONCILIATION_WINDOW_HOURS.'),
-  lookaround: duration(0, MAX_DURATION_MS).prefault('1h').describe('How far outside the window book rows are read.'),
-  book_max_lateness: duration(0, MAX_DURATION_MS)
-    .prefault('1h')
-    .describe('A book that is complete only up to longer before the cut is BOOK_STALE.'),
-  schedule: z
-    .strictObject({
-      enabled: z
-        .boolean()
-        .default(true)
-        .describe('False: it runs on request only. LEDGER_RECONCILIATION_ENABLED=false switches all off.'),
-      interval: duration(MIN_TIMER_MS, MAX_TIMER_MS).optional().describe('Absent: LEDGER_RECONCILIATION_INTERVAL_MS.'),
-    })
-    .prefault({})
-    .describe('When the policy runs by itself.'),
-});
+const NOTHING: ConfigFile = { policies: [], sides: {} };
 
-export const configFileSchema = z.strictObject({
-  policies: z.array(policySchema).min(1).max(maxPolicies).describe('Named reconciliations.'),
-});
-
-/** The policies of trueup.yaml; what is wrong goes to `problems`, each with its path. */
-export function parsePolicies(
+/** What trueup.yaml says; what is wrong goes to `problems`, each with its path. */
+export function parseConfigFile(
   fileName: string,
   content: string,
   fallbacks: PolicyFallbacks,
   problems: Problems,
-): Policy[] {
+): ConfigFile {
   if (Buffer.byteLength(content) > maxConfigFileBytes) {
     problems.add(fileName, `is larger than ${maxConfigFileBytes} bytes. Fix: is it the right file?`);
-    return [];
+    return NOTHING;
   }
   const data = readYaml(fileName, content, problems);
-  if (data === undefined) return [];
+  if (data === undefined) return NOTHING;
   const result = configFileSchema.safeParse(data);
   if (!result.success) {
     for (const issue of result.error.issues) problems.add(...describeIssue(fileName, issue));
-    return [];
+    return NOTHING;
   }
-  const policies = result.data.policies.map((declared) => toPolicy(declared, fallbacks));
+  const { sides } = result.data;
+  for (const name of ['stream', 'postgres'].filter((each) => Object.hasOwn(sides, each)))
+    problems.add(`${fileName}: sides`, `has a side named ${name}, which means something else. Fix: rename it.`);
+  const policies = result.data.policies.map((declared) => {
+    checkPolicy(`${fileName}: policy ${declared.name}`, declared, sides, problems);
+    return toPolicy(declared, sides, fallbacks);
+  });
   const names = new Set<string>();
   for (const { name } of policies) {
     if (names.has(name))
       problems.add(`${fileName}: policies`, `has two policies named ${name}. Fix: give each its own name.`);
     names.add(name);
   }
-  return policies;
+  return { policies, sides };
 }
 
 /** Without a file: one policy for entries, one for balances (whose schedule is switched on once there is a book of balances). */
@@ -151,24 +68,82 @@ export function defaultPolicies(book: Policy['book'], fallbacks: PolicyFallbacks
   ];
 }
 
-function toPolicy(declared: z.output<typeof policySchema>, fallbacks: PolicyFallbacks): Policy {
+/** Rules between the keys of a policy. */
+function checkPolicy(at: string, declared: DeclaredPolicy, sides: ConfigFile['sides'], problems: Problems): void {
+  const { ledger, book, level, exact, join } = declared;
+  if (ledger !== 'stream' && !Object.hasOwn(sides, ledger)) {
+    const known = ['stream', ...Object.keys(sides)];
+    problems.add(at, `reads the ledger ${ledger}, which is no side.${didYouMean(ledger, known)} Fix: add it to sides.`);
+  }
+  if (ledger === book) problems.add(at, `compares ${ledger} with itself. Fix: name another book.`);
+  if (ledger !== 'stream' && level === 'balances')
+    problems.add(at, 'compares balances without the stream. Fix: use level entries, or ledger stream.');
+  if (join === 'sub_account' && level === 'balances')
+    problems.add(
+      at,
+      'joins balances by sub_account, but a ledger keeps balances of whole accounts. Fix: leave join out.',
+    );
+  if (declared.time_tolerance !== undefined && exact !== undefined && !exact.includes('time'))
+    problems.add(at, 'has a time_tolerance, but `exact` leaves time out. Fix: add time to it, or drop the tolerance.');
+  if (declared.amount_tolerances.length > 0 && exact !== undefined && !exact.includes('amount'))
+    problems.add(at, 'has amount_tolerances, but `exact` leaves amount out. Fix: add amount to it, or drop them.');
+  const assets = declared.amount_tolerances.map((each) => each.asset);
+  if (new Set(assets).size < assets.length) problems.add(at, 'has two tolerances of one asset. Fix: keep one of them.');
+}
+
+function toPolicy(declared: DeclaredPolicy, sides: ConfigFile['sides'], fallbacks: PolicyFallbacks): Policy {
   const { accounts, assets, kinds } = declared.scope;
   const words = Object.entries(declared.status_map).map(([word, status]) => [word.toLowerCase(), status] as const);
+  const ledger: Policy['ledger'] = sideOf(declared.ledger, sides) ?? POLICY_DEFAULTS.ledger;
   return {
     name: declared.name,
     level: declared.level,
-    book: declared.book === 'postgres' ? { kind: 'postgres' } : { kind: 'recorded', name: declared.book },
+    ledger,
+    book: bookOf(declared.book, sides),
     layer: declared.layer,
     join: declared.join,
     scope: { ...(accounts && { accounts }), ...(assets && { assets }), ...(kinds && { kinds }) },
+    exact: declared.exact === undefined ? EXACT_FIELDS : EXACT_FIELDS.filter((each) => declared.exact!.includes(each)),
+    amountTolerances: declared.amount_tolerances.map(({ asset, minor, basis_points: basisPoints }) => ({
+      asset,
+      minor: minor ?? null,
+      basisPoints: basisPoints ?? null,
+    })),
     statusMap: { ...DEFAULT_STATUS_MAP, ...Object.fromEntries(words) },
-    timeToleranceMs: declared.time_tolerance ?? null,
+    timeToleranceMs: declared.time_tolerance ?? (declared.exact?.includes('time') ? 0 : null),
     grace: { missingInDbMs: declared.grace.missing_in_db, missingOnLedgerMs: declared.grace.missing_on_ledger },
-    windowHours: declared.window === undefined ? fallbacks.windowHours : declared.window / 3_600_000,
+    windowHours: windowHoursOf(declared, ledger, fallbacks),
     lookaroundMs: declared.lookaround,
     bookMaxLatenessMs: declared.book_max_lateness,
     schedule: { enabled: declared.schedule.enabled, intervalMs: declared.schedule.interval ?? fallbacks.intervalMs },
+    alert: {
+      enabled: declared.alert.enabled,
+      threshold: declared.alert.threshold ?? null,
+      cooldownMs: declared.alert.cooldown ?? null,
+    },
+    exemptions: declared.exemptions.map(({ match, reason, owner, expires }) => ({
+      match: Object.fromEntries(Object.entries(match).filter(([, value]) => value !== undefined)),
+      reason,
+      owner,
+      expiresAt: expires,
+    })),
   };
+}
+
+function bookOf(name: string, sides: ConfigFile['sides']): Policy['book'] {
+  if (name === 'postgres') return { kind: 'postgres' };
+  return sideOf(name, sides) ?? { kind: 'recorded', name };
+}
+
+function sideOf(name: string, sides: ConfigFile['sides']): ExternalSide | null {
+  const side = Object.hasOwn(sides, name) ? sides[name] : undefined;
+  if (side === undefined) return null;
+  return { kind: 'external', name, type: side.kind, immutable: side.kind === 'postgres' && side.immutable };
+}
+
+function windowHoursOf(declared: DeclaredPolicy, ledger: Policy['ledger'], fallbacks: PolicyFallbacks): number | null {
+  if (declared.window !== undefined) return declared.window / 3_600_000;
+  return ledger.kind === 'stream' ? fallbacks.windowHours : null;
 }
 
 function readYaml(fileName: string, content: string, problems: Problems): unknown {
@@ -195,33 +170,4 @@ function describeIssue(fileName: string, issue: z.core.$ZodIssue): [field: strin
     return [at, `has unknown keys: ${keys.join(' ')} Fix: correct or remove them; trueup.schema.json lists the keys.`];
   }
   return [at, `${hideSeeds(issue.message)}. Fix: see trueup.schema.json for what belongs there.`];
-}
-
-const KNOWN_KEYS = [
-  'policies',
-  ...Object.keys(policySchema.shape),
-  ...['accounts', 'assets', 'kinds', 'missing_in_db', 'missing_on_ledger', 'enabled', 'interval'],
-];
-
-function asset(text: string, context: z.RefinementCtx): string {
-  try {
-    return normalizeAsset(text);
-  } catch (error) {
-    context.addIssue({ code: 'custom', message: messageOf(error) });
-    return z.NEVER;
-  }
-}
-
-/** `5m`, `1h`, `300s`, `250ms`, `2d`, or a number of milliseconds. */
-function duration(minMs: number, maxMs: number) {
-  const words = 'a duration such as 300s, 5m, 1h or 2d, or a number of milliseconds';
-  return z
-    .union([z.int(), z.string().regex(/^\d{1,12}(ms|s|m|h|d)?$/)], { error: `is not ${words}` })
-    .transform((value, context): number => {
-      const match = /^(\d+)([a-z]*)$/.exec(String(value));
-      const ms = match === null ? Number(value) : Number(match[1]) * UNIT_MS[match[2] || 'ms']!;
-      if (ms >= minMs && ms <= maxMs) return ms;
-      context.addIssue({ code: 'custom', message: `is outside ${minMs} ms to ${maxMs} ms` });
-      return z.NEVER;
-    });
 }

@@ -6,10 +6,12 @@ import type { Policy } from '../core/policy.ts';
 import type { Watch } from '../core/watch.ts';
 import type { Config, ConfiguredSourceKind } from './config.ts';
 import { entriesOf } from './describe-config.ts';
-import { defaultPolicies, parsePolicies } from './policies.ts';
+import { defaultPolicies, parseConfigFile } from './policies.ts';
 import { Problems } from './problems.ts';
+import { readEvidence } from './read-evidence.ts';
 import { readVariables } from './read-variables.ts';
 import { readServing } from './read-serving.ts';
+import { readSides, type ReadSides } from './read-sides.ts';
 import { chooseSource } from './read-source.ts';
 import type { VariableValues } from './variables.ts';
 
@@ -45,8 +47,16 @@ export function readConfig(
   const source = chooseSource(values, problems, warnings);
   const watch = readWatch(values, source.kind, problems);
   const book = readBook(values, files, problems);
-  const { configFile, policies } = readPolicies(values, watch, book !== null, files, surroundings, problems);
+  const { configFile, policies, sides, urls } = readPolicies(
+    values,
+    watch,
+    book !== null,
+    files,
+    { ...surroundings, env },
+    problems,
+  );
   const serving = readServing(values, files, problems, warnings);
+  const { evidence, signingKeyPem } = readEvidence(values, files, problems, warnings);
   if (values.startLedger !== null && values.endLedger !== null && values.endLedger < values.startLedger) {
     problems.add(
       'TRUEUP_END_LEDGER',
@@ -61,7 +71,12 @@ export function readConfig(
     windowHours: values.windowHours,
     configFile,
     policies,
-    alerts: { driftThreshold: values.driftAlertThreshold, cooldownMs: values.alertCooldownMs },
+    sides,
+    alerts: {
+      driftThreshold: values.driftAlertThreshold,
+      cooldownMs: values.alertCooldownMs,
+      channel: alertChannelOf(values),
+    },
   };
   return {
     service: { name: values.serviceName, dataDir: inCwd(values.dataDir), drainTimeoutMs: values.drainTimeoutMs },
@@ -93,18 +108,28 @@ export function readConfig(
     },
     book,
     reconciliation,
+    evidence,
     jobs: JOBS,
     telemetry: { logLevel: values.logLevel },
     warnings,
     entries: entriesOf(found, reconciliation),
     secrets: {
+      signingKeyPem,
       databaseUrl: values.databaseUrl,
       bookUrl: values.bookUrl,
+      sideUrls: urls,
       sourceUrl: source.url,
       otherSourceUrls: source.otherUrls,
       alertWebhookUrl: values.alertWebhookUrl ?? values.slackWebhookUrl,
+      alertWebhookSecret: values.alertWebhookSecret,
     },
   };
+}
+
+/** Slack's own host is Slack whatever the variable is called; what SLACK_WEBHOOK_URL names speaks like it. */
+function alertChannelOf({ alertWebhookUrl, slackWebhookUrl }: VariableValues): 'slack' | 'webhook' | null {
+  if (alertWebhookUrl === null) return slackWebhookUrl === null ? null : 'slack';
+  return /(^|\.)slack\.com$/i.test(new URL(alertWebhookUrl).hostname) ? 'slack' : 'webhook';
 }
 
 /** Files named by variables: absolute paths, and texts that are undefined after a problem was noted. */
@@ -160,9 +185,9 @@ function readPolicies(
   watch: Watch,
   hasPostgresBook: boolean,
   files: NamedFiles,
-  surroundings: ConfigSurroundings,
+  surroundings: ConfigSurroundings & { readonly env: Readonly<Record<string, string | undefined>> },
   problems: Problems,
-): { configFile: string | null; policies: Policy[] } {
+): { configFile: string | null; policies: readonly Policy[] } & ReadSides {
   const fallbacks = { windowHours: values.windowHours, intervalMs: values.reconciliationIntervalMs };
   const byName = values.configFile ?? DEFAULT_CONFIG_FILE;
   const content =
@@ -171,9 +196,9 @@ function readPolicies(
       : files.read('TRUEUP_CONFIG', values.configFile);
   if (content === undefined) {
     const book: Policy['book'] = hasPostgresBook ? { kind: 'postgres' } : { kind: 'recorded', name: 'default' };
-    return { configFile: null, policies: defaultPolicies(book, fallbacks) };
+    return { configFile: null, policies: defaultPolicies(book, fallbacks), sides: {}, urls: {} };
   }
-  const policies = parsePolicies(byName, content, fallbacks, problems);
+  const { policies, sides } = parseConfigFile(byName, content, fallbacks, problems);
   const watched = new Set([...watch.accounts, ...watch.contracts]);
   for (const policy of policies) {
     if (policy.book.kind === 'postgres' && !hasPostgresBook) {
@@ -182,7 +207,10 @@ function readPolicies(
         'reads the book `postgres`, which is not configured. Fix: set TRUEUP_BOOK_URL and TRUEUP_BOOK_QUERY_FILE.',
       );
     }
-    const unwatched = watch.everything ? [] : (policy.scope.accounts ?? []).filter((account) => !watched.has(account));
+    const unwatched =
+      watch.everything || policy.ledger.kind !== 'stream'
+        ? []
+        : (policy.scope.accounts ?? []).filter((account) => !watched.has(account));
     if (unwatched.length > 0) {
       problems.add(
         `${byName}: policy ${policy.name}`,
@@ -190,7 +218,7 @@ function readPolicies(
       );
     }
   }
-  return { configFile: files.inCwd(byName), policies };
+  return { configFile: files.inCwd(byName), policies, ...readSides(sides, byName, surroundings.env, files, problems) };
 }
 
 function readNamedFile(

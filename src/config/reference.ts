@@ -1,6 +1,6 @@
 // The reference of all settings, written by the same tables that read them, so that it can't be out of date.
 import { z } from 'zod';
-import { configFileSchema } from './policies.ts';
+import { configFileSchema } from './policy-schema.ts';
 import { VARIABLES } from './variables.ts';
 import type { Variable } from './variables.ts';
 

@@ -11,11 +11,14 @@ const SECRET_PARAMETER = /key|token|secret|pass|sig|auth/i;
 /** Whole URLs of databases and webhooks, and of every URL its password, query values and keys in the path. */
 export function secretValues(secrets: Secrets): string[] {
   const found = new Set<string>();
-  const whole = [secrets.databaseUrl, secrets.bookUrl, secrets.alertWebhookUrl];
+  const whole = [secrets.databaseUrl, secrets.bookUrl, secrets.alertWebhookUrl, ...Object.values(secrets.sideUrls)];
   for (const url of [...whole, secrets.sourceUrl, ...Object.values(secrets.otherSourceUrls)]) {
     if (url !== null) for (const part of secretParts(url)) found.add(part);
   }
+  for (const url of [...whole, secrets.alertWebhookSecret]) if (url !== null) found.add(url);
   for (const url of whole) if (url !== null) found.add(url);
+  // A key may be quoted whole or by its one line of base64.
+  for (const line of secrets.signingKeyPem?.split('\n') ?? []) if (!line.startsWith('-----')) found.add(line);
   return [...found].filter((text) => text.length >= minSecretChars);
 }
 

@@ -1,4 +1,6 @@
 // The book: the internal side. What a row is, and how the reconciliation reads it wherever it is kept.
+import type { RowSide } from './row-side.ts';
+
 export { bookLevelOf, bookProblemsOf, checkBookColumns, parseBookBalance, parseBookRow } from './book-columns.ts';
 export type { BookProblem, BookProblemCode } from './book-fields.ts';
 export { formatBookRow } from './book-format.ts';
@@ -53,25 +55,12 @@ export interface BookPair {
 
 export type BookLevel = 'entries' | 'balances';
 
-/**
- * A book at one moment: everything read through it comes from one snapshot. Every method answers completely or throws
- * a TrueUpError (BOOK_UNREADABLE for whatever is wrong on the book's side); none turns a failure into emptiness.
- * Retracted rows are never handed over. "Byte order" is the order of UTF-8 bytes, PostgreSQL's collation "C".
- */
-export interface BookSide extends AsyncDisposable {
-  /** For people: which book, without credentials. */
-  describe(): string;
+/** A book at one moment: a side whose rows can be told by account and asset, and that may state balances. */
+export interface BookSide extends RowSide {
+  /** The moment of this snapshot, for `open`; absent where the book can't be read again as it is now. */
+  readonly position?: string;
   /** The distinct account and asset pairs, in byte order; more than maxScopePairs is an error that names the fix. */
   pairs(signal: AbortSignal): Promise<readonly BookPair[]>;
-  /** Up to when the book states it is complete, for the level it was opened for; null: it never did. */
-  completeThrough(signal: AbortSignal): Promise<Date | null>;
-  /**
-   * Rows in byte order of key, then of row id where the book gives ids of its own, in batches. `occurredFrom` is inclusive, `occurredTo` is not; rows
-   * without a time of their own are always included.
-   */
-  entries(query: { occurredFrom?: Date; occurredTo?: Date }, signal: AbortSignal): AsyncIterable<readonly BookRow[]>;
-  /** All rows with one of the keys, in the order of `entries`, whatever their time. */
-  entriesByKeys(keys: readonly string[], signal: AbortSignal): Promise<readonly BookRow[]>;
   /**
    * One balance for each pair, in byte order of account, then asset: the one stated as of the newest ledger that is
    * at or below the cut, else the one stated without a ledger.
@@ -79,11 +68,10 @@ export interface BookSide extends AsyncDisposable {
   balances(query: { cutLedger: number }, signal: AbortSignal): AsyncIterable<readonly BookBalance[]>;
   /** Up to `count` distinct non-empty keys, the latest rows first where the book tells time. */
   sampleKeys(count: number, signal: AbortSignal): Promise<readonly string[]>;
-  /** Ends the snapshot. */
-  close(): Promise<void>;
 }
 
 /** A book that can be opened: once for each run. */
 export interface Book {
-  open(level: BookLevel, signal: AbortSignal): Promise<BookSide>;
+  /** `position`: rows of entries as they were at that moment, which a snapshot of this book had. */
+  open(level: BookLevel, signal: AbortSignal, position?: string): Promise<BookSide>;
 }

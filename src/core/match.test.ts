@@ -220,6 +220,50 @@ describe('what differs', () => {
   });
 });
 
+describe('rows that are alike', () => {
+  const kindsOf = (ledger: Item[], book: Item[], more: Partial<MatchRules> = {}) =>
+    compareKey(ledger, book, rules(more)).map((each) => each.kinds);
+
+  it('leave a failed try aside, whatever its row id and word', () => {
+    for (const status of ['failed', 'rejected'])
+      for (const rowIds of [['a'], ['z']])
+        for (const sumLegs of [true, false])
+          expect(kindsOf([leg()], [item({ status, rowIds }), item()], { sumLegs })).toEqual(sumLegs ? [[]] : [[], []]);
+  });
+
+  it('find the one that agrees with them in everything, in whatever order they come', () => {
+    const legs = ['GX', 'GY'].map((counterparty) => leg({ counterparty, rowIds: [counterparty] }));
+    for (const rowIds of [
+      ['1', '2'],
+      ['2', '1'],
+    ]) {
+      const book = [
+        item({ counterparty: 'GX', rowIds: [rowIds[0]!] }),
+        item({ counterparty: 'GY', rowIds: [rowIds[1]!] }),
+      ];
+      expect(kindsOf(legs, book)).toEqual([[], []]);
+    }
+  });
+
+  it('keep the one that went through, and call the other the duplicate', () => {
+    for (const rowIds of [['a'], ['z']])
+      for (const sumLegs of [true, false])
+        expect(kindsOf([leg()], [item({ status: 'pending', rowIds }), item()], { sumLegs })).toEqual([
+          [],
+          ['DUPLICATE_IN_DB'],
+        ]);
+  });
+
+  it("aren't taken for one another because their names run together", () => {
+    const book = item({ account: 'a', asset: 'b c' });
+    for (const sumLegs of [true, false])
+      expect(kindsOf([leg({ account: 'a b', asset: 'c' })], [book], { sumLegs })).toEqual([
+        ['MISSING_IN_DB'],
+        ['MISSING_ON_LEDGER'],
+      ]);
+  });
+});
+
 describe('legs of one transaction', () => {
   const sum = (ledger: bigint[], book: bigint[]) =>
     compareKey(
@@ -245,6 +289,18 @@ describe('legs of one transaction', () => {
     ]);
     expect(sum([60n, 40n], [100n, 100n]).map((each) => each.kinds)).toEqual([[], ['DUPLICATE_IN_DB']]);
     expect(sum([100n], [100n, 7n])).toMatchObject([{ kinds: ['AMOUNT_MISMATCH'], fields: [{ book: '107' }] }]);
+  });
+
+  it('went through only when every part did', () => {
+    for (const late of [0, 1]) {
+      const book = [60n, 40n].map((amount, i) =>
+        item({ amount, rowIds: [`r${i}`], status: i === late ? 'pending' : 'completed' }),
+      );
+      const legs = [60n, 40n].map((amount, i) => leg({ amount, rowIds: [`7-1-${i}-0`] }));
+      expect(compareKey(legs, book, rules({ sumLegs: true }))).toMatchObject([
+        { kinds: ['STATUS_MISMATCH'], fields: [{ ledger: 'success', book: 'pending' }], bookPending: true },
+      ]);
+    }
   });
 
   it("aren't mixed with rows that the comparison isn't about, such as fees", () => {

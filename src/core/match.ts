@@ -2,7 +2,7 @@
 import type { DriftField, DriftKind } from './drift.ts';
 import { ENTRY_KINDS, type EntryStatus } from './entry.ts';
 import { absolute } from './money.ts';
-import { asked, inNumberOrder, pairItems, pairSums, type Sides } from './pairing.ts';
+import { asked, inNumberOrder, pairItems, pairSums, type Meaning, type Sides } from './pairing.ts';
 import type { LedgerStatus } from './policy.ts';
 
 /** One side's row, or legs summed into one. */
@@ -55,8 +55,16 @@ export interface Finding {
 export function compareKey(ledger: readonly Item[], book: readonly Item[], rules: MatchRules): Finding[] {
   const { inScope = () => true } = rules;
   const sides: Sides = {
-    ledger: asked(ledger, (item) => inScope(item, 'ledger')),
-    book: asked(book, (item) => inScope(item, 'book')),
+    ledger: asked(ledger, (item) => ({
+      inScope: inScope(item, 'ledger'),
+      status: item.status as EntryStatus,
+      kind: item.kind,
+    })),
+    book: asked(book, (item) => ({
+      inScope: inScope(item, 'book'),
+      status: bookStatus(item, rules),
+      kind: item.kind !== null && isLedgerWord(item.kind) ? item.kind : null,
+    })),
   };
   const pairs = rules.sumLegs ? pairSums(sides) : pairItems(sides);
   return pairs
@@ -123,7 +131,7 @@ function lonelyKinds(entry: Item | null, row: Item | null, duplicate: boolean, r
 }
 
 /** What the book's word means on the ledger: no word is a claim that it happened, a word outside the map is none of ours. */
-function bookStatus(row: Item, rules: MatchRules): EntryStatus | 'pending' | 'unknown' {
+function bookStatus(row: Item, rules: MatchRules): Meaning {
   if (row.status === null) return 'success';
   return rules.statusMap[row.status.toLowerCase()] ?? 'unknown';
 }

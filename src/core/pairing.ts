@@ -1,10 +1,16 @@
 // Which row of one side belongs to which of the other, within one match key. Pure.
 import type { Item } from './match.ts';
 
-/** An item and whether the comparison is about it. */
+/** What a status means on the ledger; a word that means nothing there is `unknown`. */
+export type Meaning = 'success' | 'failed' | 'pending' | 'unknown';
+
+/** An item, whether the comparison is about it, and what is compared of its words. */
 export interface Asked {
   readonly item: Item;
   readonly inScope: boolean;
+  readonly status: Meaning;
+  /** Null where it isn't one of the ledger's words. */
+  readonly kind: string | null;
 }
 
 export interface Sides {
@@ -20,8 +26,8 @@ export interface Pair {
 }
 
 /** In an order of their own, whatever order they came in; those that the comparison is about choose their partner first. */
-export function asked(items: readonly Item[], inScope: (item: Item) => boolean): Asked[] {
-  return items.map((item) => ({ item, inScope: inScope(item) })).sort(inOrder);
+export function asked(items: readonly Item[], read: (item: Item) => Omit<Asked, 'item'>): Asked[] {
+  return items.map((item) => ({ item, ...read(item) })).sort(inOrder);
 }
 
 function inOrder(a: Asked, b: Asked): number {
@@ -36,41 +42,57 @@ export function inNumberOrder(a: Pair, b: Pair): number {
   );
 }
 
-/** From the strictest likeness to the loosest. Rows that share a key and nothing else aren't called the same movement. */
-const LIKENESSES: readonly ((item: Item) => string)[] = [
-  (item) => `${item.account} ${item.asset} ${item.amount} ${item.subAccount ?? ''}`,
-  (item) => `${item.account} ${item.asset} ${item.amount}`,
-  (item) => `${item.account} ${item.asset} ${signOf(item)}`,
-  (item) => `${item.account} ${item.asset}`,
-  (item) => `${item.account} ${item.amount}`,
-  (item) => `${item.asset} ${item.amount}`,
-  (item) => item.account,
+/** Names may hold spaces and any other separator but this. */
+const likeness = (...parts: readonly unknown[]): string => parts.join('\0');
+const slot = ({ item }: Asked): string => likeness(item.account, item.asset);
+const amountOf = (each: Asked): string => likeness(slot(each), each.item.amount);
+
+/** Equal amounts of one account are told apart by everything else that both sides say, so that each finds its own. */
+const CLOSE_LIKENESSES: readonly ((each: Asked) => string)[] = [
+  (each) => likeness(amountOf(each), each.item.subAccount, each.status, each.item.counterparty, each.kind),
+  (each) => likeness(amountOf(each), each.item.subAccount, each.status, each.item.counterparty),
+  (each) => likeness(amountOf(each), each.item.subAccount, each.status),
+  (each) => likeness(amountOf(each), each.status, each.item.counterparty),
+  (each) => likeness(amountOf(each), each.status),
 ];
+
+/** From the strictest likeness to the loosest. Rows that share a key and nothing else aren't called the same movement. */
+const LIKENESSES: readonly ((each: Asked) => string)[] = [
+  (each) => likeness(amountOf(each), each.item.subAccount),
+  amountOf,
+  (each) => likeness(slot(each), each.item.amount < 0n),
+  slot,
+  ({ item }) => likeness(item.account, item.amount),
+  ({ item }) => likeness(item.asset, item.amount),
+  ({ item }) => item.account,
+];
+const ALL_LIKENESSES = [...CLOSE_LIKENESSES, ...LIKENESSES];
 
 /** Each row at most once, from the strictest likeness to the loosest. */
 export function pairItems({ ledger: entries, book }: Sides): Pair[] {
   const rows = new Set(book);
   const partner = new Map<Asked, Asked>();
-  for (const likeness of LIKENESSES) {
+  // Where there is no choice, it need not be made with care.
+  for (const likenessOf of entries.length > 1 || book.length > 1 ? ALL_LIKENESSES : LIKENESSES) {
     if (rows.size === 0 || partner.size === entries.length) break;
-    const waiting = groupBy(rows, (row) => likeness(row.item));
+    const waiting = groupBy(rows, likenessOf);
     for (const list of waiting.values()) list.reverse();
     for (const entry of entries) {
       if (partner.has(entry)) continue;
-      const row = waiting.get(likeness(entry.item))?.pop();
+      const row = waiting.get(likenessOf(entry))?.pop();
       if (!row) continue;
       partner.set(entry, row);
       rows.delete(row);
     }
   }
-  const pairedEntries = new Set([...partner.keys()].map(duplicateKey));
-  const pairedRows = new Set([...partner.values()].map(duplicateKey));
+  const pairedEntries = new Set([...partner.keys()].map(amountOf));
+  const pairedRows = new Set([...partner.values()].map(amountOf));
   return [
     ...entries.map((entry): Pair => {
       const row = partner.get(entry) ?? null;
-      return { ledger: entry, book: row, duplicate: !row && pairedEntries.has(duplicateKey(entry)) };
+      return { ledger: entry, book: row, duplicate: !row && pairedEntries.has(amountOf(entry)) };
     }),
-    ...[...rows].map((row): Pair => ({ ledger: null, book: row, duplicate: pairedRows.has(duplicateKey(row)) })),
+    ...[...rows].map((row): Pair => ({ ledger: null, book: row, duplicate: pairedRows.has(amountOf(row)) })),
   ];
 }
 
@@ -83,9 +105,9 @@ export function pairSums({ ledger, book }: Sides): Pair[] {
   const sums = [...legsBySlot.values()].map(sumAsked);
   const bookSums: Asked[] = [];
   const doubled: Asked[] = [];
-  for (const [slot, rows] of groupBy(book, slotOf)) {
-    const { kept, extra } = setDuplicatesApart(rows, legsBySlot.get(slot));
-    bookSums.push(sumAsked(kept));
+  for (const [where, all] of groupBy(book, slotOf)) {
+    const extra = duplicatesAmong(movedOf(all), legsBySlot.get(where));
+    bookSums.push(sumAsked(extra.size === 0 ? all : all.filter((row) => !extra.has(row))));
     doubled.push(...extra);
   }
   const pairs = pairItems({ ledger: sums.sort(inOrder), book: bookSums.sort(inOrder) });
@@ -93,63 +115,59 @@ export function pairSums({ ledger, book }: Sides): Pair[] {
 }
 
 /** Only repeats of a row that is part of the sum are duplicates; a row with an amount of its own is a difference and stays in it. */
-function setDuplicatesApart(
-  rows: readonly Asked[],
-  legs: readonly Asked[] | undefined,
-): { kept: readonly Asked[]; extra: Asked[] } {
+function duplicatesAmong(rows: readonly Asked[], legs: readonly Asked[] | undefined): Set<Asked> {
   const whole = total(legs ?? []);
-  if (!legs || rows.length === 1 || total(rows) === whole) return { kept: rows, extra: [] };
+  if (!legs || rows.length === 1 || total(rows) === whole) return new Set();
   const single = rows.some((row) => row.item.amount === whole);
   const wanted = new Map<bigint, number>();
   for (const amount of single ? [whole] : legs.map((leg) => leg.item.amount))
     wanted.set(amount, (wanted.get(amount) ?? 0) + 1);
-  const [kept, extra]: [Asked[], Asked[]] = [[], []];
-  for (const row of rows) {
+  const extra = new Set<Asked>();
+  // Of two that are alike, the one that went through is kept.
+  for (const row of rows.toSorted((a, b) => Number(b.status === 'success') - Number(a.status === 'success'))) {
     const left = wanted.get(row.item.amount);
     if (left !== undefined && left > 0) wanted.set(row.item.amount, left - 1);
-    (left === 0 ? extra : kept).push(row);
+    else if (left === 0) extra.add(row);
   }
-  return [...wanted.values()].every((left) => left === 0) ? { kept, extra } : { kept: rows, extra: [] };
+  return [...wanted.values()].every((left) => left === 0) ? extra : new Set();
 }
 
-function sumAsked(group: readonly Asked[]): Asked {
-  return { item: sumOf(group.map((each) => each.item)), inScope: group[0]!.inScope };
-}
+/** The worst first: a sum went through when every part that moved did. */
+const PART_STATUSES: readonly Meaning[] = ['unknown', 'pending', 'success', 'failed'];
 
-function sumOf(items: readonly Item[]): Item {
-  const [first] = items;
-  if (items.length === 1) return first!;
-  const common = <T>(read: (item: Item) => T): T | null => {
+function sumAsked(all: readonly Asked[]): Asked {
+  if (all.length === 1) return all[0]!;
+  const group = movedOf(all);
+  const [first] = group;
+  const worst = PART_STATUSES.map((status) => group.find((each) => each.status === status)).find(Boolean)!;
+  const common = <T>(read: (each: Asked) => T): T | null => {
     const value = read(first!);
-    return items.every((item) => read(item) === value) ? value : null;
+    return group.every((each) => read(each) === value) ? value : null;
   };
-  const moved = items.filter((item) => item.status !== 'failed');
-  return {
-    account: first!.account,
-    asset: first!.asset,
-    amount: items.reduce((sum, item) => sum + item.amount, 0n),
-    kind: common((item) => item.kind),
-    // One operation that moved makes the sum a movement: a failed transaction has none.
-    status: moved.length === 0 ? first!.status : (moved[0]?.status ?? null),
-    counterparty: common((item) => item.counterparty),
-    subAccount: common((item) => item.subAccount),
-    atMs: first!.atMs,
-    ledger: first!.ledger,
-    txHash: first!.txHash,
-    rowIds: items.flatMap((item) => item.rowIds),
+  const item: Item = {
+    account: first!.item.account,
+    asset: first!.item.asset,
+    amount: total(group),
+    kind: common((each) => each.item.kind),
+    status: worst.item.status,
+    counterparty: common((each) => each.item.counterparty),
+    subAccount: common((each) => each.item.subAccount),
+    atMs: first!.item.atMs,
+    ledger: first!.item.ledger,
+    txHash: first!.item.txHash,
+    rowIds: all.flatMap((each) => each.item.rowIds),
   };
+  return { item, inScope: first!.inScope, status: worst.status, kind: common((each) => each.kind) };
 }
 
-function slotOf({ item, inScope }: Asked): string {
-  return `${item.account} ${item.asset} ${inScope}`;
+/** Nothing moved by a try that failed beside one that didn't, so that its amount is no part of the sum. */
+function movedOf(group: readonly Asked[]): readonly Asked[] {
+  const moved = group.filter((each) => each.status !== 'failed');
+  return moved.length > 0 ? moved : group;
 }
 
-function duplicateKey({ item }: Asked): string {
-  return `${item.account} ${item.asset} ${item.amount}`;
-}
-
-function signOf(item: Item): string {
-  return item.amount < 0n ? '-' : '+';
+function slotOf(each: Asked): string {
+  return likeness(slot(each), each.inScope);
 }
 
 function total(group: readonly Asked[]): bigint {

@@ -1,4 +1,5 @@
 // A run: one comparison of both sides at one cut, as it is kept and shown.
+import type { AgeCount } from './ageing.ts';
 import type { EntryKind, Layer } from './entry.ts';
 import type { DriftKind } from './drift.ts';
 import type { LedgerRange } from './ledger.ts';
@@ -172,6 +173,10 @@ export interface RunSummary {
   /** At most 1,000; all of them are in the counts. */
   readonly underivedItems: readonly UnderivedItem[];
   readonly valueAtRisk: readonly AssetTotal[];
+  /** Open and acknowledged drifts by age at the end of the run, every bucket; absent in runs of before they were counted. */
+  readonly ages?: readonly AgeCount[];
+  /** What a reader should know beside the verdict, in sentences; at most 100. Absent from runs of earlier releases. */
+  readonly notes?: readonly string[];
   /** Hex: the same sides, cut and policy give the same digest. Null until finished. */
   readonly resultDigest: string | null;
 }

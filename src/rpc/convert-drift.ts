@@ -50,7 +50,7 @@ export const DRIFT_KIND_OUT: Record<DriftKind, DriftKindMessage> = {
   DUPLICATE_ON_LEDGER: DriftKindMessage.DUPLICATE_ON_LEDGER,
   BALANCE_MISMATCH: DriftKindMessage.BALANCE_MISMATCH,
 };
-const STATE_OUT: Record<DriftState, DriftStateMessage> = {
+export const DRIFT_STATE_OUT: Record<DriftState, DriftStateMessage> = {
   open: DriftStateMessage.OPEN,
   acknowledged: DriftStateMessage.ACKNOWLEDGED,
   resolved: DriftStateMessage.RESOLVED,
@@ -70,8 +70,14 @@ const TRANSITION_OUT: Record<DriftTransition, DriftTransitionMessage> = {
   exempt: DriftTransitionMessage.EXEMPT,
   reopen: DriftTransitionMessage.REOPEN,
 };
-const kindIn = reader(DRIFT_KIND_OUT);
-const stateIn = reader(STATE_OUT);
+export const driftKindIn = reader(DRIFT_KIND_OUT);
+export const driftStateIn = reader(DRIFT_STATE_OUT);
+const transitionIn = reader(TRANSITION_OUT);
+
+/** The door has refused what is none of them. */
+export function fromTransition(transition: DriftTransitionMessage): DriftTransition {
+  return transitionIn(transition)!;
+}
 
 /** What a filter without states selects. */
 const STANDING: readonly DriftState[] = ['open', 'acknowledged'];
@@ -93,7 +99,7 @@ export function toDrift(drift: Drift, now: Date): MessageInitShape<typeof DriftS
     })),
     ledgerSide: sideOf(drift.ledgerSide),
     bookSide: sideOf(drift.bookSide),
-    state: STATE_OUT[drift.state],
+    state: DRIFT_STATE_OUT[drift.state],
     resolutionCause:
       drift.resolutionCause === null ? ResolutionCauseMessage.UNSPECIFIED : CAUSE_OUT[drift.resolutionCause],
     assignee: drift.assignee ?? '',
@@ -141,8 +147,8 @@ export function toTransitionRecord(
 ): MessageInitShape<typeof DriftTransitionRecordSchema> {
   return {
     transition: TRANSITION_OUT[record.transition],
-    fromState: STATE_OUT[record.from],
-    toState: STATE_OUT[record.to],
+    fromState: DRIFT_STATE_OUT[record.from],
+    toState: DRIFT_STATE_OUT[record.to],
     reason: record.reason,
     actor: record.actor,
     createTime: toTimestamp(record.at),
@@ -151,13 +157,13 @@ export function toTransitionRecord(
 
 export function fromDriftFilter(filter: DriftFilterMessage | undefined): DriftFilter {
   if (filter === undefined) return { states: STANDING };
-  const states = readAll(filter.states, stateIn);
+  const states = readAll(filter.states, driftStateIn);
   return present({
     policy: orAll(filter.policy),
     level: levelIn(filter.level),
     // A state that means "every state" stands for exactly that; no state at all means those that stand.
     states: filter.states.length === 0 ? STANDING : states,
-    kinds: readAll(filter.kinds, kindIn),
+    kinds: readAll(filter.kinds, driftKindIn),
     accounts: filter.accounts,
     assets: filter.assets,
     runId: orAll(filter.reconciliationId),

@@ -1,6 +1,7 @@
 // Runs and policies to messages.
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { PolicyView } from '../core/listing.ts';
+import { bookNameOf } from '../core/policy.ts';
 import type {
   AssetTotal,
   BookSideRead,
@@ -14,6 +15,7 @@ import type {
   Verdict,
 } from '../core/run.ts';
 import { Side } from '../../gen/trueup/v1/common_pb.js';
+import { DriftKind } from '../../gen/trueup/v1/drift_pb.js';
 import { FeeMode, type PolicySchema } from '../../gen/trueup/v1/policy_pb.js';
 import {
   InconclusiveReason as InconclusiveReasonMessage,
@@ -173,8 +175,14 @@ function summaryOf(summary: RunSummary, run: Run) {
       bookAmount: bookAmount === null ? undefined : toMoney(asset, bookAmount),
       reasons: [...reasons],
     })),
+    driftAgeCounts: (summary.ages ?? []).map(({ fromDays, throughDays, count }) => ({
+      fromDays,
+      throughDays: throughDays ?? undefined,
+      count: BigInt(count),
+    })),
     valueAtRisk: summary.valueAtRisk.map((total) => ({ total: totalOf(total), driftCount: BigInt(total.count) })),
     resultDigest: summary.resultDigest ?? '',
+    notes: [...(summary.notes ?? [])],
   };
 }
 
@@ -243,9 +251,11 @@ export function toPolicy({
   return {
     name: policy.name,
     level: LEVEL_OUT[policy.level],
-    stream: stream ?? '',
-    book: policy.book.kind === 'recorded' ? policy.book.name : 'postgres',
-    bookKind: policy.book.kind === 'recorded' ? 'pushed' : 'postgres',
+    stream: policy.ledger.kind === 'stream' ? (stream ?? '') : policy.ledger.name,
+    ledgerKind: policy.ledger.kind === 'stream' ? 'stream' : policy.ledger.type,
+    book: bookNameOf(policy),
+    bookKind:
+      policy.book.kind === 'recorded' ? 'pushed' : policy.book.kind === 'postgres' ? 'postgres' : policy.book.type,
     layer: LAYER_OUT[policy.layer],
     join: JOIN_OUT[policy.join],
     statusMap: { ...policy.statusMap },
@@ -257,10 +267,25 @@ export function toPolicy({
       assetCount: BigInt(scope.assets?.length ?? 0),
     },
     feeMode: FeeMode.SEPARATE,
+    exactFields: [...policy.exact],
+    amountTolerances: policy.amountTolerances.map(({ asset, minor, basisPoints }) => ({
+      asset,
+      amountMinor: minor === null ? '' : minor.toString(),
+      basisPoints: basisPoints ?? undefined,
+    })),
+    exemptions: policy.exemptions.map(({ match, reason, owner, expiresAt }) => ({
+      matchKey: match.key ?? '',
+      account: match.account ?? '',
+      asset: match.asset ?? '',
+      kind: match.kind === undefined ? DriftKind.UNSPECIFIED : DRIFT_KIND_OUT[match.kind],
+      reason,
+      owner,
+      expireTime: toTimestamp(expiresAt),
+    })),
     timeTolerance: optionalDuration(policy.timeToleranceMs),
     missingInDbGrace: toDuration(policy.grace.missingInDbMs),
     missingOnLedgerGrace: toDuration(policy.grace.missingOnLedgerMs),
-    window: toDuration(policy.windowHours * 3_600_000),
+    window: optionalDuration(policy.windowHours === null ? null : policy.windowHours * 3_600_000),
     scheduleInterval: toDuration(policy.schedule.intervalMs),
     scheduleEnabled: policy.schedule.enabled,
     alertRule:

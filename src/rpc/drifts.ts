@@ -1,5 +1,7 @@
 // Drifts at the door.
-import { toDrift, fromDriftFilter, toTransitionRecord } from './convert-drift.ts';
+import { askerOf } from './asker.ts';
+import { fromTimestamp, orNull } from './convert-common.ts';
+import { fromDriftFilter, fromTransition, toDrift, toTransitionRecord } from './convert-drift.ts';
 import { PAGE_LIMITS } from './limits.ts';
 import type { ServiceHandlers } from './methods.ts';
 import { pagerOf, resumeTokensOf } from './page-token.ts';
@@ -10,7 +12,10 @@ import {
   StreamDriftsRequestSchema,
 } from '../../gen/trueup/v1/reconciliation_service_pb.js';
 
-type Handlers = Pick<ServiceHandlers<typeof ReconciliationService>, 'listDrifts' | 'streamDrifts' | 'getDrift'>;
+type Handlers = Pick<
+  ServiceHandlers<typeof ReconciliationService>,
+  'listDrifts' | 'streamDrifts' | 'getDrift' | 'transitionDrifts'
+>;
 
 export function driftHandlers({ drifts }: Pick<RpcPorts, 'drifts'>): Handlers {
   return {
@@ -45,6 +50,25 @@ export function driftHandlers({ drifts }: Pick<RpcPorts, 'drifts'>): Handlers {
     async getDrift(request) {
       const { drift, transitions } = await drifts.get(request.driftId);
       return { drift: toDrift(drift, new Date()), transitions: transitions.map(toTransitionRecord) };
+    },
+
+    async transitionDrifts(request, call) {
+      const transition = fromTransition(request.transition);
+      const isExempt = transition === 'exempt';
+      const changed = await drifts.transition(
+        {
+          ids: request.driftIds,
+          transition,
+          reason: request.reason,
+          assignee: orNull(request.assignee),
+          owner: isExempt ? orNull(request.owner) : null,
+          exemptUntil: isExempt && request.exemptUntil ? fromTimestamp(request.exemptUntil, 'exempt_until') : null,
+          requestId: orNull(request.requestId),
+        },
+        askerOf(call),
+      );
+      const now = new Date();
+      return { drifts: changed.map((drift) => toDrift(drift, now)) };
     },
   };
 }

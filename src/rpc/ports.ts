@@ -1,5 +1,8 @@
 // What the doors ask of the house: one interface a noun, in plain values. The composition root hands in the services.
+import type { Alert, AlertFilter } from '../core/alert.ts';
 import type { DriftFilter, Drift, DriftTransitionRecord } from '../core/drift.ts';
+import type { ExportJob, ExportListFilter, ExportOrder } from '../core/export.ts';
+import type { Hold, ManifestFilter, ShownManifest } from '../core/evidence.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type {
   BalanceFilter,
@@ -30,6 +33,10 @@ import type {
   StatusWatch,
 } from '../core/status.ts';
 import type { RecordAnswer, RecordCall, StreamMessage } from '../services/book.ts';
+import type { TransitionCall } from '../services/drifts.ts';
+import type { ArtifactDownload } from '../services/artifact-download.ts';
+import type { HoldCall, ReleaseCall } from '../services/manifest-holds.ts';
+import type { ProvenCheckpoint, ProvenManifest, Verification } from '../services/manifests.ts';
 import type { AccessRole } from './roles.ts';
 
 /** Who asks, for the audit log: found out by the chain, never said by the caller. */
@@ -93,9 +100,20 @@ export interface DriftBatch {
 export interface DriftPort {
   /** An empty `states` stands for open and acknowledged; the door has filled it in. */
   list(filter: DriftFilter, page: PageRequest): Promise<Page<Drift>>;
-  /** Every drift selected, as of one moment, in batches; ends by itself. Throws `signal.reason` when aborted. */
+  /** Every drift selected, in batches as they are asked for; ends by itself. Throws `signal.reason` when aborted. */
   stream(filter: DriftFilter, after: PagePosition | null, signal: AbortSignal): AsyncIterable<DriftBatch>;
   get(id: string): Promise<{ readonly drift: Drift; readonly transitions: readonly DriftTransitionRecord[] }>;
+  /** All of those named or none; as they are then, in the order of the call. @throws DRIFT_NOT_FOUND, INVALID_TRANSITION */
+  transition(call: TransitionCall, asker: Asker): Promise<readonly Drift[]>;
+}
+
+export interface AlertPort {
+  list(filter: AlertFilter, page: PageRequest): Promise<Page<Alert>>;
+  /** @throws ALERT_NOT_FOUND, ALERT_SANDBOX, CHANNEL_NOT_CONFIGURED */
+  replay(
+    replay: { readonly id: string; readonly reason: string; readonly requestId: string | null },
+    asker: Asker,
+  ): Promise<Alert>;
 }
 
 export interface BookPort {
@@ -135,10 +153,37 @@ export interface HealthPort {
   listAudit(filter: AuditFilter, page: PageRequest): Promise<Page<AuditEntry>>;
 }
 
+export interface ExportPort {
+  /** Answers with the export of the first call where `requestId` is repeated. @throws FEATURE_DISABLED, SIGNING_KEY_UNAVAILABLE */
+  start(order: ExportOrder & { readonly requestId: string | null }, asker: Asker): Promise<ExportJob>;
+  get(id: string): Promise<ExportJob>;
+  list(filter: ExportListFilter, page: PageRequest): Promise<Page<ExportJob> & { readonly totalSize: number }>;
+  /** As ReconciliationPort's. */
+  watch(id: string, since: bigint | null, signal: AbortSignal): AsyncIterable<ExportJob>;
+  cancel(cancel: { readonly id: string; readonly reason: string }, asker: Asker): Promise<ExportJob>;
+}
+
+export interface ManifestPort {
+  get(id: string): Promise<ShownManifest>;
+  list(filter: ManifestFilter, page: PageRequest): Promise<Page<ShownManifest>>;
+  /** Reads the stored bytes to their end. Throws `signal.reason` when aborted. */
+  verify(id: string, checksum: string | null, signal: AbortSignal): Promise<Verification>;
+  /** Null: the newest checkpoint. @throws CHECKPOINT_NOT_FOUND, also for a manifest that isn't sealed yet */
+  proveInclusion(id: string, size: number | null): Promise<ProvenManifest>;
+  checkpoint(size: number | null, fromSize: number | null): Promise<ProvenCheckpoint>;
+  /** The stored bytes from an offset to the end. @throws ARTIFACT_NOT_FOUND, ARTIFACT_PRUNED */
+  download(artifactId: string, offsetBytes: number, signal: AbortSignal): Promise<ArtifactDownload>;
+  placeHold(call: HoldCall, asker: Asker): Promise<Hold>;
+  releaseHold(call: ReleaseCall, asker: Asker): Promise<Hold>;
+}
+
 export interface RpcPorts {
+  readonly manifests: ManifestPort;
   readonly reconciliations: ReconciliationPort;
   readonly drifts: DriftPort;
+  readonly alerts: AlertPort;
   readonly books: BookPort;
   readonly ledger: LedgerPort;
+  readonly exports: ExportPort;
   readonly health: HealthPort;
 }

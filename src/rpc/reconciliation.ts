@@ -10,14 +10,13 @@ import {
   present,
   readAll,
   readSequence,
-  toTimestamp,
 } from './convert-common.ts';
 import { runStateIn, toPolicy, toReconciliation, triggerIn, verdictIn } from './convert-run.ts';
-import { withHeartbeats } from './heartbeat.ts';
 import { PAGE_LIMITS } from './limits.ts';
 import type { ServiceHandlers } from './methods.ts';
 import { pagerOf } from './page-token.ts';
 import type { RpcPorts } from './ports.ts';
+import { watchMessages } from './watch.ts';
 import {
   ListPoliciesRequestSchema,
   ListReconciliationsRequestSchema,
@@ -90,22 +89,10 @@ export function reconciliationHandlers({ reconciliations }: Pick<RpcPorts, 'reco
       };
     },
 
-    async *watchReconciliation(request, call) {
+    watchReconciliation(request, call) {
       const since = readSequence(request.sinceSequence);
       const events = reconciliations.watch(request.reconciliationId, since, call.signal);
-      let sequence = since ?? 0n;
-      for await (const event of withHeartbeats(events, call.signal)) {
-        if (event === 'heartbeat') {
-          yield { sequence: sequence.toString(), eventTime: toTimestamp(new Date()), heartbeat: true };
-          continue;
-        }
-        sequence = event.sequence;
-        yield {
-          sequence: sequence.toString(),
-          eventTime: toTimestamp(new Date()),
-          reconciliation: toReconciliation(event.run),
-        };
-      }
+      return watchMessages(events, since, call.signal, ({ run }) => ({ reconciliation: toReconciliation(run) }));
     },
 
     async cancelReconciliation(request, call) {

@@ -1,15 +1,29 @@
 // The timetable on one screen: what runs by the clock, how often, and which service it calls.
 import type { Policy } from '../core/policy.ts';
+import { ALERT_JOB } from '../services/alerts.ts';
+import { RECHECK_JOB } from '../services/rechecks.ts';
+import { EXPORT_JOB } from '../services/exports.ts';
 import { RECONCILE_JOB } from '../services/reconciliation.ts';
 import type { Job, JobContext, JobPayload, JobSchedule } from './scheduler.ts';
 
 const OPENINGS_JOB = 'openings';
 const HOUSEKEEPING_JOB = 'housekeeping';
+const EVIDENCE_JOB = 'evidence';
 /** Every job that may be sent; the same on all replicas. */
-export const JOB_NAMES = [RECONCILE_JOB, OPENINGS_JOB, HOUSEKEEPING_JOB] as const;
+export const JOB_NAMES = [
+  RECONCILE_JOB,
+  RECHECK_JOB,
+  OPENINGS_JOB,
+  HOUSEKEEPING_JOB,
+  ALERT_JOB,
+  EXPORT_JOB,
+  EVIDENCE_JOB,
+] as const;
 
 /** Runs at once in one process: a slow policy doesn't hold up the others. */
 const RECONCILE_CONCURRENCY = 2;
+/** A far side that hangs until its time is over doesn't hold up all others. */
+const ALERT_CONCURRENCY = 2;
 /** A first tick waits for the follower to have something to compare. */
 const FIRST_RUN_DELAY_MS = 10_000;
 const OPENINGS_INTERVAL_MS = 20_000;
@@ -24,8 +38,14 @@ export interface JobsOptions {
   /** Whether the source can be asked for balances. */
   readonly hasOpenings: boolean;
   readonly reconcile: Work;
+  readonly recheck: Work;
   readonly takeOpenings: Work;
+  readonly deliverAlert: Work;
   readonly keepHouse: Work;
+  readonly runExport: Work;
+  readonly tendEvidence: Work;
+  /** Null: the timetable has nothing to seal. */
+  readonly sealIntervalMs: number | null;
   readonly events: JobEvents;
 }
 
@@ -50,15 +70,29 @@ export function createJobs(options: JobsOptions): Job[] {
       concurrency: RECONCILE_CONCURRENCY,
       run: options.reconcile,
     },
+    { name: RECHECK_JOB, run: options.recheck },
     {
       name: OPENINGS_JOB,
       schedules: [{ name: OPENINGS_JOB, intervalMs: OPENINGS_INTERVAL_MS, enabled: options.hasOpenings }],
       run: options.takeOpenings,
     },
+    { name: EXPORT_JOB, run: options.runExport },
+    { name: ALERT_JOB, concurrency: ALERT_CONCURRENCY, run: options.deliverAlert },
     {
       name: HOUSEKEEPING_JOB,
       schedules: [{ name: HOUSEKEEPING_JOB, intervalMs: HOUSEKEEPING_INTERVAL_MS, enabled: true }],
       run: options.keepHouse,
+    },
+    {
+      name: EVIDENCE_JOB,
+      schedules: [
+        {
+          name: EVIDENCE_JOB,
+          intervalMs: options.sealIntervalMs ?? HOUSEKEEPING_INTERVAL_MS,
+          enabled: options.sealIntervalMs !== null,
+        },
+      ],
+      run: options.tendEvidence,
     },
   ];
   options.events.jobsKnown(

@@ -5,6 +5,7 @@ import { TrueUpError } from '../core/errors.ts';
 import {
   beginSnapshot,
   bookPairs,
+  bookPosition,
   findBook,
   readBookBalances,
   readBookEntries,
@@ -20,12 +21,15 @@ export const BOOK_SIDE_LIMITS = { maxScopePairs: 100_000, maxKeysPerRead: 5_000 
 export function createRecordedBook(deps: { db: Database; maxScopePairs?: number }, name: string): Book {
   const maxScopePairs = deps.maxScopePairs ?? BOOK_SIDE_LIMITS.maxScopePairs;
   return {
-    async open(level, signal) {
+    async open(level, signal, position) {
       signal.throwIfAborted();
       const em = deps.db.em();
       await beginSnapshot(em);
       try {
-        return createSide(em, await findBook(em, name), name, level, maxScopePairs);
+        const book = await findBook(em, name);
+        const now = book === null ? 0n : await bookPosition(em, book.id);
+        const at = position === undefined ? now : BigInt(position);
+        return createSide(em, book, name, level, maxScopePairs, { position: at, isPast: at < now });
       } catch (error) {
         await em.rollback();
         throw error;
@@ -40,13 +44,16 @@ function createSide(
   name: string,
   level: BookLevel,
   maxScopePairs: number,
+  moment: { readonly position: bigint; readonly isPast: boolean },
 ): BookSide {
   // No book has this id, so that a book nobody wrote to reads as empty.
   const id = book?.id ?? 0;
+  const asOf = moment.isPast ? moment.position : null;
   let closed: Promise<void> | null = null;
   const close = () => (closed ??= em.rollback());
   return {
     describe: () => `book ${name}`,
+    position: String(moment.position),
     async pairs() {
       const pairs = await bookPairs(em, id, level, maxScopePairs + 1);
       if (pairs.length <= maxScopePairs) return pairs;
@@ -58,13 +65,12 @@ function createSide(
     async completeThrough() {
       return (level === 'entries' ? book?.completeThrough : book?.balancesCompleteThrough) ?? null;
     },
-    entries: ({ occurredFrom, occurredTo }, signal) =>
-      readBookEntries(em, id, { fromTime: occurredFrom, toTime: occurredTo }, signal),
+    entries: (query, signal) => readBookEntries(em, id, query, asOf, signal),
     async entriesByKeys(keys, signal) {
       const rows = [];
       for (let at = 0; at < keys.length; at += BOOK_SIDE_LIMITS.maxKeysPerRead) {
         signal.throwIfAborted();
-        rows.push(...(await readBookEntriesByKeys(em, id, keys.slice(at, at + BOOK_SIDE_LIMITS.maxKeysPerRead))));
+        rows.push(...(await readBookEntriesByKeys(em, id, keys.slice(at, at + BOOK_SIDE_LIMITS.maxKeysPerRead), asOf)));
       }
       return keys.length <= BOOK_SIDE_LIMITS.maxKeysPerRead ? rows : rows.sort(inByteOrder);
     },

@@ -1,6 +1,6 @@
 // Listing what of a stream is covered, and what isn't though it should be.
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { intersect, rangeLength, subtract } from '../core/coverage.ts';
+import { subtract } from '../core/coverage.ts';
 import { formatDigest } from '../core/digest.ts';
 import type { Layer } from '../core/entry.ts';
 import { TrueUpError } from '../core/errors.ts';
@@ -20,7 +20,8 @@ import type { Database } from '../store/database.ts';
 import { LAYER_CODES } from '../store/entries.ts';
 import { LIST_STATEMENT_TIMEOUT_MS, withinListLimit } from '../store/query-limit.ts';
 import { followedCoverage, followerWatch, type ScopeCoverage } from '../store/status.ts';
-import { readFollower, type Stream } from '../store/streams.ts';
+import type { Stream } from '../store/streams.ts';
+import { ALL_WATCHED, gapPage, type GapFilter, isAllWatched, requireRange } from './gaps.ts';
 import { keptFailure } from './kept-failure.ts';
 import { chooseStream, provenanceOf } from './stream-choice.ts';
 
@@ -35,7 +36,7 @@ export interface CoverageListsOptions {
   readonly statementTimeoutMs?: number;
 }
 
-export type GapFilter = Pick<CoverageFilter, 'stream' | 'layer' | 'watch' | 'range'>;
+export type { GapFilter };
 
 export interface CoverageLists {
   /** In order of ledgers, then layers. Errors: STREAM_NOT_FOUND, INVALID_LEDGER_RANGE, INVALID_PAGE_TOKEN, DEADLINE_EXCEEDED. */
@@ -44,8 +45,6 @@ export interface CoverageLists {
   listGaps(filter: GapFilter, page: PageRequest): Promise<Page<Gap> & { readonly missingLedgers: number }>;
 }
 
-/** What the follower's whole watch is called in lists. */
-const ALL_WATCHED = '*';
 const FIX = 'narrow it to a range of ledgers';
 
 export function createCoverageLists(options: CoverageListsOptions): CoverageLists {
@@ -76,9 +75,7 @@ export function createCoverageLists(options: CoverageListsOptions): CoverageList
         async (em) => {
           const stream = await chooseStream(em, filter.stream, options.networkPassphrase);
           const layers = filter.layer === undefined ? options.layers : [filter.layer];
-          const gaps = await gapsOf(em, stream, layers, filter, options.endLedger);
-          const { items, next } = slice(gaps, page, (gap) => gap.range.from);
-          return { items, next, missingLedgers: rangeLength(gaps.map((gap) => gap.range)) };
+          return gapPage(em, stream, layers, filter, options.endLedger, page);
         },
         limitMs,
       );
@@ -95,7 +92,7 @@ interface Scope {
 
 /** Null before the stream has a follower. */
 async function scopeOf(em: EntityManager, stream: Stream, watch: string | undefined): Promise<Scope | null> {
-  if (watch === undefined || watch === '' || watch === ALL_WATCHED) {
+  if (isAllWatched(watch)) {
     const facts = await followerWatch(em, stream.id);
     if (facts === null) return null;
     const others = await watchSetsOfEverything(em, stream.id);
@@ -243,43 +240,6 @@ export function unreadableFailure(
   };
 }
 
-async function gapsOf(
-  em: EntityManager,
-  stream: Stream,
-  layers: readonly Layer[],
-  filter: GapFilter,
-  endLedger: number | null,
-): Promise<Gap[]> {
-  const follower = await readFollower(em, stream.id);
-  const scope = await scopeOf(em, stream, filter.watch);
-  if (follower === null || scope === null) return [];
-  // Before the source has told its tip, what was read is all that is known to exist.
-  const tip = Math.max(follower.tipLedger ?? 0, follower.nextLedger - 1);
-  const last = endLedger === null ? tip : Math.min(tip, endLedger);
-  const wanted = {
-    from: filter.range?.from ?? follower.startLedger,
-    to: Math.min(filter.range?.to ?? Infinity, (filter.range ? tip : last) + 1),
-  };
-  if (wanted.from >= wanted.to) return [];
-  const gaps: Gap[] = [];
-  for (const layer of layers) {
-    const coverage = await scope.coverage(layer);
-    const forgotten = { from: 0, to: follower.oldestLedger ?? 0 };
-    for (const hole of subtract(wanted, coverage.done)) {
-      const lost = intersect(
-        [hole],
-        [...coverage.unavailable, forgotten].filter((range) => range.from < range.to),
-      );
-      const add = (ranges: readonly LedgerRange[], available: boolean | null): void => {
-        for (const range of ranges) gaps.push({ stream: stream.name, layer, watch: scope.watch, range, available });
-      };
-      add(lost, false);
-      add(subtract(hole, lost), follower.oldestLedger === null ? null : true);
-    }
-  }
-  return gaps;
-}
-
 /** The page of a list that is whole in memory, in order of ledgers, then layers. */
 function slice<T extends { readonly layer: Layer }>(
   all: readonly T[],
@@ -321,12 +281,4 @@ function wants(filter: CoverageFilter, state: CoverageState): boolean {
 
 function touches(range: LedgerRange, wanted: LedgerRange | undefined): boolean {
   return wanted === undefined || (range.from < wanted.to && range.to > wanted.from);
-}
-
-function requireRange(range: LedgerRange | undefined): void {
-  if (range === undefined || range.from < range.to) return;
-  throw new TrueUpError(
-    'INVALID_LEDGER_RANGE',
-    `ledgers ${range.from}-${range.to - 1} are no range: the first is above the last`,
-  );
 }

@@ -10,6 +10,11 @@ export interface Lease {
   readonly ttlMs: number;
 }
 
+/** The lease of whoever follows a network; an operator's restart takes it away. */
+export function followerLease(networkPassphrase: string): string {
+  return `follower:${networkPassphrase}`;
+}
+
 /** Renews the lease three times in its life, and ends the term once somebody else has it. Clear the timer at the end. */
 export function keepLease(
   options: { readonly db: Database; readonly events: Events },

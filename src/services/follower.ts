@@ -21,7 +21,7 @@ import {
   type Stream,
 } from '../store/streams.ts';
 import type { Events } from '../telemetry/events.ts';
-import { keepLease, type Lease } from './follower-lease.ts';
+import { followerLease, keepLease, type Lease } from './follower-lease.ts';
 import { ReadPipeline } from './follower-reads.ts';
 import { findOrOpenStream, type StreamStart } from './stream-start.ts';
 
@@ -48,7 +48,7 @@ const RETRY_MAX_MS = 30_000;
 
 /** Follows until the signal ends it. Only the replica that holds the lease reads; the others wait for it. */
 export async function runFollower(options: FollowerOptions, signal: AbortSignal): Promise<void> {
-  const leaseName = `follower:${options.source.networkPassphrase}`;
+  const leaseName = followerLease(options.source.networkPassphrase);
   let failures = 0;
   while (!signal.aborted) {
     const token = await claimLease(options.db.em(), leaseName, options.holder, options.leaseTtlMs).catch(() => null);

@@ -1,9 +1,11 @@
 // What the database knows over all replicas, shown as metrics: so that any replica's /metrics tells the truth after a restart.
 import type { Policy } from '../core/policy.ts';
 import type { SyncStatus } from '../core/status.ts';
+import { undeliveredAlerts } from '../store/alerts.ts';
 import type { Database } from '../store/database.ts';
 import { coverageCounts } from '../store/coverage-read.ts';
 import { listJobHealth } from '../store/job-health.ts';
+import { standingOf } from './run-summary.ts';
 import { latestScheduledRun } from '../store/runs.ts';
 import { listSchedules } from '../store/schedules.ts';
 import { currentStream, readFollower } from '../store/streams.ts';
@@ -46,9 +48,10 @@ export function createGauges(deps: GaugesDeps): { refresh(): Promise<void> } {
           policy,
           verdict: run.verdict!,
           finishedAt: run.completedAt!,
-          drifted: run.summary?.counts?.drifted ?? 0,
+          standing: standingOf(run.summary),
         });
       }
+      events.alertsUndelivered(await undeliveredAlerts(db.em()));
       for (const job of await listJobHealth(db.em())) {
         events.jobHealth({ job: job.name, deadLetters: job.deadLettered, healthy: job.health !== 'degraded' });
       }

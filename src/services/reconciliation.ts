@@ -3,18 +3,16 @@ import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { TrueUpError } from '../core/errors.ts';
-import type { Drift, DriftFilter, DriftTransitionRecord } from '../core/drift.ts';
 import type { EntryKind } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
-import type { PolicyView } from '../core/listing.ts';
-import { pageOf, type Page, type PagePosition, type PageRequest } from '../core/page.ts';
-import type { Level, Policy } from '../core/policy.ts';
+import type { AlertRule, PolicyView } from '../core/listing.ts';
+import { pageOf, type Page, type PageRequest } from '../core/page.ts';
+import { bookNameOf, type Level, type Policy } from '../core/policy.ts';
 import { isFinished, type Run, type RunEvent, type RunFilter, type RunTrigger } from '../core/run.ts';
 import { writeAudit, type Caller } from '../store/audit.ts';
 import type { Database } from '../store/database.ts';
-import { getDrift, listDrifts } from '../store/drifts.ts';
-import { deleteFindings } from '../store/findings.ts';
 import type { Queue } from '../store/queue.ts';
+import { discardIfOver } from '../store/run-checkpoints.ts';
 import {
   activeRun,
   endRun,
@@ -29,6 +27,8 @@ import {
   type StoredRun,
 } from '../store/runs.ts';
 import { currentStream } from '../store/streams.ts';
+import type { Events } from '../telemetry/events.ts';
+import { createDrifts } from './drifts.ts';
 import { watchResource } from './watch-resource.ts';
 
 export const RECONCILE_JOB = 'reconcile';
@@ -59,11 +59,10 @@ export interface ReconciliationDeps {
   readonly policies: ReadonlyMap<string, Policy>;
   readonly networkPassphrase: string;
   readonly sandbox: boolean;
+  /** As it is shown; absent, or null: the policy alerts nobody. */
+  readonly alertRuleOf?: (policy: Policy) => AlertRule | null;
+  readonly events?: Pick<Events, 'driftsTransitioned'>;
 }
-
-const WATCH_POLL_MS = 250;
-/** Drifts of one message of a stream. */
-const STREAM_BATCH_ROWS = 500;
 
 export type ReconciliationService = ReturnType<typeof createReconciliationService>;
 
@@ -92,8 +91,8 @@ export function createReconciliationService(deps: ReconciliationDeps) {
       level: policy.level,
       trigger,
       sandbox: deps.sandbox,
-      stream: stream?.name ?? null,
-      book: policy.book.kind === 'postgres' ? 'postgres' : policy.book.name,
+      stream: policy.ledger.kind === 'stream' ? (stream?.name ?? null) : policy.ledger.name,
+      book: bookNameOf(policy),
       request: { range: null, windowMs: null, scope: null },
       traceId: randomUUID().replaceAll('-', ''),
     };
@@ -101,6 +100,11 @@ export function createReconciliationService(deps: ReconciliationDeps) {
 
   async function start(call: StartCall, caller: Caller): Promise<Run> {
     const policy = choosePolicy(deps.policies, call.policy, call.level);
+    if (call.range !== null && policy.ledger.kind !== 'stream') {
+      throw new TrueUpError('INVALID_REQUEST', `policy ${policy.name} compares no ledgers of a stream`, {
+        fix: 'leave the range out, or narrow the run by its window',
+      });
+    }
     const request: RunRequest = { range: call.range, windowMs: call.windowMs, scope: scopeOf(call) };
     return db.em().transactional(async (em) => {
       const run = await newRun(em, policy, 'manual');
@@ -135,7 +139,7 @@ export function createReconciliationService(deps: ReconciliationDeps) {
           policy,
           stream: stream?.name ?? null,
           sandbox: deps.sandbox,
-          alert: null,
+          alert: deps.alertRuleOf?.(policy) ?? null,
           failure: null,
         }),
       );
@@ -165,7 +169,7 @@ export function createReconciliationService(deps: ReconciliationDeps) {
             : null;
       if (run === null) return;
       await endRun(em, run, 'failed', { reason: 'INTERNAL', message: 'given up after its last attempt' });
-      await deleteFindings(em, run, run.attempt);
+      await discardIfOver(em, run.id);
     },
 
     get: async (id: string): Promise<Run> => mustGet(id),
@@ -188,7 +192,6 @@ export function createReconciliationService(deps: ReconciliationDeps) {
         read: () => mustGet(id),
         sequenceOf: (run: StoredRun) => run.sequence,
         isFinished: (run: StoredRun) => isFinished(run),
-        pollMs: WATCH_POLL_MS,
       };
       for await (const { sequence, state } of watchResource(watched, since, signal)) yield { sequence, run: state };
     },
@@ -218,32 +221,7 @@ export function createReconciliationService(deps: ReconciliationDeps) {
       return mustGet(call.id);
     },
 
-    drifts: {
-      list: (filter: DriftFilter, page: PageRequest): Promise<Page<Drift>> => listDrifts(db.em(), filter, page),
-
-      async *stream(
-        filter: DriftFilter,
-        after: PagePosition | null,
-        signal: AbortSignal,
-      ): AsyncGenerator<{ items: readonly Drift[]; position: PagePosition }> {
-        for (let position = after; ;) {
-          signal.throwIfAborted();
-          const page = await listDrifts(db.em(), filter, { size: STREAM_BATCH_ROWS, after: position });
-          const last = page.items.at(-1);
-          if (last === undefined) return;
-          position = page.next ?? { firstSeenAt: last.firstSeenAt.toISOString(), id: last.id };
-          yield { items: page.items, position };
-          if (page.next === null) return;
-        }
-      },
-
-      async get(id: string): Promise<{ drift: Drift; transitions: readonly DriftTransitionRecord[] }> {
-        const drift = await getDrift(db.em(), id);
-        if (drift === null)
-          throw new TrueUpError('DRIFT_NOT_FOUND', `there is no drift ${id}`, { fix: 'see ListDrifts for the ids' });
-        return { drift, transitions: [] };
-      },
-    },
+    drifts: createDrifts(deps),
   };
 }
 

@@ -4,9 +4,11 @@ import type { BookRow, BookSide } from '../core/book.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import { compareKey, isLedgerWord, type Finding, type Item, type MatchRules } from '../core/match.ts';
 import { groupsInOrder, mergeGroups } from '../core/order.ts';
+import { keysAfter } from '../core/row-side.ts';
 import type { Policy } from '../core/policy.ts';
 import { classify, type AccusationFacts } from '../core/verdict.ts';
 import { readLedgerItems, readLedgerItemsByKeys, type KeyedItem, type LedgerScope } from '../store/ledger-side.ts';
+import type { Progress } from '../store/run-checkpoints.ts';
 import { agreement, type FindingSink, type OpenDrift } from './run-findings.ts';
 import { byKey, groupRows, slotOf, toFindingRow, toItem } from './run-items.ts';
 import type { RunFrame } from './run-frame.ts';
@@ -29,8 +31,13 @@ export interface EntryRun {
   readonly scope: LedgerScope;
   readonly sink: FindingSink;
   readonly signal: AbortSignal;
+  /** How far an attempt before this one came at the same cut; null: not at all. */
+  readonly resume: Progress<EntryCounts> | null;
+  /** Keys after which what was found and counted is kept: the most that is done again after a crash. */
+  readonly segmentKeys: number;
 }
 
+/** Plain values: they are kept with each checkpoint. */
 export interface EntryCounts {
   ledgerRecords: number;
   bookRecords: number;
@@ -44,15 +51,18 @@ export interface EntryCounts {
 
 /** Compares the window; findings go to the sink, counts come back. */
 export async function compareWindow(run: EntryRun): Promise<EntryCounts> {
-  const counts = { ...NOTHING };
-  const { em, policy, frame, book, scope, signal } = run;
+  const { em, policy, frame, book, scope, signal, resume } = run;
+  const counts = { ...NOTHING, ...resume?.counts };
+  if (resume?.phase === 'recheck') return counts;
+  const afterKey = resume?.afterKey ?? null;
   const judge = new Judge(run, policy.scope, frame.cutClosedMs, counts);
-  const ledger = groupsInOrder(readLedgerItems(em, scope, frame.window), (entry: KeyedItem) => entry.key);
+  const ledger = groupsInOrder(readLedgerItems(em, scope, frame.window, afterKey), (entry: KeyedItem) => entry.key);
   const rows = groupsInOrder(
     book.entries(
       {
         occurredFrom: new Date(Math.max(0, frame.windowFromMs - policy.lookaroundMs)),
         occurredTo: new Date(frame.cutClosedMs + policy.lookaroundMs),
+        ...(afterKey !== null && { keys: keysAfter(afterKey) }),
       },
       signal,
     ),
@@ -69,10 +79,17 @@ export async function compareWindow(run: EntryRun): Promise<EntryCounts> {
     if (forBook.isFull) await askBook(run, judge, forBook, forLedger);
     if (forLedger.isFull) await askLedger(run, judge, forLedger);
     if (++keysDone % LOOKUP_KEYS === 0) await run.sink.progress('comparing', keysDone);
+    if (keysDone % run.segmentKeys !== 0) continue;
+    // What waits is asked for first, so that everything up to this key is done.
+    await askBook(run, judge, forBook, forLedger);
+    await askLedger(run, judge, forLedger);
+    await run.sink.checkpoint({ phase: 'window', afterKey: group.key, counts });
   }
   await askBook(run, judge, forBook, forLedger);
   await askLedger(run, judge, forLedger);
-  await run.sink.flush();
+  // Less than a segment is as soon done again as it is kept.
+  if (keysDone < run.segmentKeys) await run.sink.flush();
+  else await run.sink.checkpoint({ phase: 'recheck', afterKey: null, counts });
   return counts;
 }
 
@@ -122,9 +139,9 @@ async function askLedger(run: EntryRun, judge: Judge, forLedger: Waiting): Promi
  * Reads both sides again for every unresolved drift that the window didn't show: a drift closes only when both were read and
  * agree, never by leaving the window, nor because this run looks at less than the policy does.
  */
-export async function recheckOpenDrifts(run: EntryRun): Promise<void> {
+export async function recheckOpenDrifts(run: EntryRun, counts: EntryCounts = NOTHING): Promise<void> {
   const judge = new Judge(run, run.policyScope, run.frame.headClosedMs, { ...NOTHING });
-  for (let after: string | null = null, keysDone = 0; ;) {
+  for (let after = run.resume?.phase === 'recheck' ? run.resume.afterKey : null, keysDone = 0; ;) {
     const keys: string[] = await run.sink.openKeys(after, LOOKUP_KEYS);
     if (keys.length === 0) break;
     run.signal.throwIfAborted();
@@ -134,6 +151,8 @@ export async function recheckOpenDrifts(run: EntryRun): Promise<void> {
     for (const key of keys) await judge.recheck(key, legs.get(key) ?? [], rows.get(key) ?? [], open.get(key) ?? []);
     await run.sink.progress('comparing', (keysDone += keys.length));
     after = keys.at(-1)!;
+    if (keysDone % run.segmentKeys < keys.length)
+      await run.sink.checkpoint({ phase: 'recheck', afterKey: after, counts });
   }
   await run.sink.flush();
 }

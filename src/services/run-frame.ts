@@ -48,13 +48,15 @@ interface MissingTime {
 /** Holes whose times are looked up one by one; older ones count as one hole from the first to the last of them. */
 const MAX_HOLES = 100;
 const HOUR_MS = 3_600_000;
+/** As far as dates go; unlike Infinity it survives being kept as JSON. */
+const END_OF_TIME_MS = 8.64e15;
 
 /** Fixes the cut and the window; null (with the reason added) where there is nothing to cut yet. */
 export async function frameRun(
   em: EntityManager,
   networkPassphrase: string,
   policy: Policy,
-  run: StoredRun,
+  run: Pick<StoredRun, 'request'>,
   accounts: readonly string[],
   following: Following,
   inconclusive: Inconclusive[],
@@ -110,6 +112,7 @@ async function windowStart(
   follower: FollowerRow,
   cutClosedMs: number,
 ): Promise<number> {
+  if (policy.windowHours === null) return follower.startLedger;
   const first = await ledgerAfterTime(em, stream.id, policy.layer, cutClosedMs - policy.windowHours * HOUR_MS);
   // Nothing before the stream's start is claimed.
   return Math.max(follower.startLedger, first ?? follower.startLedger);
@@ -131,7 +134,9 @@ async function windowFromTime(
   if (intersect([before], done).length > 0)
     return (await closeTimeBefore(em, stream.id, policy.layer, before.from)) ?? 0;
   if (window.from > 1) return (await closeTimeAfter(em, stream.id, policy.layer, window.from)) ?? 0;
-  return cutClosedMs === null ? 0 : Math.max(0, cutClosedMs - policy.windowHours * HOUR_MS);
+  return cutClosedMs === null || policy.windowHours === null
+    ? 0
+    : Math.max(0, cutClosedMs - policy.windowHours * HOUR_MS);
 }
 
 /** A movement of a hole may be in the book with any time between the closes around it, and the lookaround on either side. */
@@ -149,8 +154,8 @@ async function timesOf(
     const before = await closeTimeBefore(em, stream.id, policy.layer, hole.from - 1);
     const after = await closeTimeAfter(em, stream.id, policy.layer, hole.to);
     times.push({
-      fromMs: (before ?? -Infinity) - policy.lookaroundMs,
-      toMs: (after ?? Infinity) + policy.lookaroundMs,
+      fromMs: (before ?? -END_OF_TIME_MS) - policy.lookaroundMs,
+      toMs: (after ?? END_OF_TIME_MS) + policy.lookaroundMs,
     });
   }
   return times;

@@ -4,8 +4,9 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { intersect, rangeLength } from '../core/coverage.ts';
 import type { Policy } from '../core/policy.ts';
 import type { Inconclusive, RunCounts, RunSummary, UnderivedItem } from '../core/run.ts';
-import { findingsInOrder, type MergeResult, type policyTotals } from '../store/findings.ts';
-import type { HeldRun } from '../store/runs.ts';
+import type { PolicyTotals } from '../store/drift-counts.ts';
+import { findingsInOrder, type MergeResult } from '../store/findings.ts';
+import type { RunStanding } from '../telemetry/reconciliation-events.ts';
 import type { RunFrame } from './run-frame.ts';
 import { MAX_LISTED } from './run-reasons.ts';
 import { kindsOf, type BookFrame, type ResolvedJoin } from './run-scope.ts';
@@ -26,7 +27,7 @@ export function summarize(
   policy: Policy,
   outcome: Outcome,
   merged: MergeResult,
-  totals: Awaited<ReturnType<typeof policyTotals>>,
+  totals: PolicyTotals,
   digest: string,
 ): RunSummary {
   const { frame, bookFrame, counts } = outcome;
@@ -86,12 +87,18 @@ export function summarize(
     toleranceAbsorbed: [],
     underivedItems: outcome.underivedItems,
     valueAtRisk: totals.valueAtRisk,
+    ages: totals.ages,
     resultDigest: digest,
   };
 }
 
 /** The same sides, cut and policy give the same digest, byte for byte. */
-export async function resultDigest(em: EntityManager, policy: Policy, run: HeldRun, outcome: Outcome): Promise<string> {
+export async function resultDigest(
+  em: EntityManager,
+  policy: Policy,
+  runId: string,
+  outcome: Outcome,
+): Promise<string> {
   const hash = createHash('sha256');
   const head = {
     policy: policy.name,
@@ -102,6 +109,17 @@ export async function resultDigest(em: EntityManager, policy: Policy, run: HeldR
     inconclusive: outcome.inconclusive.map((each) => each.reason),
   };
   hash.update(JSON.stringify(head));
-  for await (const lines of findingsInOrder(em, run)) for (const line of lines) hash.update(`\n${line}`);
+  for await (const lines of findingsInOrder(em, runId)) for (const line of lines) hash.update(`\n${line}`);
   return hash.digest('hex');
+}
+
+/** What gauges show of a run. */
+export function standingOf(summary: RunSummary | null): RunStanding {
+  const ledgers = summary?.window?.ledgers ?? null;
+  const missing = summary?.sides?.ledger.missingLedgers ?? 0;
+  return {
+    drifted: summary?.counts?.drifted ?? 0,
+    coverage: ledgers === null ? null : 1 - missing / (ledgers.to - ledgers.from),
+    valueAtRisk: summary?.valueAtRisk ?? [],
+  };
 }

@@ -100,7 +100,7 @@ export function createStreamStatusReader(options: StreamStatusOptions): StreamSt
     const margin = row.oldestLedger === null ? null : next - row.oldestLedger;
     return {
       ...namesOf(stream),
-      syncStatus: degraded.length > 0 ? 'degraded' : status,
+      syncStatus: degraded.length > 0 ? 'degraded' : isRestarting(row) ? 'starting' : status,
       degraded,
       startLedger: row.startLedger,
       endLedger,
@@ -204,6 +204,11 @@ function nextNeeded(row: FollowerRow, layers: readonly LayerFacts[]): number {
   return ends.length === 0 ? row.nextLedger : Math.min(...ends) + 1;
 }
 
+/** Somebody asked for a restart, and the source hasn't answered since. */
+function isRestarting({ restartedAt, lastSuccessAt }: FollowerRow): boolean {
+  return restartedAt !== null && (lastSuccessAt === null || lastSuccessAt < restartedAt);
+}
+
 function isDone(row: FollowerRow, endLedger: number | null): boolean {
   return endLedger !== null && row.nextLedger > endLedger;
 }
@@ -230,7 +235,8 @@ async function whyDegraded(
   if (stream.state === 'diverged') {
     const known =
       lastError?.reason === 'SOURCE_DIVERGED' ? lastError.message : `the source no longer serves stream ${stream.name}`;
-    const fix = 'point TrueUp at a source of the same network; after a network reset open a new epoch';
+    const fix =
+      'point TrueUp at a source of the same network; after a network reset: trueup follower restart --open-new-epoch';
     degraded.push(keptFailure('SOURCE_DIVERGED', known, lastError?.at ?? null, fix));
   } else if (failing && lastError !== null && following !== null) {
     degraded.push(lastError);

@@ -9,8 +9,11 @@ export interface Watched<T> {
   isFinished(state: T): boolean;
   /** A cheaper question than `read`: the number alone. */
   look?(): Promise<bigint | null>;
-  readonly pollMs: number;
+  /** 250 unless told. */
+  readonly pollMs?: number;
 }
+
+const WATCH_POLL_MS = 250;
 
 /** Every change after `since`, or from the present state (null), until the end; states in between may be left out. */
 export async function* watchResource<T>(
@@ -31,6 +34,6 @@ export async function* watchResource<T>(
       }
       if (watched.isFinished(state)) return;
     }
-    await sleep(watched.pollMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+    await sleep(watched.pollMs ?? WATCH_POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
 }

@@ -8,6 +8,7 @@ import {
   parseBookRow,
 } from '../core/book.ts';
 import type { Book, BookBalance, BookLevel, BookPair, BookRow, BookSide } from '../core/book.ts';
+import { ALL_KEYS } from '../core/row-side.ts';
 import { bookStatements, checkBookQuery, checkQueryColumns } from './book-query.ts';
 import type { BookStatements, QueryColumn } from './book-query.ts';
 import { labelOf, openBookSession } from './book-session.ts';
@@ -159,13 +160,10 @@ function createSide(
       const [row] = await session.rows<{ through: string | null }>(FRESHNESS);
       return row?.through ? new Date(row.through) : null;
     },
-    async *entries({ occurredFrom, occurredTo }, signal) {
-      const times = {
-        ...(occurredFrom && { from: occurredFrom.toISOString() }),
-        ...(occurredTo && { to: occurredTo.toISOString() }),
-      };
+    async *entries({ keys = ALL_KEYS, occurredFrom, occurredTo }, signal) {
+      const values = [keys.from, keys.to, occurredFrom?.toISOString() ?? null, occurredTo?.toISOString() ?? null];
       const toRow = createRowReader();
-      for await (const records of session.cursor<Columns>(statements.entries(times), signal)) yield records.map(toRow);
+      for await (const records of session.cursor<Columns>(statements.entries, signal, values)) yield records.map(toRow);
     },
     async entriesByKeys(keys) {
       // Hashes are handed over in lower case, but may be stored in upper case.

@@ -42,8 +42,8 @@ export function checkQueryColumns(columns: readonly QueryColumn[]): {
 }
 
 export interface BookStatements {
-  /** Rows in order; the times are ISO texts. */
-  entries(times: { from?: string; to?: string }): string;
+  /** Rows in order; takes the first key and the one after the last as $1 and $2, null for no bound, and times as $3 and $4. */
+  entries: string;
   /** Takes the spellings of keys as $1. */
   entriesByKeys: string;
   pairs(limit: number): string;
@@ -70,15 +70,11 @@ export function bookStatements(query: string, columns: readonly QueryColumn[]): 
       ].join(', ');
   const asOf = has('as_of_ledger') ? 'coalesce(q.as_of_ledger, 0)' : '0';
   return {
-    entries(times) {
-      const parts = [
-        ...(times.from ? [`q.occurred_at >= '${times.from}'`] : []),
-        ...(times.to ? [`q.occurred_at < '${times.to}'`] : []),
-      ];
-      const window =
-        has('occurred_at') && parts.length > 0 ? ` and (q.occurred_at is null or (${parts.join(' and ')}))` : '';
-      return `select ${list} ${from}${window} order by ${order}`;
-    },
+    entries: `select ${list} ${from} and ($1::text is null or ${key} collate "C" >= $1) and ($2::text is null or ${key} collate "C" < $2) and ${
+      has('occurred_at')
+        ? `(q.occurred_at is null or (($3::timestamptz is null or q.occurred_at >= $3) and ($4::timestamptz is null or q.occurred_at < $4)))`
+        : '($3::timestamptz is null or true) and ($4::timestamptz is null or true)'
+    } order by ${order}`,
     // The bare column is compared, so that the user's own index on it serves.
     entriesByKeys: `select ${list} ${from} and ${has('key') ? 'q.key::text = any($1::text[])' : 'false and $1::text[] is null'} order by ${order}`,
     pairs: (limit) => `select distinct q.account::text as account, q.asset::text as asset ${from} limit ${limit}`,

@@ -36,7 +36,12 @@ export interface AuditedChange {
 
 /** Writes one row; call it with the `em` of the transaction that makes the change. */
 export async function writeAudit(em: EntityManager, caller: Caller, change: AuditedChange): Promise<void> {
-  await em.insert(AuditEntity, {
+  await writeAudits(em, caller, [change]);
+}
+
+/** As `writeAudit`, a row for each of many changes that one call made. */
+export async function writeAudits(em: EntityManager, caller: Caller, changes: readonly AuditedChange[]): Promise<void> {
+  const rows = changes.map((change) => ({
     actor: caller.actor,
     role: caller.role,
     method: caller.method,
@@ -47,7 +52,8 @@ export async function writeAudit(em: EntityManager, caller: Caller, change: Audi
     reason: change.reason ?? null,
     before: toJson(change.before),
     after: toJson(change.after),
-  });
+  }));
+  await em.insertMany(AuditEntity, rows);
 }
 
 /** What a request did the first time, for a method whose repeated call must find its answer; null when it never came. */

@@ -27,12 +27,13 @@ export interface LockedBook {
 /** A row to merge: ids are derived by now, and a retraction of a row that is there needs no amount. */
 export type BookRowToStore = Omit<BookRow, 'amount'> & { readonly amount: bigint | null };
 
-/** The book of that name, made if it isn't there, locked until the transaction ends. */
+/** The book of that name, made if it isn't there, locked until the transaction ends; its position is this transaction's. */
 export async function lockBook(em: EntityManager, name: string): Promise<LockedBook> {
   await sql(em, 'insert into trueup.books (name) values ($1) on conflict (name) do nothing', [name]);
   const [row] = await sql<{ id: number; complete_through: string | null; balances_complete_through: string | null }>(
     em,
-    'select id, complete_through, balances_complete_through from trueup.books where name = $1 for update',
+    `update trueup.books set position = position + 1 where name = $1
+     returning id, complete_through, balances_complete_through`,
     [name],
   );
   return {
@@ -132,7 +133,9 @@ export async function unknownRowIds(em: EntityManager, bookId: number, rowIds: r
 
 const CONTENT_COLUMNS =
   'row_id, key, account, asset, amount, kind, counterparty, status, sub_account, occurred_at, ledger, retracted';
-const STORED_COLUMNS = `book_id, revision, import_id, recorded_at, ${CONTENT_COLUMNS}`;
+const STORED_COLUMNS = `book_id, revision, import_id, position, recorded_at, ${CONTENT_COLUMNS}`;
+/** The transaction's own, as `lockBook` counted it. */
+const POSITION = '(select position from trueup.books where id = $1)';
 
 /**
  * `$1` the book, `$2` the import (or null). The book's lock keeps other writers out, so what isn't there can be inserted
@@ -162,9 +165,10 @@ function mergeRowsSql(incoming: string): string {
       where next.changed),
     added as (
       insert into trueup.book_entries (${STORED_COLUMNS})
-      select $1, 1, $2::uuid, now(), ${CONTENT_COLUMNS} from next where old_revision is null order by row_id),
+      select $1, 1, $2::uuid, ${POSITION}, now(), ${CONTENT_COLUMNS} from next where old_revision is null order by row_id),
     rewritten as (
-      update trueup.book_entries old set revision = next.old_revision + 1, import_id = $2::uuid, recorded_at = now(),
+      update trueup.book_entries old set revision = next.old_revision + 1, import_id = $2::uuid, position = ${POSITION},
+        recorded_at = now(),
         ${[...content, 'retracted'].map((column) => `${column} = next.${column}`).join(', ')}
       from next where next.changed and old.book_id = $1 and old.row_id = next.row_id)
     select count(*) filter (where old_revision is null and not retracted) as inserted,

@@ -2,6 +2,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { BookBalance, BookLevel, BookPair, BookRow } from '../core/book.ts';
 import { TrueUpError } from '../core/errors.ts';
+import { ALL_KEYS, type RowQuery } from '../core/row-side.ts';
 import { sql, toDate, toDateOrNull } from './database.ts';
 import { BookEntity } from './entities.ts';
 
@@ -74,30 +75,54 @@ export async function bookPairs(
   );
 }
 
+/** How many commits the book has seen; writers of one book take turns, so that this orders them. */
+export async function bookPosition(em: EntityManager, bookId: number): Promise<bigint> {
+  const rows = await sql<{ position: string }>(
+    em,
+    `select position::text as position from trueup.books where id = $1`,
+    [bookId],
+  );
+  return BigInt(rows[0]?.position ?? 0);
+}
+
 /**
- * Rows in byte order of key, then row id, in batches; inside a transaction. The times are inclusive, then exclusive; rows
- * without a time are always included.
+ * The book's rows (`$1` its id) now or, with a position, as they were at it: those not written since, and of the few that were,
+ * the revision that stood then.
  */
+function rowsOfBook(asOf: bigint | null): string {
+  const now = `select ${STORED_COLUMNS} from trueup.book_entries where book_id = $1`;
+  if (asOf === null) return `(${now}) as book_row`;
+  return `(${now} and position <= ${asOf} union all
+    select ${STORED_COLUMNS.replaceAll(/\w+/g, 'old.$&')} from trueup.book_entries as entry cross join lateral
+      (select * from trueup.book_entry_revisions as revision where revision.book_id = entry.book_id
+         and revision.row_id = entry.row_id and revision.position <= ${asOf} order by revision.revision desc limit 1) as old
+    where entry.book_id = $1 and entry.position > ${asOf}) as book_row`;
+}
+
+/** Rows in byte order of key, then row id, in batches; inside a transaction. `asOf` null: as they are. */
 export async function* readBookEntries(
   em: EntityManager,
   bookId: number,
-  times: { fromTime?: Date | undefined; toTime?: Date | undefined },
+  { keys = ALL_KEYS, occurredFrom, occurredTo }: RowQuery,
+  asOf: bigint | null,
   signal: AbortSignal,
 ): AsyncGenerator<StoredBookRow[]> {
-  const statement = `select ${ROW_COLUMNS} from trueup.book_entries
-    where book_id = ${bookId} and not retracted ${timeCondition(times)} order by key, row_id`;
-  for await (const rows of cursor<RowRow>(em, statement, signal)) yield rows.map(toRow);
+  const statement = `select ${ROW_COLUMNS} from ${rowsOfBook(asOf)}
+    where not retracted and ($2::text is null or key >= $2) and ($3::text is null or key < $3)
+      ${timeCondition(occurredFrom, occurredTo)} order by key, row_id`;
+  for await (const rows of cursor<RowRow>(em, statement, signal, [bookId, keys.from, keys.to])) yield rows.map(toRow);
 }
 
 export async function readBookEntriesByKeys(
   em: EntityManager,
   bookId: number,
   keys: readonly string[],
+  asOf: bigint | null,
 ): Promise<StoredBookRow[]> {
   const rows = await sql<RowRow>(
     em,
-    `select ${ROW_COLUMNS} from trueup.book_entries
-     where book_id = $1 and not retracted and key = any($2::text[]) order by key, row_id`,
+    `select ${ROW_COLUMNS} from ${rowsOfBook(asOf)}
+     where not retracted and key = any($2::text[]) order by key, row_id`,
     [bookId, keys],
   );
   return rows.map(toRow);
@@ -135,11 +160,16 @@ export async function sampleBookKeys(em: EntityManager, bookId: number, count: n
 
 let cursors = 0;
 
-/** Rows of a statement without parameters by a server-side cursor. The statement's text must hold no foreign words. */
-async function* cursor<Row>(em: EntityManager, statement: string, signal: AbortSignal): AsyncGenerator<Row[]> {
+/** Rows of a statement by a server-side cursor. */
+async function* cursor<Row>(
+  em: EntityManager,
+  statement: string,
+  signal: AbortSignal,
+  values: readonly unknown[] = [],
+): AsyncGenerator<Row[]> {
   const name = `book_${++cursors}`;
   signal.throwIfAborted();
-  await sql(em, `declare ${name} no scroll cursor for ${statement}`);
+  await sql(em, `declare ${name} no scroll cursor for ${statement}`, values);
   for (;;) {
     signal.throwIfAborted();
     const rows = await sql<Row>(em, `fetch ${FETCH_ROWS} from ${name}`);
@@ -149,13 +179,15 @@ async function* cursor<Row>(em: EntityManager, statement: string, signal: AbortS
   await sql(em, `close ${name}`);
 }
 
-function timeCondition(times: { fromTime?: Date | undefined; toTime?: Date | undefined }): string {
+function timeCondition(from: Date | undefined, to: Date | undefined): string {
   const parts = [];
-  if (times.fromTime !== undefined) parts.push(`occurred_at >= '${times.fromTime.toISOString()}'`);
-  if (times.toTime !== undefined) parts.push(`occurred_at < '${times.toTime.toISOString()}'`);
+  if (from !== undefined) parts.push(`occurred_at >= '${from.toISOString()}'`);
+  if (to !== undefined) parts.push(`occurred_at < '${to.toISOString()}'`);
   return parts.length === 0 ? '' : `and (occurred_at is null or (${parts.join(' and ')}))`;
 }
 
+const STORED_COLUMNS = `row_id, key, account, asset, amount, kind, counterparty, status, sub_account, occurred_at, ledger, retracted,
+  revision, recorded_at, import_id`;
 const ROW_COLUMNS = `row_id, key, account, asset, amount::text as amount, kind, counterparty, status, sub_account, occurred_at,
   ledger, retracted, revision, recorded_at, import_id`;
 

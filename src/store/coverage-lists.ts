@@ -9,7 +9,7 @@ import { sql, toDate } from './database.ts';
 import { LAYER_CODES } from './entries.ts';
 
 /** Islands that are read at once; a history with more holes is asked for in parts. */
-const MAX_ISLANDS = 10_000;
+const MAX_ISLANDS = 100_000;
 
 /**
  * What is done for each account: an account is covered by every watch set that names it and by those of everything. Accounts

@@ -6,8 +6,8 @@ import type { LedgerRange } from '../core/ledger.ts';
 import { LAYER_CODES, LAYER_OF_CODE } from './entries.ts';
 import { sql } from './database.ts';
 
-/** Islands of one watch set are few; a history with more holes than this is asked for in parts. */
-const MAX_ISLANDS = 10_000;
+/** Islands that are read at once; beyond so many holes the rest counts as not covered. */
+const MAX_ISLANDS = 100_000;
 
 export interface CoverageOfScope {
   readonly done: readonly LedgerRange[];
@@ -25,13 +25,7 @@ export async function coverageOf(
   layer: Layer,
   accounts: readonly string[] | null,
 ): Promise<CoverageOfScope> {
-  const sets = await sql<{ id: number; everything: boolean; members: string[] }>(
-    em,
-    `select id, everything, case when $2::text[] is null then '{}' else array(
-       select member from unnest(members) as member where member = any($2)) end as members
-     from trueup.watch_sets where stream_id = $1`,
-    [streamId, accounts],
-  );
+  const { groups, sets } = await watchGroups(em, streamId, accounts);
   const islands = await sql<{ watch_set_id: number; from_ledger: number; to_ledger: number; state: CoverageState }>(
     em,
     `select watch_set_id, from_ledger, to_ledger, state from trueup.coverage_islands
@@ -44,15 +38,38 @@ export async function coverageOf(
         .filter((island) => island.state === state && ids.has(island.watch_set_id))
         .map((island) => ({ from: island.from_ledger, to: island.to_ledger })),
     );
-  const all = sets.filter((set) => set.everything).map((set) => set.id);
-  const done = [...groupsBySets(sets, accounts)]
-    .map((ids) => rangesOf('done', new Set([...all, ...ids])))
-    .reduce<LedgerRange[] | null>((common, ranges) => (common === null ? ranges : intersect(common, ranges)), null);
-  const every = new Set(sets.map((set) => set.id));
+  const done = groups
+    .map((ids) => rangesOf('done', new Set(ids)))
+    .reduce((common, ranges) => intersect(common, ranges));
+  const every = new Set(sets);
   return {
-    done: done ?? rangesOf('done', new Set(all)),
+    done,
     quarantined: rangesOf('quarantined', every),
     unavailable: rangesOf('unavailable', every),
+  };
+}
+
+/**
+ * The watch sets that cover each group of accounts, never without a group, and all sets of the stream. `null` asks for everything
+ * there is, which only a watch of everything covers.
+ */
+export async function watchGroups(
+  em: EntityManager,
+  streamId: number,
+  accounts: readonly string[] | null,
+): Promise<{ groups: number[][]; sets: number[] }> {
+  const sets = await sql<{ id: number; everything: boolean; members: string[] }>(
+    em,
+    `select id, everything, case when $2::text[] is null then '{}' else array(
+       select member from unnest(members) as member where member = any($2)) end as members
+     from trueup.watch_sets where stream_id = $1 order by id`,
+    [streamId, accounts],
+  );
+  const all = sets.filter((set) => set.everything).map((set) => set.id);
+  return {
+    // A set of everything has no members, so none comes twice.
+    groups: groupsBySets(sets, accounts).map((ids) => [...all, ...ids]),
+    sets: sets.map((set) => set.id),
   };
 }
 

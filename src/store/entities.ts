@@ -3,6 +3,15 @@
 // A column that nobody reads through its entity is left out.
 import { defineEntity, p } from '@mikro-orm/core';
 import type { InferEntity } from '@mikro-orm/core';
+import type { AlertKind, AlertSeverity, AlertState, DeliveryAttempt } from '../core/alert.ts';
+import type {
+  ExportCompression,
+  ExportFilter,
+  ExportFormat,
+  ExportKind,
+  ExportProgress,
+  ExportState,
+} from '../core/export.ts';
 import type { Level, Policy } from '../core/policy.ts';
 import type { RunProgress, RunState, RunSummary, RunTrigger, Verdict } from '../core/run.ts';
 import type { AuditEntry } from '../core/status.ts';
@@ -41,6 +50,9 @@ export const FollowerEntity = defineEntity({
     lastErrorAt: p.datetime().strictNullable(),
     lastErrorReason: p.text().strictNullable(),
     lastErrorMessage: p.text().strictNullable(),
+    restartedAt: p.datetime().strictNullable(),
+    newEpochAllowed: p.boolean().default(false),
+    firstOldestLedger: p.integer().strictNullable(),
   },
 });
 
@@ -164,6 +176,38 @@ export const DeadLetterEntity = defineEntity({
   },
 });
 
+export const AlertEntity = defineEntity({
+  name: 'Alert',
+  tableName: 'alerts',
+  properties: {
+    id: p.uuid().primary(),
+    messageId: p.uuid(),
+    dedupeKey: p.text(),
+    openKey: p.text().strictNullable(),
+    resolves: p.uuid().strictNullable(),
+    kind: p.text().$type<AlertKind>(),
+    severity: p.text().$type<AlertSeverity>(),
+    state: p.text().$type<AlertState>(),
+    channel: p.text().default(''),
+    channelKind: p.text().default(''),
+    policy: p.text().strictNullable(),
+    stream: p.text().strictNullable(),
+    runId: p.uuid().strictNullable(),
+    episode: p.text().default(''),
+    title: p.text(),
+    details: keptJson<Readonly<Record<string, string>>>(),
+    sandbox: p.boolean().default(false),
+    suppressReason: p.text().strictNullable(),
+    attempts: keptJson<readonly DeliveryAttempt[]>().defaultRaw(`'[]'`),
+    tries: p.integer().default(0),
+    attemptCount: p.integer().default(0),
+    replayCount: p.integer().default(0),
+    createdAt: exactTime().defaultRaw('now()'),
+    nextAttemptAt: p.datetime().strictNullable(),
+    deliveredAt: p.datetime().strictNullable(),
+  },
+});
+
 export const AuditEntity = defineEntity({
   name: 'Audit',
   tableName: 'audit_log',
@@ -183,11 +227,81 @@ export const AuditEntity = defineEntity({
   },
 });
 
+export const ExportEntity = defineEntity({
+  name: 'Export',
+  tableName: 'exports',
+  properties: {
+    id: p.uuid().primary(),
+    requestId: p.text().strictNullable(),
+    kind: p.text().$type<ExportKind>(),
+    format: p.text().$type<ExportFormat>(),
+    compression: p.text().$type<ExportCompression>(),
+    filter: keptJson<ExportFilter>(),
+    fileName: p.text().strictNullable(),
+    state: p.text().$type<ExportState>(),
+    progress: keptJson<ExportProgress>().strictNullable(),
+    manifestId: p.text().strictNullable(),
+    artifactId: p.text().strictNullable(),
+    errorReason: p.text().strictNullable(),
+    errorMessage: p.text().strictNullable(),
+    errorFix: p.text().strictNullable(),
+    requester: p.text(),
+    sandbox: p.boolean(),
+    attempt: p.integer().default(0),
+    sequence: p.bigint().defaultRaw(`nextval('trueup.change_sequence')`),
+    createdAt: exactTime().defaultRaw('now()'),
+    startedAt: p.datetime().strictNullable(),
+    completedAt: p.datetime().strictNullable(),
+  },
+});
+
+export const ManifestEntity = defineEntity({
+  name: 'Manifest',
+  tableName: 'manifests',
+  properties: {
+    id: p.uuid().primary(),
+    exportId: p.text(),
+    artifactId: p.text(),
+    requester: p.text(),
+    kind: p.text().$type<ExportKind>(),
+    format: p.text().$type<ExportFormat>(),
+    checksum: p.text(),
+    fileName: p.text(),
+    rowCount: p.bigint('number'),
+    generatedAt: p.datetime(),
+    sandbox: p.boolean(),
+    envelope: p.blob(),
+    holdCount: p.integer().default(0),
+    prunedAt: p.datetime().strictNullable(),
+  },
+});
+
+export const HoldEntity = defineEntity({
+  name: 'Hold',
+  tableName: 'manifest_holds',
+  properties: {
+    id: p.uuid().primary(),
+    manifestId: p.uuid(),
+    reason: p.text(),
+    placedBy: p.text(),
+    createdAt: p.datetime().defaultRaw('now()'),
+    releasedAt: p.datetime().strictNullable(),
+    releasedBy: p.text().strictNullable(),
+    releaseReason: p.text().strictNullable(),
+    requestId: p.text().strictNullable(),
+    releaseRequestId: p.text().strictNullable(),
+  },
+});
+
 export type RunRow = InferEntity<typeof RunEntity>;
 export type ImportRow = InferEntity<typeof ImportEntity>;
 export type JobHealthRow = InferEntity<typeof JobHealthEntity>;
 export type DeadLetterRow = InferEntity<typeof DeadLetterEntity>;
+export type AlertRow = InferEntity<typeof AlertEntity>;
 export type AuditRow = InferEntity<typeof AuditEntity>;
+export type ExportRow = InferEntity<typeof ExportEntity>;
+export type ManifestRow = InferEntity<typeof ManifestEntity>;
+export type HoldRow = InferEntity<typeof HoldEntity>;
 
 export const ENTITIES = [
   StreamEntity,
@@ -198,5 +312,9 @@ export const ENTITIES = [
   ScheduleEntity,
   JobHealthEntity,
   DeadLetterEntity,
+  AlertEntity,
   AuditEntity,
+  ExportEntity,
+  ManifestEntity,
+  HoldEntity,
 ];

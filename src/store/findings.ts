@@ -1,12 +1,13 @@
 // What a run finds, and how drifts are made of it: in one transaction, with one identity through all runs.
-import { createHash } from 'node:crypto';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { DriftField, DriftKind, DriftSide } from '../core/drift.ts';
+import type { Layer } from '../core/entry.ts';
+import type { LedgerRange } from '../core/ledger.ts';
 import type { Level } from '../core/policy.ts';
-import type { AssetTotal, KindCount } from '../core/run.ts';
 import { sql, sqlCount } from './database.ts';
+import { SERVICE_ACTOR } from './drift-transitions.ts';
 import { toJson } from './json.ts';
-import type { HeldRun } from './runs.ts';
+import { closeTimeAfter, closeTimeBefore } from './ledger-side.ts';
 
 /** One difference that a run proved; or, with no kinds, the proof that an open drift's sides agree now. */
 export interface FindingRow {
@@ -22,7 +23,8 @@ export interface FindingRow {
   readonly itemAt: Date | null;
 }
 
-export async function insertFindings(em: EntityManager, run: HeldRun, findings: readonly FindingRow[]): Promise<void> {
+/** Call it in a transaction in which the run is held. A finding that is there already was made of the same rows. */
+export async function insertFindings(em: EntityManager, runId: string, findings: readonly FindingRow[]): Promise<void> {
   if (findings.length === 0) return;
   await sqlCount(
     em,
@@ -34,7 +36,7 @@ export async function insertFindings(em: EntityManager, run: HeldRun, findings: 
        as finding (match_key, occurrence, kinds, fields, ledger_side, book_side, account, asset, value_at_risk, item_at)
      on conflict do nothing`,
     [
-      findingsId(run),
+      runId,
       findings.map((finding) => finding.matchKey),
       findings.map((finding) => finding.occurrence),
       findings.map((finding) => finding.kinds.join(',')),
@@ -49,30 +51,8 @@ export async function insertFindings(em: EntityManager, run: HeldRun, findings: 
   );
 }
 
-/** Deletes what the run's attempts up to one have found. */
-export async function deleteFindings(
-  em: EntityManager,
-  run: Pick<HeldRun, 'id'>,
-  throughAttempt: number,
-): Promise<void> {
-  const ids = Array.from({ length: throughAttempt }, (_, i) => findingsId({ id: run.id, attempt: i + 1 }));
-  await sqlCount(em, `delete from trueup.run_findings where run_id = any($1::uuid[])`, [ids]);
-}
-
-/** Findings are an attempt's own: a worker that was taken for dead and isn't must not mix its findings with its successor's. */
-function findingsId(run: HeldRun): string {
-  const digest = createHash('sha256').update(`${run.id} ${run.attempt}`).digest('hex');
-  return [
-    digest.slice(0, 8),
-    digest.slice(8, 12),
-    digest.slice(12, 16),
-    digest.slice(16, 20),
-    digest.slice(20, 32),
-  ].join('-');
-}
-
 /** A run's findings in a fixed order, for its result digest. */
-export async function* findingsInOrder(em: EntityManager, run: HeldRun): AsyncGenerator<string[]> {
+export async function* findingsInOrder(em: EntityManager, runId: string): AsyncGenerator<string[]> {
   const pageRows = 5000;
   let after = ['', -1] as [string, number];
   for (;;) {
@@ -81,7 +61,7 @@ export async function* findingsInOrder(em: EntityManager, run: HeldRun): AsyncGe
       `select match_key, occurrence, concat_ws(chr(31), match_key, occurrence, array_to_string(kinds, ','), fields::text) as text
        from trueup.run_findings where run_id = $1 and kinds <> '{}' and (match_key, occurrence) > ($2, $3)
        order by match_key, occurrence limit ${pageRows}`,
-      [findingsId(run), ...after],
+      [runId, ...after],
     );
     if (rows.length > 0) yield rows.map((row) => row.text);
     if (rows.length < pageRows) return;
@@ -93,7 +73,7 @@ export async function* findingsInOrder(em: EntityManager, run: HeldRun): AsyncGe
 export async function openKeysNotFound(
   em: EntityManager,
   policy: string,
-  run: HeldRun,
+  runId: string,
   afterKey: string | null,
   limit: number,
 ): Promise<string[]> {
@@ -104,7 +84,49 @@ export async function openKeysNotFound(
        and not exists (select 1 from trueup.run_findings as finding
          where finding.run_id = $2 and finding.match_key = drift.match_key and finding.occurrence = drift.occurrence)
      order by match_key limit $4`,
-    [policy, findingsId(run), afterKey, limit],
+    [policy, runId, afterKey, limit],
+  );
+  return rows.map((row) => row.match_key);
+}
+
+export interface Explained {
+  readonly policy: string;
+  readonly level: Level;
+  readonly streamId: number;
+  readonly layer: Layer;
+  /** Half-open. */
+  readonly range: LedgerRange;
+  /** How far a book's time may lie from the ledger's. */
+  readonly lookaroundMs: number;
+}
+
+/**
+ * Keys of unresolved drifts that newly read ledgers may explain, in order: what the ledger side has of them lies there, or it has
+ * nothing and the book's row may belong there. A balance is explained by any ledger up to its own.
+ */
+export async function explainedKeys(
+  em: EntityManager,
+  { policy, level, streamId, layer, range, lookaroundMs }: Explained,
+  afterKey: string | null,
+  limit: number,
+): Promise<string[]> {
+  const fromMs = (await closeTimeBefore(em, streamId, layer, range.from)) ?? 0;
+  const toMs = (await closeTimeAfter(em, streamId, layer, range.to - 1)) ?? Date.now();
+  const where =
+    level === 'balances'
+      ? `(ledger is null or ledger >= $4) and $5::int is not null and $6::timestamptz <= $7::timestamptz`
+      : `((ledger >= $4 and ledger < $5) or (ledger_side is null and coalesce(
+           (book_side->>'ledger')::int >= $4 and (book_side->>'ledger')::int < $5,
+           item_at is null or item_at between $6 and $7)))`;
+  const rows = await sql<{ match_key: string }>(
+    em,
+    `select distinct match_key from trueup.drifts
+     where policy = $1 and state <> 'resolved' and ($2::text is null or match_key > $2) and ${where}
+     order by match_key limit $3`,
+    [
+      ...[policy, afterKey, limit, range.from, range.to],
+      ...[new Date(fromMs - lookaroundMs).toISOString(), new Date(toMs + lookaroundMs).toISOString()],
+    ],
   );
   return rows.map((row) => row.match_key);
 }
@@ -130,29 +152,35 @@ export async function openOccurrences(
 }
 
 export interface MergeTarget {
-  readonly run: HeldRun;
+  readonly runId: string;
   readonly policy: string;
   readonly level: Level;
   readonly stream: string | null;
   readonly sandbox: boolean;
+  /** Unix ms; what was resolved after it is newer news than the run's findings. */
+  readonly cutAtMs: number;
 }
 
 export interface MergeResult {
   /** Drifts that this run found for the first time or reopened. */
   readonly appeared: number;
-  /** Those, and known ones that took on a kind. */
+  /** Those of a new episode, and known ones that took on a kind. */
   readonly changed: number;
   readonly resolved: number;
   /** Each kind once for each drift in which it is new: what `reconciliation_drift_total` counts. */
   readonly appearedKinds: ReadonlyMap<DriftKind, number>;
 }
 
+/** A drift that comes back within this is the same episode: one story, one alert, counted once. */
+const EPISODE_SQL = `interval '24 hours'`;
+
 /**
  * Makes drifts of a run's findings: new ones open, known ones are refreshed, resolved ones reopen in place, and those whose sides
- * were read again and agree are resolved. Nothing is resolved by leaving the window.
+ * were read again and agree are resolved. Nothing is resolved by leaving the window. Under the policy's lock.
  */
 export async function mergeFindings(em: EntityManager, target: MergeTarget): Promise<MergeResult> {
-  const findings = findingsId(target.run);
+  const { runId, policy } = target;
+  const cutAt = new Date(target.cutAtMs).toISOString();
   // Grouping sets: a line for each kind, and one for the drifts that bear any of them.
   const news = await sql<{ kind: DriftKind | null; count: string }>(
     em,
@@ -160,26 +188,30 @@ export async function mergeFindings(em: EntityManager, target: MergeTarget): Pro
        left join trueup.drifts as drift on drift.policy = $2 and drift.match_key = finding.match_key
          and drift.occurrence = finding.occurrence
        cross join unnest(finding.kinds) as kind
-     where finding.run_id = $1 and (drift.id is null or drift.state = 'resolved' or not kind = any(drift.kinds))
+     where finding.run_id = $1 and (drift.id is null or not kind = any(drift.kinds)
+         or (drift.state = 'resolved' and drift.resolved_at < now() - ${EPISODE_SQL}))
+       and (drift.resolved_at is null or drift.resolved_at <= $3)
      group by grouping sets ((kind), ())`,
-    [findings, target.policy],
+    [runId, policy, cutAt],
   );
+  await sql(em, `${HISTORY_SQL} and finding.kinds <> '{}' and drift.state = 'resolved' and drift.resolved_at <= $6`, [
+    ...[runId, policy, 'reopen', 'open', 'a run sees it again', cutAt],
+  ]);
   const merged = await sql<{ appeared: string }>(em, MERGE_SQL, [
-    target.run.id,
-    target.policy,
-    target.level,
-    target.stream,
-    target.sandbox,
-    findings,
+    ...[runId, policy, target.level, target.stream, target.sandbox, cutAt],
+  ]);
+  await sql(em, `${HISTORY_SQL} and finding.kinds = '{}' and drift.state <> 'resolved'`, [
+    ...[runId, policy, 'resolve', 'resolved', 'both sides were read again and agree'],
   ]);
   const resolved = await sqlCount(
     em,
     `update trueup.drifts as drift set state = 'resolved', resolution_cause = 'sides_agree', resolved_at = now(),
-       transition_at = now(), transition_actor = 'trueup', last_run_id = $1, revision = revision + 1
+       transition_at = now(), transition_actor = '${SERVICE_ACTOR}', owner = null, exempt_until = null, last_run_id = $1,
+       revision = revision + 1
      from trueup.run_findings as finding
-     where finding.run_id = $3 and finding.kinds = '{}' and drift.policy = $2 and drift.state <> 'resolved'
+     where finding.run_id = $1 and finding.kinds = '{}' and drift.policy = $2 and drift.state <> 'resolved'
        and drift.match_key = finding.match_key and drift.occurrence = finding.occurrence`,
-    [target.run.id, target.policy, findings],
+    [runId, policy],
   );
   return {
     appeared: Number(merged[0]!.appeared),
@@ -189,6 +221,13 @@ export async function mergeFindings(em: EntityManager, target: MergeTarget): Pro
   };
 }
 
+const HISTORY_SQL = `
+  insert into trueup.drift_transitions (drift_id, transition, from_state, to_state, reason, actor)
+  select drift.id, $3, drift.state, $4, $5, '${SERVICE_ACTOR}' from trueup.run_findings as finding
+    join trueup.drifts as drift on drift.policy = $2 and drift.match_key = finding.match_key
+      and drift.occurrence = finding.occurrence
+  where finding.run_id = $1`;
+
 // The id is made of the identity, so that two databases that saw the same drift call it the same.
 const MERGE_SQL = `
   with merged as (
@@ -197,56 +236,20 @@ const MERGE_SQL = `
     select left(encode(sha256(convert_to(concat_ws(chr(31), $2::text, match_key, occurrence), 'UTF8')), 'hex'), 32)::uuid,
       $2, $3, $4, $5, match_key, occurrence, kinds, fields, ledger_side, book_side, account, asset, value_at_risk, 'open',
       item_at, now(), now(), $1, $1
-    from trueup.run_findings where run_id = $6 and kinds <> '{}'
+    from trueup.run_findings where run_id = $1 and kinds <> '{}'
     on conflict (policy, match_key, occurrence) do update set
       kinds = excluded.kinds, fields = excluded.fields, ledger_side = excluded.ledger_side, book_side = excluded.book_side,
       account = excluded.account, asset = excluded.asset, value_at_risk = excluded.value_at_risk, item_at = excluded.item_at,
       stream = excluded.stream, sandbox = excluded.sandbox, last_seen_at = now(), last_run_id = $1,
       seen_runs = case when drift.state = 'resolved' then 1 else drift.seen_runs + 1 end,
       state = case when drift.state = 'resolved' then 'open' else drift.state end,
-      -- A drift that comes back within a day is the same episode: one story, one alert.
-      episode = drift.episode + (drift.state = 'resolved' and drift.resolved_at < now() - interval '24 hours')::int,
+      episode = drift.episode + (drift.state = 'resolved' and drift.resolved_at < now() - ${EPISODE_SQL})::int,
       reopened_count = drift.reopened_count + (drift.state = 'resolved')::int,
       transition_at = case when drift.state = 'resolved' then now() else drift.transition_at end,
-      transition_actor = case when drift.state = 'resolved' then 'trueup' else drift.transition_actor end,
+      transition_actor = case when drift.state = 'resolved' then '${SERVICE_ACTOR}' else drift.transition_actor end,
       resolution_cause = case when drift.state = 'resolved' then null else drift.resolution_cause end,
       resolved_at = null,
       revision = drift.revision + 1
-    returning (first_run_id = $1 or (transition_at = now() and transition_actor = 'trueup')) as appeared)
+    where drift.resolved_at is null or drift.resolved_at <= $6
+    returning (first_run_id = $1 or (transition_at = now() and transition_actor = '${SERVICE_ACTOR}')) as appeared)
   select count(*) filter (where appeared)::text as appeared from merged`;
-
-export interface PolicyTotals {
-  /** Open or acknowledged. */
-  readonly open: number;
-  readonly exempt: number;
-  readonly kinds: readonly Omit<KindCount, 'appeared'>[];
-  readonly valueAtRisk: readonly AssetTotal[];
-}
-
-export async function policyTotals(em: EntityManager, policy: string): Promise<PolicyTotals> {
-  const states = await sql<{ open: string; exempt: string }>(
-    em,
-    `select count(*) filter (where state in ('open', 'acknowledged'))::text as open,
-       count(*) filter (where state = 'exempt')::text as exempt
-     from trueup.drifts where policy = $1 and state <> 'resolved'`,
-    [policy],
-  );
-  const kinds = await sql<{ kind: DriftKind; open: string }>(
-    em,
-    `select kind, count(*)::text as open from trueup.drifts cross join unnest(kinds) as kind
-     where policy = $1 and state in ('open', 'acknowledged') group by kind order by kind`,
-    [policy],
-  );
-  const values = await sql<{ asset: string; amount: string; count: string }>(
-    em,
-    `select asset, coalesce(sum(value_at_risk), 0)::text as amount, count(*)::text as count from trueup.drifts
-     where policy = $1 and state in ('open', 'acknowledged') group by asset order by asset`,
-    [policy],
-  );
-  return {
-    open: Number(states[0]!.open),
-    exempt: Number(states[0]!.exempt),
-    kinds: kinds.map((row) => ({ kind: row.kind, open: Number(row.open) })),
-    valueAtRisk: values.map((row) => ({ asset: row.asset, amount: BigInt(row.amount), count: Number(row.count) })),
-  };
-}

@@ -54,6 +54,11 @@ export async function releaseLease(em: EntityManager, name: string, token: bigin
   await sqlCount(em, `update trueup.leases set expires_at = '-infinity' where name = $1 and token = $2`, [name, token]);
 }
 
+/** Takes the lease from whoever has it, for anybody to claim at once: what its holder hasn't committed by now is rolled back. */
+export async function revokeLease(em: EntityManager, name: string): Promise<void> {
+  await sqlCount(em, `update trueup.leases set token = token + 1, expires_at = '-infinity' where name = $1`, [name]);
+}
+
 function extend(em: EntityManager, name: string, token: bigint, ttlMs: number): Promise<number> {
   return sqlCount(
     em,

@@ -6,6 +6,7 @@ import { CHUNK_LEDGERS, type LedgerRange } from '../core/ledger.ts';
 import type { Item } from '../core/match.ts';
 import type { FeeTotal } from '../core/run.ts';
 import { sql, type Database } from './database.ts';
+import { asOfCondition, type LedgerAsOf } from './ledger-as-of.ts';
 import { LAYER_CODES } from './entries.ts';
 
 /** Rows fetched at once: the memory of a run, whatever its size. */
@@ -29,14 +30,36 @@ export interface LedgerScope {
   readonly kinds: readonly string[];
   /** Null: every account. */
   readonly accounts: readonly string[] | null;
+  /** Leaves out what was stored after an earlier moment; absent: everything that is there. */
+  readonly asOf?: LedgerAsOf | null;
 }
 
-/** Runs `work` over one snapshot of the ledger side. Read-only, so that nothing a run does can change what it compares. */
-export async function withLedgerSnapshot<T>(db: Database, work: (em: EntityManager) => Promise<T>): Promise<T> {
+/**
+ * Runs `work` over one snapshot of the ledger side. Read-only, so that nothing a run does can change what it compares. When the
+ * signal aborts, the statement under way is ended by the server: sorting five million rows doesn't hold up a cancel.
+ */
+export async function withLedgerSnapshot<T>(
+  db: Database,
+  work: (em: EntityManager) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
   return db.em().transactional(
     async (em) => {
       await sql(em, 'set transaction read only');
-      return work(em);
+      const [backend] = await sql<{ pid: number }>(em, 'select pg_backend_pid() as pid');
+      let ending: Promise<unknown> | null = null;
+      const end = (): void => {
+        ending ??= sql(db.em(), 'select pg_cancel_backend($1)', [backend!.pid]).catch(() => undefined);
+      };
+      signal?.addEventListener('abort', end, { once: true });
+      try {
+        signal?.throwIfAborted();
+        return await work(em);
+      } finally {
+        signal?.removeEventListener('abort', end);
+        // Not later: the next statement of this connection is somebody else's.
+        await ending;
+      }
     },
     { isolationLevel: IsolationLevel.REPEATABLE_READ },
   );
@@ -69,11 +92,12 @@ interface ItemRow {
   leg: number;
 }
 
-/** Legs of a ledger range in byte order of their key, in batches. */
+/** Legs of a ledger range in byte order of their key, those after one, in batches. */
 export async function* readLedgerItems(
   em: EntityManager,
   scope: LedgerScope,
   range: LedgerRange,
+  afterKey: string | null = null,
 ): AsyncGenerator<KeyedItem[]> {
   await sql(
     em,
@@ -81,8 +105,9 @@ export async function* readLedgerItems(
      select (${KEY_SQL[scope.form]}) collate "C" as key, ${ITEM_COLUMNS} from trueup.entries
      where stream_id = $1 and layer = $2 and ledger >= $3 and ledger < $4 and kind = any($5::text[])
        and ($6::text[] is null or account = any($6)) and tx_hash is not null
+       and ($7::text is null or (${KEY_SQL[scope.form]}) collate "C" > $7) ${asOfCondition(scope)}
      order by 1`,
-    [scope.streamId, LAYER_CODES[scope.layer], range.from, range.to, scope.kinds, scope.accounts],
+    [scope.streamId, LAYER_CODES[scope.layer], range.from, range.to, scope.kinds, scope.accounts, afterKey],
   );
   try {
     for (;;) {
@@ -107,7 +132,8 @@ export async function readLedgerItemsByKeys(
   const rows = await sql<ItemRow>(
     em,
     `select ${KEY_SQL[scope.form]} as key, ${ITEM_COLUMNS} from trueup.entries
-     where stream_id = $1 and layer = $2 and ledger < $3 and kind = any($4::text[]) and ${condition}`,
+     where stream_id = $1 and layer = $2 and ledger < $3 and kind = any($4::text[]) and ${condition}
+       ${asOfCondition(scope)}`,
     [scope.streamId, LAYER_CODES[scope.layer], before, scope.kinds, values],
   );
   const wanted = new Set(keys);
@@ -120,7 +146,7 @@ export async function feeTotals(em: EntityManager, scope: LedgerScope, range: Le
     em,
     `select account, asset, sum(amount)::text as amount, count(*)::text as count from trueup.entries
      where stream_id = $1 and layer = $2 and ledger >= $3 and ledger < $4 and kind in ('fee', 'fee_refund')
-       and ($5::text[] is null or account = any($5))
+       and ($5::text[] is null or account = any($5)) ${asOfCondition(scope)}
      group by account, asset order by sum(amount), account limit ${MAX_FEE_TOTALS}`,
     [scope.streamId, LAYER_CODES[scope.layer], range.from, range.to, scope.accounts],
   );

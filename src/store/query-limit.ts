@@ -20,8 +20,11 @@ export async function withinListLimit<T>(
 ): Promise<T> {
   try {
     return await em.transactional(async (tx) => {
-      await sql(tx, 'set transaction read only');
-      await sql(tx, `set local statement_timeout = ${Math.trunc(timeoutMs)}`);
+      await sql(
+        tx,
+        `select set_config('transaction_read_only', 'on', true), set_config('statement_timeout', $1, true)`,
+        [String(Math.trunc(timeoutMs))],
+      );
       return work(tx);
     });
   } catch (error) {

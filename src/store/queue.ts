@@ -68,6 +68,13 @@ export interface JobContext {
   readonly maxAttempts: number;
 }
 
+/** An attempt that failed and whose handler has arranged for what comes next: it counts as failed, and isn't tried again. */
+export class SettledFailure extends Error {
+  constructor(cause: unknown) {
+    super(messageOf(cause), { cause });
+  }
+}
+
 export type JobHandler = (payload: JobPayload, context: JobContext) => Promise<void>;
 
 export interface SendOptions {
@@ -249,8 +256,11 @@ async function runJob(
       { job: job.name, jobId: job.id, attempt: job.retryCount + 1, maxAttempts: job.retryLimit + 1, err: error },
       'job failed',
     );
-    await record(recordJobFailure(db.em(), name, performance.now() - started, error));
-    throw new JobFailure(failureOf(error, null));
+    const settled = error instanceof SettledFailure;
+    const cause = settled ? error.cause : error;
+    await record(recordJobFailure(db.em(), name, performance.now() - started, cause));
+    if (settled) return;
+    throw new JobFailure(failureOf(cause, null));
   }
   await record(recordJobSuccess(db.em(), name, performance.now() - started));
 }

@@ -4,7 +4,7 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { isUuid } from '../core/ids.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type { Level, Policy } from '../core/policy.ts';
-import { REASONS, type Reason } from '../core/errors.ts';
+import { REASONS, TrueUpError, type Reason } from '../core/errors.ts';
 import { pageOf, type Page, type PageRequest } from '../core/page.ts';
 import type { Run, RunFilter, RunProgress, RunSummary, RunTrigger, Verdict } from '../core/run.ts';
 import { sql, sqlCount, toDate } from './database.ts';
@@ -111,6 +111,23 @@ export async function beginRun(em: EntityManager, id: string): Promise<StoredRun
     [id],
   );
   return rows[0] ? toRun(em.map(RunEntity, rows[0])) : null;
+}
+
+/** Whether the run is still this worker's. */
+export async function isHeld(em: EntityManager, run: HeldRun): Promise<boolean> {
+  const held = await sql(
+    em,
+    `select 1 from trueup.reconciliations where id = $1 and attempt = $2 and state = 'running' and not cancel_requested`,
+    [run.id, run.attempt],
+  );
+  return held.length === 1;
+}
+
+export function lostRun(run: Pick<HeldRun, 'id'>): TrueUpError {
+  return new TrueUpError(
+    'RUN_ALREADY_FINISHED',
+    `reconciliation ${run.id} was cancelled, or another worker has it now`,
+  );
 }
 
 /** Returns whether the worker may go on: nobody asked for the run to be cancelled, and no other worker has it. */

@@ -9,7 +9,7 @@ import { LAYER_CODES } from './entries.ts';
 import { readFollower } from './streams.ts';
 
 /** Islands of one stream and layer that are read at once; the same as coverage-read's. */
-const MAX_ISLANDS = 10_000;
+const MAX_ISLANDS = 100_000;
 
 export interface WatchFacts {
   readonly watchSetId: number;

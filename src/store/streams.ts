@@ -32,6 +32,12 @@ export interface FollowerRow {
   readonly lastErrorAt: Date | null;
   readonly lastErrorReason: string | null;
   readonly lastErrorMessage: string | null;
+  /** When somebody asked for a restart. */
+  readonly restartedAt: Date | null;
+  /** An operator said that the network was reset, and that its new history may be opened as a new epoch. */
+  readonly newEpochAllowed: boolean;
+  /** The oldest ledger that the source kept when it was first asked; a source that forgets has moved on since. */
+  readonly firstOldestLedger: number | null;
 }
 
 /** Every stream that isn't retired, oldest first; a deployment has one, and an older epoch's after a reset. */
@@ -159,7 +165,7 @@ export async function saveTip(
     em,
     `update trueup.followers set tip_ledger = greatest(coalesce(tip_ledger, 0), $2::int),
        tip_closed_at = greatest(coalesce(tip_closed_at, '-infinity'), to_timestamp($3::bigint)),
-       oldest_ledger = $4, last_success_at = now(), updated_at = now()
+       oldest_ledger = $4, first_oldest_ledger = coalesce(first_oldest_ledger, $4), last_success_at = now(), updated_at = now()
      where stream_id = $1`,
     [streamId, tip.sequence, tip.closeTime, tip.oldest],
   );
@@ -178,10 +184,53 @@ export async function saveFollowerError(
   );
 }
 
+/** Notes that the follower is to begin again, and whether it may take a reset network's history for a new epoch. */
+export async function noteRestart(em: EntityManager, streamId: number, newEpochAllowed: boolean): Promise<void> {
+  await sqlCount(
+    em,
+    `update trueup.followers set restarted_at = clock_timestamp(), new_epoch_allowed = $2, updated_at = now() where stream_id = $1`,
+    [streamId, newEpochAllowed],
+  );
+}
+
+/** The permission for a new epoch is used up, or the source is the same again. */
+export async function forbidNewEpoch(em: EntityManager, streamId: number): Promise<void> {
+  await sqlCount(
+    em,
+    `update trueup.followers set new_epoch_allowed = false where stream_id = $1 and new_epoch_allowed`,
+    [streamId],
+  );
+}
+
+/** The newest ledger up to `through` (inclusive) whose hash is kept: where a chunk ends. Null where none is. */
+export async function storedHashUpTo(
+  em: EntityManager,
+  streamId: number,
+  through: number,
+): Promise<{ readonly sequence: number; readonly hash: string } | null> {
+  const rows = await sql<{ to_ledger: number; last_hash: string }>(
+    em,
+    `select chunk.* from trueup.watch_sets w cross join (values (0::smallint), (1::smallint)) as layers (layer)
+     cross join lateral (
+       select to_ledger, last_hash from trueup.coverage_chunks c
+       where c.stream_id = $1 and c.layer = layers.layer and c.watch_set_id = w.id and c.from_ledger <= $2
+         and c.to_ledger <= $2::int + 1 and c.state = 'done' and c.last_hash is not null
+       order by c.from_ledger desc limit 1) as chunk
+     where w.stream_id = $1 order by to_ledger desc limit 1`,
+    [streamId, through],
+  );
+  return rows[0] ? { sequence: rows[0].to_ledger - 1, hash: rows[0].last_hash } : null;
+}
+
 /** The network in a word, for names that people read: `testnet`, `pubnet`, `sandbox` or the passphrase's first words. */
 function streamLabel(passphrase: string): string {
   if (passphrase.startsWith('Public Global Stellar Network')) return 'pubnet';
   if (passphrase.startsWith('Test SDF Network')) return 'testnet';
   const words = passphrase.toLowerCase().match(/[a-z0-9]+/g) ?? ['network'];
   return words.includes('sandbox') ? 'sandbox' : words.slice(0, 2).join('-').slice(0, 24);
+}
+
+/** Whether a stream of this name is the built-in sandbox's. */
+export async function isSandboxStream(em: EntityManager, name: string): Promise<boolean> {
+  return (await em.count(StreamEntity, { name, sandbox: true })) > 0;
 }

@@ -1,6 +1,9 @@
 // The business's events: each is one helper that counts and says it in one line, so that metric and log never disagree.
 import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
+import { alertEvents } from './alert-events.ts';
+import { exportEvents } from './export-events.ts';
+import { evidenceEvents } from './evidence-events.ts';
 import { httpEvents } from './http-events.ts';
 import { jobEvents } from './job-events.ts';
 import { ledgerEvents } from './ledger-events.ts';
@@ -21,8 +24,11 @@ export function createEvents(deps: EventsDeps) {
     ...serviceEvents(deps),
     ...ledgerEvents(deps),
     ...httpEvents(deps),
+    ...evidenceEvents(deps),
     ...reconciliationEvents(deps),
+    ...exportEvents(deps),
     ...jobEvents(deps),
     ...rpcEvents(deps),
+    ...alertEvents(deps),
   };
 }

@@ -2,6 +2,8 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 import { BACKFILL_STATES } from '../core/backfill.ts';
 import { DRIFT_KINDS } from '../core/drift.ts';
+import { EXPORT_COLUMNS } from '../core/export-columns.ts';
+import { EXPORT_OUTCOMES } from './export-events.ts';
 import { createRpcMetrics } from './rpc-metrics.ts';
 import type { RpcMetrics } from './rpc-metrics.ts';
 
@@ -14,7 +16,12 @@ export interface Metrics extends RpcMetrics {
   readonly runsTotal: Counter<'policy' | 'trigger' | 'verdict'>;
   readonly driftsOpen: Gauge<'policy'>;
   readonly driftsResolvedTotal: Counter<'policy'>;
+  readonly coverageRatio: Gauge<'policy'>;
+  readonly valueAtRisk: Gauge<'policy' | 'asset'>;
   readonly importsTotal: Counter<'outcome'>;
+  readonly exportsTotal: Counter<'kind' | 'outcome'>;
+  readonly exportRows: Counter<'kind'>;
+  readonly exportSeconds: Histogram<'kind'>;
   readonly deadLetters: Gauge<'job_name'>;
   readonly jobHealth: Gauge<'job_name'>;
   readonly jobRunsTotal: Counter<'job_name' | 'outcome'>;
@@ -39,7 +46,13 @@ export interface Metrics extends RpcMetrics {
   readonly httpSeconds: Histogram<'source'>;
   readonly httpRetries: Counter<'source' | 'reason'>;
   readonly circuitState: Gauge<'source'>;
+  readonly alertsSent: Counter<'channel' | 'outcome'>;
+  readonly alertsUndelivered: Gauge;
+  readonly alertsOldestUndelivered: Gauge;
   readonly databaseConnections: Gauge<'state'>;
+  readonly evidenceSealed: Counter;
+  readonly evidenceTreeSize: Gauge;
+  readonly artifactsPruned: Counter;
   readonly buildInfo: Gauge<'version' | 'node'>;
   /** The page of the metrics port. */
   render(): Promise<{ readonly body: string; readonly contentType: string }>;
@@ -100,7 +113,21 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
     ),
     driftsOpen: gauge('trueup_drifts_open', 'Drifts open or acknowledged after the latest run.', 'policy'),
     driftsResolvedTotal: counter('trueup_drifts_resolved_total', 'Drifts that were resolved.', 'policy'),
+    coverageRatio: gauge(
+      'trueup_reconciliation_coverage_ratio',
+      'Share of the ledgers of the latest run that were read, 0 to 1.',
+      'policy',
+    ),
+    valueAtRisk: gauge(
+      'trueup_value_at_risk_minor_units',
+      'What may be lost through open drifts, in minor units of the asset; the ten largest by the number of drifts.',
+      'policy',
+      'asset',
+    ),
     importsTotal: counter('trueup_imports_total', 'Book imports that ended.', 'outcome'),
+    exportsTotal: counter('trueup_exports_total', 'Exports that ended.', 'kind', 'outcome'),
+    exportRows: counter('trueup_export_rows_total', 'Rows of completed exports.', 'kind'),
+    exportSeconds: histogram('trueup_export_seconds', 'Duration of an export.', RUN_BUCKETS, 'kind'),
     deadLetters: gauge('job_dead_letter_count', 'Jobs given up after their last attempt.', 'job_name'),
     jobHealth: gauge('job_health_status', '1 healthy, 0 degraded (dead-lettered twice).', 'job_name'),
     jobRunsTotal: counter('trueup_job_runs_total', 'Attempts of jobs that ended.', 'job_name', 'outcome'),
@@ -142,13 +169,27 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
     httpSeconds: histogram('trueup_http_client_request_seconds', 'Time of one attempt.', FAST_BUCKETS, 'source'),
     httpRetries: counter('trueup_http_client_retries_total', 'Attempts made again.', 'source', 'reason'),
     circuitState: gauge('trueup_http_client_circuit_state', '0 closed, 1 half open, 2 open.', 'source'),
+    alertsSent: counter('trueup_alerts_sent_total', 'Attempts to deliver an alert that ended.', 'channel', 'outcome'),
+    alertsUndelivered: gauge('trueup_alerts_undelivered', 'Alerts that wait for their delivery.'),
+    alertsOldestUndelivered: gauge(
+      'trueup_alerts_oldest_undelivered_seconds',
+      'Age of the oldest alert that waits for its delivery; 0 when none does.',
+    ),
     databaseConnections: gauge('trueup_database_connections', 'Connections of this process to its database.', 'state'),
+    evidenceSealed: counter('trueup_evidence_leaves_sealed_total', 'Leaves of the evidence log that were sealed.'),
+    evidenceTreeSize: gauge(
+      'trueup_evidence_tree_size',
+      'Leaves under the newest checkpoint that this process signed.',
+    ),
+    artifactsPruned: counter('trueup_artifacts_pruned_total', 'Artifacts that retention removed.'),
     buildInfo: gauge('trueup_build_info', 'Always 1; the labels say what runs.', 'version', 'node'),
     render: async () => ({ body: await registry.metrics(), contentType: registry.contentType }),
   };
   for (const issue of DRIFT_KINDS) metrics.driftTotal.inc({ issue }, 0);
   for (const outcome of ['committed', 'rejected', 'failed']) metrics.importsTotal.inc({ outcome }, 0);
   for (const state of BACKFILL_STATES) metrics.backfillTransitions.inc({ state }, 0);
+  for (const kind of Object.keys(EXPORT_COLUMNS))
+    for (const outcome of EXPORT_OUTCOMES) metrics.exportsTotal.inc({ kind, outcome }, 0);
   return metrics;
 }
 

@@ -17,6 +17,7 @@ const SECRET_FIELDS = [
   'bookUrl',
   'sourceUrl',
   'alertWebhookUrl',
+  'alertWebhookSecret',
   'secrets',
   'privateKey',
 ];

@@ -79,8 +79,7 @@ export function createFakeSource(options: FakeOptions): FakeSource {
     header: (sequence) => Promise.resolve(header(sequence)),
     async read({ range, layers, watch }: ReadRequest, signal): Promise<LedgerBatch> {
       source.reads.push(range);
-      await source.gate;
-      signal.throwIfAborted();
+      await untilAborted(source.gate, signal);
       for (const [ledger, fault] of [...source.faults].sort((a, b) => a[0] - b[0])) {
         if (ledger < range.from || ledger >= range.to || fault.times === 0) continue;
         if (fault.times !== undefined) fault.times--;
@@ -110,4 +109,14 @@ export function createFakeSource(options: FakeOptions): FakeSource {
     close: () => Promise.resolve(),
   };
   return source;
+}
+
+/** As a far system's answer is waited for: until it comes or nobody wants it any more. */
+async function untilAborted(answer: Promise<void> | null, signal: AbortSignal): Promise<void> {
+  const aborted = new Promise<never>((_resolve, reject) =>
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }),
+  );
+  aborted.catch(() => undefined);
+  if (answer !== null) await Promise.race([answer, aborted]);
+  signal.throwIfAborted();
 }

@@ -8,6 +8,7 @@ import type { Watch } from '../../src/core/watch.ts';
 import { recordEntries } from '../../src/services/book.ts';
 import { createRecordedBook } from '../../src/services/book-side.ts';
 import { createReconciliationService, type StartCall } from '../../src/services/reconciliation.ts';
+import type { RunAlerts } from '../../src/services/run-alerts.ts';
 import { runReconciliation, type RunDeps } from '../../src/services/run-reconciliation.ts';
 import { commitBatch, commitUnreadable, type Unreadable } from '../../src/store/coverage.ts';
 import type { Database } from '../../src/store/database.ts';
@@ -35,6 +36,8 @@ export interface HouseOptions {
   readonly book?: (recorded: Book) => Book;
   readonly endLedger?: number;
   readonly maxSilenceMs?: number;
+  /** Absent: nobody is told. */
+  readonly alerts?: RunAlerts;
 }
 
 export type RowByHand = Partial<BookRowInput> & { readonly account: string; readonly amount: bigint | null };
@@ -85,6 +88,7 @@ export async function openHouse(db: Database, options: HouseOptions = {}) {
     bookOf: () => options.book?.(recorded) ?? recorded,
     networkPassphrase: name,
     following: { endLedger: options.endLedger ?? null, maxSilenceMs: options.maxSilenceMs ?? 120_000 },
+    ...(options.alerts && { alerts: options.alerts }),
     events,
   };
   const timeOf = (ledger: number): Date => new Date((closeTimeOf(ledger) + shiftSeconds) * 1000);

@@ -76,6 +76,7 @@ export function stubPorts(given: NonNullable<ServingOptions['ports']>): RpcPorts
   return {
     reconciliations: port(given.reconciliations),
     drifts: port(given.drifts),
+    alerts: port(given.alerts),
     books: port(given.books),
     ledger: port(given.ledger),
     health: port(given.health),

@@ -16,12 +16,16 @@ const vitest = fileURLToPath(new URL('../../node_modules/vitest/vitest.mjs', imp
 const reporter = fileURLToPath(new URL('./summary-reporter.ts', import.meta.url));
 
 async function lastLine(files: Record<string, string>): Promise<string | undefined> {
+  return (await lines(files)).at(-1);
+}
+
+async function lines(files: Record<string, string>, ...more: string[]): Promise<string[]> {
   for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
-  const flags = ['run', '--root', folder, '--globals', '--reporter', 'default', '--reporter', reporter];
+  const flags = ['run', '--root', folder, '--globals', '--reporter', 'default', '--reporter', reporter, ...more];
   const output = await new Promise<string>((resolve) =>
     execFile(process.execPath, [vitest, ...flags], { cwd: folder }, (_error, stdout) => resolve(stdout)),
   );
-  return output.trimEnd().split('\n').at(-1);
+  return output.trimEnd().split('\n');
 }
 
 describe('the last line', () => {
@@ -51,6 +55,13 @@ describe('the last line', () => {
     expect(
       await lastLine({ 'b.test.js': `it('b', () => { queueMicrotask(() => Promise.reject(new Error('stray'))) })` }),
     ).toBe('2 passed, 1 failed');
+  });
+
+  it('names the tests that passed only when tried again', async () => {
+    const file = `let tries = 0; it('b', () => { if (tries++ === 0) throw new Error('late') }); it('a', () => {})`;
+    const [named, last] = (await lines({ 'a.test.js': file }, '--retry', '1')).slice(-2);
+    expect(named).toMatch(/^passed only when tried again: .*a\.test\.js > b$/);
+    expect(last).toBe('2 passed, 0 failed');
   });
 
   it('counts a run that has no tests as failed', async () => {

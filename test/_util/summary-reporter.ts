@@ -8,8 +8,16 @@ export default class SummaryReporter implements Reporter {
     const failed = counted === 0 && reason !== 'passed' ? 1 : counted;
     const line = `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
     // After the other reporters have said theirs, whatever order they are listed in.
-    setImmediate(() => console.log(line));
+    setImmediate(() => {
+      for (const name of passedLate(modules)) console.log(`passed only when tried again: ${name}`);
+      console.log(line);
+    });
   }
+}
+
+function passedLate(modules: readonly TestModule[]): string[] {
+  const tests = modules.flatMap((module) => [...module.children.allTests()]);
+  return tests.filter((test) => test.diagnostic()?.flaky).map((test) => `${test.module.moduleId} > ${test.fullName}`);
 }
 
 /** A file that doesn't load, a suite whose hook fails and an error outside any test each count as one failed. */

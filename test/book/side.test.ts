@@ -119,8 +119,17 @@ describe('both books', () => {
       const windowed = await collect(
         side.entries({ occurredFrom: from, occurredTo: new Date(from.getTime() + 1_000_000) }, signal),
       );
+      const keys = { from: hash(300), to: 'Ärger-31' };
+      const ranged = await collect(side.entries({ keys }, signal));
       const byKeys = await side.entriesByKeys([hash(0), 'Ärger-31', 'nowhere'], signal);
-      return { whole, windowed, byKeys, pairs: await side.pairs(signal), sample: await side.sampleKeys(20, signal) };
+      return {
+        whole,
+        windowed,
+        ranged,
+        byKeys,
+        pairs: await side.pairs(signal),
+        sample: await side.sampleKeys(20, signal),
+      };
     };
     const [recorded, postgres] = [await read(books.recorded), await read(books.postgres)];
     expect(recorded.whole).toHaveLength(11_999);
@@ -128,6 +137,13 @@ describe('both books', () => {
     expect(plain(postgres.windowed)).toEqual(plain(recorded.windowed));
     expect(recorded.windowed.filter((row) => row.occurredAt !== null)).toHaveLength(990);
     expect(recorded.windowed.filter((row) => row.occurredAt === null)).toHaveLength(120);
+    const inRange = (row: BookRow) => {
+      const key = Buffer.from(row.key);
+      return Buffer.compare(key, Buffer.from(hash(300))) >= 0 && Buffer.compare(key, Buffer.from('Ärger-31')) < 0;
+    };
+    expect(plain(recorded.ranged)).toEqual(plain(recorded.whole.filter(inRange)));
+    expect(plain(postgres.ranged)).toEqual(plain(recorded.ranged));
+    expect(recorded.ranged.length).toBeGreaterThan(1000);
     expect(plain(postgres.byKeys)).toEqual(plain(recorded.byKeys));
     expect(recorded.byKeys.length).toBeGreaterThan(2);
     expect(postgres.pairs).toEqual(recorded.pairs);

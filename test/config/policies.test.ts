@@ -2,7 +2,7 @@
 // Method: YAML texts in, policies or problems out.
 import { expect, test } from 'vitest';
 import { POLICY_DEFAULTS } from '../../src/core/policy.ts';
-import { parsePolicies } from '../../src/config/policies.ts';
+import { parseConfigFile } from '../../src/config/policies.ts';
 import { Problems } from '../../src/config/problems.ts';
 
 const FALLBACKS = { windowHours: 12, intervalMs: 60_000 };
@@ -10,9 +10,9 @@ const ACCOUNT = 'GA7QYNF7SOWQ3GLR2BGMZEHXAVIRZA4KVWLTJJFC7MGXUA74P7UJVSGZ';
 
 function parse(yaml: string) {
   const problems = new Problems();
-  const policies = parsePolicies('trueup.yaml', yaml, FALLBACKS, problems);
+  const file = parseConfigFile('trueup.yaml', yaml, FALLBACKS, problems);
   problems.throwIfAny();
-  return policies;
+  return file.policies;
 }
 
 test('a policy of two lines takes the defaults, its window and interval from the environment', () => {

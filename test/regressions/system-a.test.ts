@@ -13,11 +13,13 @@ import type { Caller } from '../../src/store/audit.ts';
 import { openDatabase } from '../../src/store/database.ts';
 import { saveFollowerError } from '../../src/store/streams.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
+import { channelTo, openOutbox } from '../_util/alerts.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
 import { failureOf } from '../_util/failure-of.ts';
 import { hashAt, openHouse, type House, type HouseOptions } from '../_util/reconcile.ts';
 import { quietEvents } from '../_util/services.ts';
 import { startServing, TOKENS } from '../_util/serving.ts';
+import { startWebhookReceiver } from '../_util/webhook-receiver.ts';
 
 const SHOP = StrKey.encodeEd25519PublicKey(new Uint8Array(32).fill(7) as never);
 let test: TestDatabase;
@@ -278,5 +280,36 @@ describe('System A defect 19: a gauge that read 0 before the first run looked li
     expect(Number(sampleOf(body, 'reconciliation_last_run_timestamp')[0]!.split(' ')[1])).toBeGreaterThanOrEqual(
       Math.floor(startedAt),
     );
+  });
+});
+
+describe('System A defect 6: cooldown spent before delivery and kept in memory, status unchecked, no resolved notice, rising drift silent', () => {
+  it('takes only a 2xx for a delivery, keeps the cooldown over a restart, tells of rising drift and of its end', async () => {
+    await using receiver = await startWebhookReceiver();
+    await using channel = channelTo(receiver.url);
+    const process = () => openOutbox(test.db, { channels: [channel], maxAttempts: 1 });
+    let outbox = process();
+    const at = await house({ alerts: { noteRun: (...call) => outbox.runs.noteRun(...call) } });
+    const told = async () => {
+      receiver.received.length = 0;
+      await at.run();
+      await outbox.deliver();
+      return receiver.received.map(({ body }) => (JSON.parse(body) as { type: string }).type);
+    };
+    await at.ledgers({ from: 1, to: 401 }, [leg(10), leg(20)]);
+    await at.record([row(at, 10)], 400);
+    expect(await told()).toEqual([]);
+    // Each of these is an answer, and none of them a delivery: the next run tells again.
+    for (const status of [500, 404, 302, 400]) {
+      receiver.answer(status);
+      expect(await told()).toEqual(['alert.drift_detected']);
+    }
+    expect(await told()).toEqual(['alert.drift_detected']);
+    outbox = process();
+    expect(await told()).toEqual([]);
+    await at.record([row(at, 10, { rowId: 'again' })], 400);
+    expect([await told(), await told(), await told()]).toEqual([[], ['alert.drift_rising'], []]);
+    await at.record([row(at, 20), row(at, 10, { rowId: 'again', amount: null, retracted: true })], 400);
+    expect([await told(), await told(), await told()]).toEqual([[], ['alert.resolved'], []]);
   });
 });

@@ -313,6 +313,13 @@ export declare type Export = Message<"trueup.v1.Export"> & {
    * @generated from field: bool sandbox = 15;
    */
   sandbox: boolean;
+
+  /**
+   * Compression of its artifact.
+   *
+   * @generated from field: trueup.v1.ExportCompression compression = 16;
+   */
+  compression: ExportCompression;
 };
 
 /**
@@ -941,7 +948,8 @@ export enum ExportFormat {
   UNSPECIFIED = 0,
 
   /**
-   * CSV (RFC 4180) with a header line; cells that a spreadsheet would run are escaped.
+   * CSV with a header line, quoted as RFC 4180 says, lines ending in LF; a cell of free text that a spreadsheet would run
+   * begins with an apostrophe.
    *
    * @generated from enum value: EXPORT_FORMAT_CSV = 1;
    */
@@ -966,6 +974,46 @@ export enum ExportFormat {
  * Describes the enum trueup.v1.ExportFormat.
  */
 export declare const ExportFormatSchema: GenEnum<ExportFormat>;
+
+/**
+ * Compression of an artifact.
+ *
+ * @generated from enum trueup.v1.ExportCompression
+ */
+export enum ExportCompression {
+  /**
+   * None.
+   *
+   * @generated from enum value: EXPORT_COMPRESSION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * None.
+   *
+   * @generated from enum value: EXPORT_COMPRESSION_NONE = 1;
+   */
+  NONE = 1,
+
+  /**
+   * gzip (RFC 1952).
+   *
+   * @generated from enum value: EXPORT_COMPRESSION_GZIP = 2;
+   */
+  GZIP = 2,
+
+  /**
+   * Zstandard (RFC 8878).
+   *
+   * @generated from enum value: EXPORT_COMPRESSION_ZSTD = 3;
+   */
+  ZSTD = 3,
+}
+
+/**
+ * Describes the enum trueup.v1.ExportCompression.
+ */
+export declare const ExportCompressionSchema: GenEnum<ExportCompression>;
 
 /**
  * Where an export stands.

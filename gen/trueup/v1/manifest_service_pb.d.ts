@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Artifact, Checkpoint, Export, ExportFilter, ExportFormat, ExportKind, ExportState, Hold, InclusionProof, Manifest, ManifestCheck, ManifestVerdict } from "./manifest_pb.js";
+import type { Artifact, Checkpoint, Export, ExportCompression, ExportFilter, ExportFormat, ExportKind, ExportState, Hold, InclusionProof, Manifest, ManifestCheck, ManifestVerdict } from "./manifest_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -53,6 +53,13 @@ export declare type StartExportRequest = Message<"trueup.v1.StartExportRequest">
    * @generated from field: string request_id = 5;
    */
   requestId: string;
+
+  /**
+   * Compression. UNSPECIFIED: none.
+   *
+   * @generated from field: trueup.v1.ExportCompression compression = 6;
+   */
+  compression: ExportCompression;
 };
 
 /**
@@ -387,6 +394,13 @@ export declare type DownloadArtifactResponse = Message<"trueup.v1.DownloadArtifa
    * @generated from field: bool last = 4;
    */
   last: boolean;
+
+  /**
+   * SHA-256 of the bytes that this stream sent, 64 lower-case hex digits; in the last message only.
+   *
+   * @generated from field: string sent_sha256 = 5;
+   */
+  sentSha256: string;
 };
 
 /**
@@ -496,6 +510,13 @@ export declare type ListManifestsRequest = Message<"trueup.v1.ListManifestsReque
    * @generated from field: string page_token = 8;
    */
   pageToken: string;
+
+  /**
+   * Also manifests whose artifact was removed by retention. Default false: only those whose artifact is kept.
+   *
+   * @generated from field: bool include_pruned = 9;
+   */
+  includePruned: boolean;
 };
 
 /**

@@ -4,7 +4,8 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Duration } from "@bufbuild/protobuf/wkt";
+import type { DriftKind } from "./drift_pb.js";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Failure, Level } from "./common_pb.js";
 import type { Layer } from "./entry_pb.js";
 
@@ -75,11 +76,19 @@ export declare type AmountTolerance = Message<"trueup.v1.AmountTolerance"> & {
   asset: string;
 
   /**
-   * Largest absolute difference still called equal, inclusive, in minor units, 0 or more.
+   * Largest absolute difference still called equal, inclusive, in minor units, 0 or more. Empty: it is a share.
    *
    * @generated from field: string amount_minor = 2;
    */
   amountMinor: string;
+
+  /**
+   * The same as a share: hundredths of a percent of the ledger's absolute amount, rounded down to a whole minor unit, 0 to
+   * 10,000. Absent: it is an amount.
+   *
+   * @generated from field: optional uint32 basis_points = 3;
+   */
+  basisPoints?: number | undefined;
 };
 
 /**
@@ -87,6 +96,68 @@ export declare type AmountTolerance = Message<"trueup.v1.AmountTolerance"> & {
  * Use `create(AmountToleranceSchema)` to create a new message.
  */
 export declare const AmountToleranceSchema: GenMessage<AmountTolerance>;
+
+/**
+ * A difference that somebody answers for, until a day: counted apart, never alerted. All that it names must hold.
+ *
+ * @generated from message trueup.v1.PolicyExemption
+ */
+export declare type PolicyExemption = Message<"trueup.v1.PolicyExemption"> & {
+  /**
+   * Match key of the drift. Empty: any.
+   *
+   * @generated from field: string match_key = 1;
+   */
+  matchKey: string;
+
+  /**
+   * Account on either side. Empty: any.
+   *
+   * @generated from field: string account = 2;
+   */
+  account: string;
+
+  /**
+   * Asset on either side. Empty: any.
+   *
+   * @generated from field: string asset = 3;
+   */
+  asset: string;
+
+  /**
+   * The only way in which the sides differ. UNSPECIFIED: any.
+   *
+   * @generated from field: trueup.v1.DriftKind kind = 4;
+   */
+  kind: DriftKind;
+
+  /**
+   * Why.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * Who answers for it.
+   *
+   * @generated from field: string owner = 6;
+   */
+  owner: string;
+
+  /**
+   * From then on it has no effect.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 7;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message trueup.v1.PolicyExemption.
+ * Use `create(PolicyExemptionSchema)` to create a new message.
+ */
+export declare const PolicyExemptionSchema: GenMessage<PolicyExemption>;
 
 /**
  * When a policy alerts, and whom.
@@ -150,7 +221,7 @@ export declare type Policy = Message<"trueup.v1.Policy"> & {
   level: Level;
 
   /**
-   * Stream of the ledger side.
+   * Stream of the ledger side, or the name of the side that stands for it.
    *
    * @generated from field: string stream = 3;
    */
@@ -228,6 +299,7 @@ export declare type Policy = Message<"trueup.v1.Policy"> & {
 
   /**
    * How far the window reaches back from the cut's close time. Default 24 h.
+   * Absent: everything, which only sides that aren't the stream can give.
    *
    * @generated from field: google.protobuf.Duration window = 14;
    */
@@ -275,6 +347,28 @@ export declare type Policy = Message<"trueup.v1.Policy"> & {
    * @generated from field: map<string, string> status_map = 20;
    */
   statusMap: { [key: string]: string };
+
+  /**
+   * Fields that must be equal where both sides state them: amount, asset, account, counterparty, sub_account, kind, status. Time
+   * is compared where there is a tolerance for it.
+   *
+   * @generated from field: repeated string exact_fields = 21;
+   */
+  exactFields: string[];
+
+  /**
+   * Differences that are known and accepted, those that are over too.
+   *
+   * @generated from field: repeated trueup.v1.PolicyExemption exemptions = 22;
+   */
+  exemptions: PolicyExemption[];
+
+  /**
+   * Kind of the ledger side: stream, file or postgres.
+   *
+   * @generated from field: string ledger_kind = 23;
+   */
+  ledgerKind: string;
 };
 
 /**

@@ -76,6 +76,11 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         ...(call.payload === undefined ? {} : { body: call.payload }),
       });
       const headers = flatten(answer.headers);
+      if (call.bodyIsIgnored && answer.statusCode >= 200 && answer.statusCode < 300) {
+        // The status is the answer; a body that breaks off or never ends takes nothing back.
+        await answer.body.dump({ limit: MAX_ERROR_BODY_BYTES, signal }).catch(() => undefined);
+        return { status: answer.statusCode, headers, body: new Uint8Array(), bytesRead: 0 };
+      }
       const ok = (answer.statusCode >= 200 && answer.statusCode < 300) || call.accept.includes(answer.statusCode);
       if (ok) {
         if (Number(headers['content-length'] ?? 0) > call.maxBytes) {
@@ -88,7 +93,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
       // The words of an error page are not passed on, but reading them keeps the connection.
       await answer.body.dump({ limit: MAX_ERROR_BODY_BYTES, signal });
       const isRedirect = [301, 302, 303, 307, 308].includes(answer.statusCode);
-      if (!isRedirect) {
+      if (!isRedirect || call.bodyIsIgnored) {
         throw statusError(
           answer.statusCode,
           call.host,
@@ -186,6 +191,9 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
       const call = { ...callOf('POST', url, o, headers), payload: JSON.stringify(payload) };
       return perform(call, (answer) => jsonAnswer(call, answer, o));
     },
+    async post(url, body, o) {
+      return perform({ ...callOf('POST', url, o, {}), payload: body, bodyIsIgnored: true }, (answer) => answer);
+    },
     state: (url) => breakers.get(new URL(url).host)?.snapshot().state ?? 'CLOSED',
     breakers: () => Object.fromEntries([...breakers].map(([host, breaker]) => [host, breaker.snapshot()])),
     close: () => (options.dispatcher ? Promise.resolve() : dispatcher.destroy()),
@@ -202,6 +210,8 @@ interface Call {
   readonly accept: readonly number[];
   readonly headers: Readonly<Record<string, string>>;
   readonly payload?: string;
+  /** A message rather than a question: only the status counts, and it goes to nobody else. */
+  readonly bodyIsIgnored?: boolean;
 }
 
 const systemClock: HttpClock = {

@@ -88,6 +88,8 @@ export interface HttpClient {
   getJson(url: string | URL, options: JsonCallOptions): Promise<HttpAnswer<unknown>>;
   /** For reads by POST (JSON-RPC): tried again like a GET. */
   postJson(url: string | URL, payload: unknown, options: JsonCallOptions): Promise<HttpAnswer<unknown>>;
+  /** Hands a text over: any 2xx is its acceptance, whatever the body; redirects aren't followed. */
+  post(url: string | URL, body: string, options: HttpCallOptions): Promise<{ readonly status: number }>;
   /** The circuit of one URL's host; CLOSED for a host never called. */
   state(url: string | URL): BreakerState;
   /** Circuits by host, for diagnostics. */

@@ -1,0 +1,43 @@
+// A side that can be asked for its rows: in order of their key, for a range of keys, or by key. A book is one, and so is
+// what a policy names in place of the stream.
+import type { BookRow } from './book.ts';
+
+/** Keys in byte order, from the first (inclusive) to the last (exclusive); null: no bound. */
+export interface KeyRange {
+  readonly from: string | null;
+  readonly to: string | null;
+}
+
+export const ALL_KEYS: KeyRange = { from: null, to: null };
+
+/** Those after one: keys hold no zero byte, so that the next one there can be ends in a one. */
+export function keysAfter(key: string): KeyRange {
+  return { from: `${key}\u0001`, to: null };
+}
+
+export interface RowQuery {
+  /** Absent: every key. */
+  readonly keys?: KeyRange;
+  /** Inclusive. Rows without a time of their own are always included. */
+  readonly occurredFrom?: Date;
+  /** Exclusive. */
+  readonly occurredTo?: Date;
+}
+
+/**
+ * Rows at one moment: everything read through it comes from one snapshot. Every method answers completely or throws
+ * a TrueUpError (BOOK_UNREADABLE for whatever is wrong on the side); none turns a failure into emptiness.
+ * Retracted rows are never handed over. "Byte order" is the order of UTF-8 bytes, PostgreSQL's collation "C".
+ */
+export interface RowSide extends AsyncDisposable {
+  /** For people: which side, without credentials. */
+  describe(): string;
+  /** Up to when the side states it is complete; null: it never did. */
+  completeThrough(signal: AbortSignal): Promise<Date | null>;
+  /** Rows in byte order of key, then of row id where the side gives ids of its own, in batches. */
+  entries(query: RowQuery, signal: AbortSignal): AsyncIterable<readonly BookRow[]>;
+  /** All rows with one of the keys, in the order of `entries`, whatever their time. */
+  entriesByKeys(keys: readonly string[], signal: AbortSignal): Promise<readonly BookRow[]>;
+  /** Ends the snapshot. */
+  close(): Promise<void>;
+}

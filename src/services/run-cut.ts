@@ -1,0 +1,65 @@
+// What a run compares, fixed when it begins: a worker that takes the run over reads the same rows, or begins anew and says so.
+import { createHash } from 'node:crypto';
+import type { EntityManager } from '@mikro-orm/postgresql';
+import type { Book, BookSide } from '../core/book.ts';
+import type { Policy } from '../core/policy.ts';
+import type { Inconclusive } from '../core/run.ts';
+import type { Database } from '../store/database.ts';
+import { coveredBySets, ledgerAsOf, type CoveredBySet, type LedgerAsOf } from '../store/ledger-as-of.ts';
+import { beginCheckpoint, readCheckpoint, type Checkpoint } from '../store/run-checkpoints.ts';
+import { toJson } from '../store/json.ts';
+import type { HeldRun } from '../store/runs.ts';
+import type { EntryCounts } from './run-entries.ts';
+import type { RunFrame } from './run-frame.ts';
+import type { BookFrame, ResolvedJoin } from './run-scope.ts';
+
+/** Plain values: they are kept with the run's checkpoint. */
+interface RunCut {
+  /** Of the policy's rules: under others the same rows would be judged differently. */
+  readonly rules: string;
+  readonly bookPosition: string;
+  readonly frame: RunFrame;
+  readonly bookFrame: BookFrame;
+  readonly join: ResolvedJoin;
+  /** What was covered of the ledger side at the cut. */
+  readonly covered: readonly CoveredBySet[];
+  readonly inconclusive: readonly Inconclusive[];
+}
+
+export type KeptRun = Checkpoint<RunCut, EntryCounts>;
+
+/** What an attempt before this one left; null where there is none that can be gone on with. */
+export async function keptRun(em: EntityManager, run: HeldRun, policy: Policy): Promise<KeptRun | null> {
+  if (policy.level !== 'entries') return null;
+  const kept = await readCheckpoint<RunCut, EntryCounts>(em, run.id);
+  return kept !== null && kept.cut.rules === rulesOf(policy) ? kept : null;
+}
+
+/** The book as it was at the kept cut; as it is where there is none. */
+export function openBook(book: Book, policy: Policy, kept: KeptRun | null, signal: AbortSignal): Promise<BookSide> {
+  return book.open(policy.level, signal, kept?.cut.bookPosition);
+}
+
+/** What has to be left out of the ledger side for it to read as it did at the kept cut. */
+export async function asOfCut(em: EntityManager, kept: KeptRun, policy: Policy): Promise<LedgerAsOf | null> {
+  const { frame, covered } = kept.cut;
+  return ledgerAsOf(covered, await coveredBySets(em, frame.stream.id, policy.layer), frame.headLedger + 1);
+}
+
+/** Fixes the cut of a comparison of entries, unless its book can't be read again as it is now. */
+export async function keepCut(
+  db: Database,
+  em: EntityManager,
+  run: HeldRun,
+  policy: Policy,
+  book: BookSide,
+  cut: Pick<RunCut, 'frame' | 'bookFrame' | 'join' | 'inconclusive'>,
+): Promise<void> {
+  if (book.position === undefined) return;
+  const covered = await coveredBySets(em, cut.frame.stream.id, policy.layer);
+  await beginCheckpoint(db.em(), run, { ...cut, covered, rules: rulesOf(policy), bookPosition: book.position });
+}
+
+function rulesOf(policy: Policy): string {
+  return createHash('sha256').update(toJson(policy)).digest('hex');
+}

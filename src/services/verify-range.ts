@@ -1,0 +1,230 @@
+// Checking what is stored: every chunk's counts and digest from its rows again, every link of its hash chain, and on request the source.
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { chunkOf } from '../core/coverage.ts';
+import { addDigests, digestEntries, EMPTY_DIGEST, equalDigests, formatDigest, type Digest } from '../core/digest.ts';
+import type { Entry, Layer } from '../core/entry.ts';
+import type { Reason } from '../core/errors.ts';
+import type { CoverageProof, LedgerRange } from '../core/ledger.ts';
+import { verdictOf, type RangeFinding, type Verification, type VerifyCall } from '../core/verification.ts';
+import type { Watch } from '../core/watch.ts';
+import type { Source } from '../sources/source.ts';
+import { gapsFrom, scopeOfFollowed } from '../store/coverage-gaps.ts';
+import type { Database } from '../store/database.ts';
+import { entriesOfRange } from '../store/entries.ts';
+import { withLedgerSnapshot } from '../store/ledger-side.ts';
+import { followerWatch, type WatchFacts } from '../store/status.ts';
+import type { Stream } from '../store/streams.ts';
+import { countedChunks, membersOfSets, type CountedChunk } from '../store/verify-read.ts';
+import { requireRange } from './gaps.ts';
+import { keptFailure } from './kept-failure.ts';
+import { chooseStream } from './stream-choice.ts';
+import { rereadRange } from './verify-reread.ts';
+
+export interface VerifyDeps {
+  readonly db: Database;
+  readonly networkPassphrase: string;
+  /** In the order in which they are asked; the first is the one that is followed. */
+  readonly sources: readonly Source[];
+  readonly watch: Watch;
+  /** Longest time for what is stored; what wasn't reached by then is said to be unchecked. */
+  readonly maxMs?: number;
+}
+
+export const VERIFY_LIMITS = {
+  maxMs: 20_000,
+  maxFindings: 1_000,
+  /** Ledgers whose chunks are held at once. */
+  windowLedgers: 16_384,
+  /** Entries that are held at once, but for one chunk that has more. */
+  spanEntries: 20_000,
+} as const;
+
+/**
+ * Checks a range in one snapshot, so that writers beside it don't matter. Changes nothing.
+ *
+ * @throws TrueUpError STREAM_NOT_FOUND, INVALID_LEDGER_RANGE, SOURCE_NOT_FOUND; what can't be read is a finding
+ */
+export async function verifyRange(deps: VerifyDeps, call: VerifyCall, signal: AbortSignal): Promise<Verification> {
+  requireRange(call.range);
+  const deadlineMs = performance.now() + (deps.maxMs ?? VERIFY_LIMITS.maxMs);
+  const check = new Check(call.layer, call.range);
+  await withLedgerSnapshot(deps.db, async (em) => {
+    const stream = await chooseStream(em, call.stream, deps.networkPassphrase);
+    const watch = await followerWatch(em, stream.id);
+    if (watch === null) return check.unchecked(call.range, 'COVERAGE_GAP', 'nothing of this stream was read yet');
+    await findGaps(em, stream, watch, check);
+    await checkStored(em, stream, watch, check, deadlineMs, signal);
+  });
+  if (call.reread) {
+    for (const finding of await rereadRange(deps, call, check.storedChunks, signal)) check.add(finding);
+  }
+  return check.result();
+}
+
+/** What a check has come to. */
+class Check {
+  readonly layer: Layer;
+  readonly range: LedgerRange;
+  /** Digests of all that is followed, by the pieces that were read. */
+  readonly storedChunks: { range: LedgerRange; digest: Digest; lastHash: string | null }[] = [];
+  checkedLedgers = 0;
+  checkedEntries = 0;
+  digest = EMPTY_DIGEST;
+  proof: CoverageProof | null = null;
+  #whole = true;
+  #findings: RangeFinding[] = [];
+  #reasons = new Set<Reason>();
+  #count = 0;
+
+  constructor(layer: Layer, range: LedgerRange) {
+    this.layer = layer;
+    this.range = range;
+  }
+
+  add(finding: RangeFinding): void {
+    this.#count++;
+    this.#reasons.add(finding.failure.reason);
+    if (this.#findings.length < VERIFY_LIMITS.maxFindings) this.#findings.push(finding);
+  }
+
+  wrong(range: LedgerRange, reason: Reason, message: string, expected: string | null, actual: string | null): void {
+    const fix = `read them again: trueup backfill start --from ${range.from} --to ${range.to - 1}`;
+    this.add({ range, failure: keptFailure(reason, message, null, fix), expected, actual });
+  }
+
+  unchecked(range: LedgerRange, reason: Reason, message: string): void {
+    this.#whole = false;
+    this.wrong(range, reason, message, null, null);
+  }
+
+  result(): Verification {
+    return {
+      verdict: verdictOf(this.#reasons),
+      checkedLedgers: this.checkedLedgers,
+      checkedEntries: this.checkedEntries,
+      digest: this.#whole ? formatDigest(this.digest) : null,
+      findings: this.#findings.sort((a, b) => a.range.from - b.range.from),
+      findingCount: this.#count,
+      proof: this.proof,
+    };
+  }
+}
+
+async function findGaps(em: EntityManager, stream: Stream, watch: WatchFacts, check: Check): Promise<void> {
+  const scope = await scopeOfFollowed(em, stream.id, watch);
+  const query = { streamId: stream.id, layer: check.layer, scope, wanted: check.range, oldest: null };
+  for (let from = check.range.from; from < check.range.to;) {
+    const gaps = await gapsFrom(em, query, from, VERIFY_LIMITS.maxFindings);
+    for (const { available, ...gap } of gaps) {
+      const [reason, words] =
+        available === false
+          ? (['LEDGER_UNAVAILABLE', 'kept by no configured source'] as const)
+          : (['COVERAGE_GAP', 'not covered'] as const);
+      check.unchecked(gap, reason, `ledgers ${gap.from}-${gap.to - 1} are ${words}`);
+    }
+    from = gaps.length < VERIFY_LIMITS.maxFindings ? check.range.to : gaps.at(-1)!.to;
+  }
+}
+
+/** Window by window, so that neither chunks nor entries of a long range are ever held together. */
+async function checkStored(
+  em: EntityManager,
+  stream: Stream,
+  watch: WatchFacts,
+  check: Check,
+  deadlineMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { from, to } = check.range;
+  const members = await membersOfSets(em, stream.id);
+  const before = new Map<number, CountedChunk>();
+  for (let at = from; at < to; at += VERIFY_LIMITS.windowLedgers) {
+    const window = { from: at, to: Math.min(to, at + VERIFY_LIMITS.windowLedgers) };
+    const chunks = await countedChunks(em, stream.id, check.layer, window);
+    // A chunk that began in the window before was checked with it.
+    const fresh = at === from ? chunks : chunks.filter((chunk) => chunk.range.from >= at);
+    for (const chunk of fresh) checkLink(check, before, chunk);
+    for (const span of spansOf(fresh)) {
+      signal.throwIfAborted();
+      if (performance.now() > deadlineMs) {
+        const rest = { from: Math.max(from, span[0]!.range.from), to };
+        return check.unchecked(rest, 'DEADLINE_EXCEEDED', `there was no time for ledgers ${rest.from}-${to - 1}`);
+      }
+      await checkSpan(em, stream, watch, members, check, span);
+    }
+  }
+}
+
+/** The chain of hashes goes on from chunk to chunk of a watch set. */
+function checkLink(check: Check, before: Map<number, CountedChunk>, chunk: CountedChunk): void {
+  const left = before.get(chunk.watchSetId);
+  before.set(chunk.watchSetId, chunk);
+  check.proof = chunk.proof === 'chained' && check.proof !== 'provider-asserted' ? 'chained' : 'provider-asserted';
+  if (left?.range.to !== chunk.range.from || left.proof !== 'chained') return;
+  if (left.lastHash === null || chunk.firstPrevHash === null || left.lastHash === chunk.firstPrevHash) return;
+  const at = { from: chunk.range.from, to: chunk.range.from + 1 };
+  const message = `ledger ${at.from} doesn't link to ledger ${at.from - 1} as stored`;
+  check.wrong(at, 'SOURCE_DIVERGED', message, left.lastHash, chunk.firstPrevHash);
+}
+
+/** Chunks whose entries are read by one statement. */
+function* spansOf(chunks: readonly CountedChunk[]): Generator<CountedChunk[]> {
+  let span: CountedChunk[] = [];
+  let entries = 0;
+  for (const chunk of chunks) {
+    const last = span.at(-1);
+    const startsNew = last !== undefined && chunkOf(last.range.from) !== chunkOf(chunk.range.from);
+    if (startsNew && entries + chunk.digest.count > VERIFY_LIMITS.spanEntries) {
+      yield span;
+      [span, entries] = [[], 0];
+    }
+    span.push(chunk);
+    entries += chunk.digest.count;
+  }
+  if (span.length > 0) yield span;
+}
+
+async function checkSpan(
+  em: EntityManager,
+  stream: Stream,
+  watch: WatchFacts,
+  members: ReadonlyMap<number, ReadonlySet<string> | null>,
+  check: Check,
+  span: readonly CountedChunk[],
+): Promise<void> {
+  const range = { from: span[0]!.range.from, to: Math.max(...span.map((chunk) => chunk.range.to)) };
+  const byLedger = new Map<number, Entry[]>();
+  for (const entry of await entriesOfRange(em, stream.id, check.layer, range, null)) {
+    const some = byLedger.get(entry.ledger);
+    if (some) some.push(entry);
+    else byLedger.set(entry.ledger, [entry]);
+  }
+  const digestOf = ({ from, to }: LedgerRange, whose: ReadonlySet<string> | null | undefined): Digest => {
+    const entries: Entry[] = [];
+    for (let ledger = from; ledger < to; ledger++) {
+      for (const entry of byLedger.get(ledger) ?? []) if (!whose || whose.has(entry.account)) entries.push(entry);
+    }
+    return digestEntries(entries);
+  };
+  const followed = watch.members === null ? null : members.get(watch.watchSetId);
+  let counted = check.range.from;
+  for (const chunk of span) {
+    const actual = digestOf(chunk.range, members.get(chunk.watchSetId));
+    if (!equalDigests(actual, chunk.digest)) {
+      const { from, to } = chunk.range;
+      const message = `ledgers ${from}-${to - 1} were counted with ${chunk.digest.count} entries and hold ${actual.count}${actual.count === chunk.digest.count ? ' with other content' : ''}`;
+      check.wrong(chunk.range, 'SEAL_BROKEN', message, formatDigest(chunk.digest), formatDigest(actual));
+    }
+    // Watch sets overlap; each ledger counts once.
+    const inside = { from: Math.max(counted, chunk.range.from), to: Math.min(check.range.to, chunk.range.to) };
+    if (inside.from >= inside.to) continue;
+    const same = inside.from === chunk.range.from && inside.to === chunk.range.to;
+    const digest = same && chunk.watchSetId === watch.watchSetId ? actual : digestOf(inside, followed);
+    check.digest = addDigests(check.digest, digest);
+    check.checkedLedgers += inside.to - inside.from;
+    check.checkedEntries += digest.count;
+    const endsThere = inside.to === chunk.range.to;
+    check.storedChunks.push({ range: inside, digest, lastHash: endsThere ? chunk.lastHash : null });
+    counted = inside.to;
+  }
+}

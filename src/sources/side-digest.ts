@@ -1,0 +1,124 @@
+// One SQL side of a comparison by digests: what its own server says of its rows, so that few of them have to be read.
+//
+// Every statement goes over the user's SELECT as a subquery, in the one read-only snapshot of the session, under its limits.
+import type { Digest } from '../core/digest.ts';
+import { keyHashSql, rowHashSql, type HashedRow, type HashSeeds } from '../core/row-hash.ts';
+import { SEGMENTS, type DifferingBuckets, type SegmentDigests, type Sketch } from '../core/segments.ts';
+import type { BookSession } from './book-session.ts';
+
+/** Rows of the sample that decides whether a first pass is worth it. */
+const SAMPLE_ROWS = 2_000;
+/** 2^10 segments: the top bits of the key's hash, so that a segment is a range of it. */
+const SEGMENT_SHIFT = 54;
+
+export interface DigestQuery {
+  /** The side's SELECT, which stands behind the name `q` in every expression. */
+  readonly query: string;
+  /** What is hashed: exactly the fields that the policy compares, so that equal hashes mean agreement by its rules. */
+  readonly row: HashedRow;
+  /** `EXPRESSION as name, ...`: how a row that is read comes. */
+  readonly columns: string;
+  /** Rows of the SELECT that don't count, such as retracted ones; absent: all do. */
+  readonly condition?: string;
+  /** Expressions without which a row can't be read. Such a row counts as different, so that whoever reads rows refuses it. */
+  readonly required?: readonly string[];
+  /** Stands for the hash of a row that can't be read; another one on the other side. */
+  readonly mark: bigint;
+  /** The key as the other side may look for it, so that an index serves where there is one. */
+  readonly lookup: string;
+}
+
+/** Rows to read. */
+export interface RowChoice {
+  /** Null: of every segment. */
+  readonly segments: readonly number[] | null;
+  /** Null: of every bucket. */
+  readonly buckets: DifferingBuckets | null;
+}
+
+export interface DigestSide {
+  /** One grouped pass: count and two 64-bit sums a segment. */
+  segments(): Promise<SegmentDigests>;
+  /** The hashes of all rows, or of those of some segments, into a sketch. */
+  sketch(into: Sketch, side: 'left' | 'right', segments: readonly number[] | null): Promise<void>;
+  /** Rows in byte order of their key. */
+  rows<Row extends object>(choice: RowChoice, signal: AbortSignal): AsyncGenerator<Row[]>;
+  /** The keys of whichever rows come first. */
+  sample(): Promise<readonly string[]>;
+  /** The summed row hashes of each of the keys; null where no index leads to them, so that asking would cost a whole pass. */
+  hashesOf(keys: readonly string[]): Promise<ReadonlyMap<string, string> | null>;
+}
+
+export function createDigestSide(session: BookSession, query: DigestQuery, seeds: HashSeeds): DigestSide {
+  const statements = digestStatements(query, seeds);
+  return {
+    async segments() {
+      const rows = await session.rows<SegmentRow>(statements.segments);
+      return new Map(rows.map((row) => [row.segment, toDigest(row)]));
+    },
+    sketch: (into, side, segments) =>
+      session.pairs(statements.pairs(into.bits, segments), (bucket, high, low) => into.add(side, bucket, high, low)),
+    rows: (choice, signal) => session.cursor(statements.rows(choice), signal),
+    async sample() {
+      const rows = await session.rows<{ key: string }>(statements.sample);
+      return rows.map((row) => row.key);
+    },
+    async hashesOf(keys) {
+      const plan = await session.rows<Record<string, string>>(`explain ${statements.hashesOf}`, [keys]);
+      if (plan.some((line) => line['QUERY PLAN']?.includes('Seq Scan'))) return null;
+      const rows = await session.rows<{ key: string; hash: string }>(statements.hashesOf, [keys]);
+      return new Map(rows.map((row) => [row.key, row.hash]));
+    },
+  };
+}
+
+/** The statements of a side, for whoever wants to know what is asked of a server. */
+export function digestStatements(side: DigestQuery, seeds: HashSeeds) {
+  const { query, row, columns, condition = 'true', required = [] } = side;
+  const from = `from (${query}\n) q where (${condition})`;
+  const key = `coalesce(${row.key}, '') collate "C"`;
+  const keyHash = keyHashSql(row.key, seeds.key);
+  const segment = `((${keyHash} >> ${SEGMENT_SHIFT}) & ${SEGMENTS - 1})::int`;
+  const inSegments = (segments: readonly number[] | null) =>
+    segments === null ? '' : ` and ${segment} = any('{${segments.join(',')}}'::int[])`;
+  const unreadable = required.map((each) => `(${each}) is null`).join(' or ');
+  // No hash for a row that can't be read: a number of this side alone, so that it is never taken for agreement.
+  const hash = (seed: bigint) => {
+    const whole = rowHashSql(row, seed);
+    return unreadable === '' ? whole : `case when ${unreadable} then '${side.mark}'::bigint else ${whole} end`;
+  };
+  return {
+    segments: `select ${segment} as segment, count(*)::text as rows, sum(${hash(seeds.first)})::text as sum1,
+  sum(${hash(seeds.second)})::text as sum2
+${from} group by 1`,
+    pairs: (bits: number, segments: readonly number[] | null) =>
+      `select (${keyHash} & ${2 ** bits - 1})::int, ${hash(seeds.first)} ${from}${inSegments(segments)}`,
+    rows: ({ segments, buckets }: RowChoice) =>
+      `select ${columns} ${from}${inSegments(segments)}${buckets === null ? '' : inBuckets(keyHash, buckets)} order by ${key}`,
+    sample: `select ${key} as key ${from} limit ${SAMPLE_ROWS}`,
+    // The bare column is compared, so that an index on it serves.
+    hashesOf: `select ${key} as key, sum(${hash(seeds.first)})::text as hash ${from} and ${side.lookup} = any($1::text[]) group by 1`,
+  };
+}
+
+/** A bit a bucket, in the statement itself: a cursor takes no values, and this is at most 1 MiB. */
+function inBuckets(keyHash: string, { bits, bitmap }: DifferingBuckets): string {
+  const hex = Buffer.from(bitmap.buffer, bitmap.byteOffset, bitmap.byteLength).toString('hex');
+  return ` and get_bit('\\x${hex}'::bytea, (${keyHash} & ${2 ** bits - 1})::int) = 1`;
+}
+
+interface SegmentRow {
+  readonly segment: number;
+  readonly rows: string;
+  readonly sum1: string;
+  readonly sum2: string;
+}
+
+/** PostgreSQL sums signed 64-bit numbers exactly, as numeric; here they wrap around. */
+function toDigest({ rows, sum1, sum2 }: SegmentRow): Digest {
+  return {
+    count: Number(rows),
+    sum1: BigInt.asUintN(64, BigInt(sum1)),
+    sum2: BigInt.asUintN(64, BigInt(sum2)),
+  };
+}
