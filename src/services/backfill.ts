@@ -48,6 +48,8 @@ import {
 import { chooseStream } from './stream-choice.ts';
 import { watchResource } from './watch-resource.ts';
 
+export type { BackfillTransition } from '../store/backfills.ts';
+
 export interface StartBackfillCall {
   /** Null: the one that is followed. */
   readonly stream: string | null;

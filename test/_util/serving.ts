@@ -78,6 +78,7 @@ export function stubPorts(given: NonNullable<ServingOptions['ports']>): RpcPorts
     drifts: port(given.drifts),
     alerts: port(given.alerts),
     books: port(given.books),
+    backfills: port(given.backfills),
     ledger: port(given.ledger),
     health: port(given.health),
   } as RpcPorts;

@@ -896,6 +896,14 @@ export declare type RestartFollowerRequest = Message<"trueup.v1.RestartFollowerR
    * @generated from field: string request_id = 3;
    */
   requestId: string;
+
+  /**
+   * The network was reset: open its new history as a new epoch, a stream of its own; the old one keeps its rows. Refused
+   * unless the stream is SOURCE_DIVERGED, and without effect where the anchor is still the same. Default false.
+   *
+   * @generated from field: bool open_new_epoch = 4;
+   */
+  openNewEpoch: boolean;
 };
 
 /**
