@@ -1,6 +1,7 @@
 // The `trueup` command with all of its verbs.
 import { describeError } from '../client/index.ts';
 import { registerAlerts } from './commands/alerts.ts';
+import { registerBackfill } from './commands/backfill.ts';
 import { registerBooks } from './commands/books.ts';
 import { registerExport } from './commands/export.ts';
 import { registerLedger } from './commands/ledger.ts';
@@ -20,6 +21,7 @@ const VERBS: readonly Register[] = [
   registerAlerts,
   registerBooks,
   registerLedger,
+  registerBackfill,
   registerExport,
   registerVerify,
 ];

@@ -1,16 +1,7 @@
 // Backfills and coverage at the door.
 import { askerOf } from './asker.ts';
 import { backfillStateIn, fromLimits, toBackfill, toBackfillTransition } from './convert-backfill.ts';
-import {
-  fromRange,
-  fromTimestamp,
-  layerIn,
-  orAll,
-  orNull,
-  present,
-  readAll,
-  readSequence,
-} from './convert-common.ts';
+import { fromRange, fromTimestamp, layerIn, orAll, orNull, present, readAll, readSequence } from './convert-common.ts';
 import { coverageStateIn, toCoverageRange, toGap } from './convert-coverage.ts';
 import { PAGE_LIMITS } from './limits.ts';
 import type { ServiceHandlers } from './methods.ts';
