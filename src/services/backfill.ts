@@ -18,7 +18,8 @@ import type { LedgerRange } from '../core/ledger.ts';
 import type { Page, PageRequest } from '../core/page.ts';
 import type { Watch } from '../core/watch.ts';
 import type { Source } from '../sources/source.ts';
-import { findAuditEntry, writeAudit, type Caller } from '../store/audit.ts';
+import { writeAudit, type Caller } from '../store/audit.ts';
+import { wasRequested } from '../store/audit-requests.ts';
 import { silenceChunks } from '../store/backfill-chunks.ts';
 import { listBackfills, sequenceOf, viewBackfill } from '../store/backfill-view.ts';
 import {
@@ -152,13 +153,8 @@ export function createBackfillService(deps: BackfillDeps) {
   async function wish(what: BackfillWish, call: BackfillWishCall, caller: Caller): Promise<Backfill> {
     await mustView(call.id);
     const moves = await db.em().transactional(async (em) => {
-      const earlier = call.requestId === null ? null : await findAuditEntry(em, caller.method, call.requestId);
-      if (earlier !== null) {
-        if (earlier.resourceId === call.id) return [];
-        throw new TrueUpError('REQUEST_ID_REUSED', `request id ${call.requestId} was used for another backfill`, {
-          fix: 'take a new UUID for a new request',
-        });
-      }
+      const request = { backfill_id: call.id, reason: call.reason, limits: call.limits ?? null };
+      if (await wasRequested(em, caller, call.requestId, request)) return [];
       const job = (await findJob(em, call.id, true))!;
       let next = stateAfterWish(job.state, what);
       if (call.limits) await changeLimits(em, call.id, call.limits);
@@ -171,13 +167,17 @@ export function createBackfillService(deps: BackfillDeps) {
         const waits = next === 'pausing' || next === 'cancelling';
         next = waits && (await silenceChunks(em, call.id)) ? (next === 'pausing' ? 'paused' : 'cancelled') : null;
       }
-      await writeAudit(em, caller, {
-        resourceType: 'backfill',
-        resourceId: call.id,
-        reason: call.reason,
-        before: { state: job.state },
-        after: { state: done.at(-1)?.to ?? job.state },
-      });
+      await writeAudit(
+        em,
+        { ...caller, requestId: call.requestId ?? caller.requestId },
+        {
+          resourceType: 'backfill',
+          resourceId: call.id,
+          reason: call.reason,
+          before: { state: job.state },
+          after: { request, state: done.at(-1)?.to ?? job.state },
+        },
+      );
       return done;
     });
     for (const move of moves) deps.events.backfillMoved(move);
