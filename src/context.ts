@@ -1,6 +1,7 @@
 // The composition root: builds the rooms from the configuration and hands each the slice that it needs.
 import { composeAlerts } from './alerts.ts';
 import { join } from 'node:path';
+import { composeBackfills } from './backfilling.ts';
 import { composeExports } from './exporting.ts';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
@@ -82,6 +83,8 @@ export interface Context extends Base {
   readonly health: HealthService;
   readonly jobs: readonly Job[];
   readonly follower: FollowerOptions;
+  /** Works on backfills until the signal aborts. */
+  readonly backfilling: (signal: AbortSignal) => Promise<void>;
   readonly gauges: { refresh(): Promise<void> };
   /** Loops of this process alone, beside the follower. */
   readonly loops: readonly { name: string; intervalMs: number; run(signal: AbortSignal): Promise<void> }[];
@@ -187,6 +190,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     sandbox: isSandbox,
     events,
   });
+  const backfills = composeBackfills({ db, queue, config, sources: [source], replica: base.replica, events });
   const startLedger =
     config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
   const following = {
@@ -211,7 +215,9 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       ...{ db, networkPassphrase: network, source, otherSources, config, reconciliation, health, events, evidence },
       exports: exporting.service,
       alerts: alerts.service,
+      backfills: backfills.service,
     }),
+    backfilling: backfills.run,
     jobs: createJobs({
       policies: policies.values(),
       reconciliationEnabled: config.reconciliation.enabled,
@@ -223,7 +229,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       },
       deliverAlert: alerts.delivery.deliver,
       keepHouse: async () => {
-        await keepHouse({ db });
+        await keepHouse({ db, backfillRetentionDays: config.backfill.retentionDays });
         await exporting.removeOrphans();
       },
       runExport: exporting.run,
@@ -299,6 +305,7 @@ interface Services {
   readonly exports: ExportsService;
   readonly health: HealthService;
   readonly alerts: RpcPorts['alerts'];
+  readonly backfills: RpcPorts['backfills'];
   readonly events: Events;
   readonly evidence: Evidence;
 }
@@ -316,6 +323,7 @@ function createPorts({
   events,
   exports,
   evidence,
+  backfills,
 }: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
@@ -330,6 +338,7 @@ function createPorts({
     reconciliations,
     drifts,
     alerts,
+    backfills,
     books: {
       record: (call, asker) => recordEntries({ db }, call, asker),
       stream: (header, messages, asker) => streamEntries({ db }, header, messages, asker),
