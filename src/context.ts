@@ -31,7 +31,9 @@ import { createSandboxLoop } from './services/sandbox-loop.ts';
 import { verifyRange } from './services/verify-range.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
 import { createOtherSources, createSource } from './sources/create-source.ts';
-import { createHttpClient } from './sources/http/client.ts';
+import { createHttpClient, systemClock } from './sources/http/client.ts';
+import { createPacer } from './sources/http/pacer.ts';
+import { DEFAULT_RETRY } from './sources/http/retry.ts';
 import type { HttpClient } from './sources/http/types.ts';
 import {
   SANDBOX_STARTED_AT_MS,
@@ -42,6 +44,7 @@ import {
 import { faultsNamed } from './sources/sandbox/faults.ts';
 import type { Source } from './sources/source.ts';
 import type { Database } from './store/database.ts';
+import { claimRequests, deferRequests } from './store/source-budgets.ts';
 import { createQueue, type Queue } from './store/queue.ts';
 import type { Events } from './telemetry/events.ts';
 import type { Logger } from './telemetry/logger.ts';
@@ -102,6 +105,15 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       (url) => url !== null,
     ),
     userAgent: `trueup/${VERSION}`,
+    pacer: createPacer({
+      budget: {
+        claim: (host, count) => claimRequests(db.em(), host, count, config.source.requestsPerSecond),
+        defer: (host, waitMs) => deferRequests(db.em(), host, waitMs),
+      },
+      requestsPerSecond: config.source.requestsPerSecond,
+      maxWaitMs: DEFAULT_RETRY.maxRetryAfterMs,
+      clock: systemClock,
+    }),
     onEvent: (event) => events.httpClient(config.source.kind, event),
   });
   const sandbox = sandboxOptions(config);

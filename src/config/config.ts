@@ -71,6 +71,8 @@ export interface Config {
     /** False: the SSRF guard refuses private, loopback and link-local addresses that a name resolves to. */
     readonly allowPrivateAddresses: boolean;
     readonly pollIntervalMs: number;
+    /** To one host, over all replicas; null: no rate. */
+    readonly requestsPerSecond: number | null;
     readonly retry: {
       readonly maxAttempts: number;
       readonly initialBackoffMs: number;

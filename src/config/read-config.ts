@@ -88,6 +88,7 @@ export function readConfig(
       endLedgerInclusive: values.endLedger,
       allowPrivateAddresses: values.allowPrivateAddresses,
       pollIntervalMs: values.pollIntervalSecs * 1000,
+      requestsPerSecond: values.requestsPerSecond,
       retry: {
         maxAttempts: values.rpcMaxAttempts,
         initialBackoffMs: values.rpcInitialBackoffMs,

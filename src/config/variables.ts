@@ -89,6 +89,7 @@ export const VARIABLES = {
   endLedger: source('TRUEUP_END_LEDGER', LEDGER, null, 'Last ledger to follow, inclusive. Unset: the tip is followed for ever.', { unit: 'ledger' }),
   allowPrivateAddresses: source('TRUEUP_ALLOW_PRIVATE_ADDRESSES', type.boolean, 'false', 'Whether source URLs may lead to private, loopback or link-local addresses.'),
   pollIntervalSecs: source('POLL_INTERVAL_SECS', type.integer(1, 86_400), '5', 'Pause between two looks at the tip when nothing is left to read.', { unit: 's' }),
+  requestsPerSecond: source('TRUEUP_SOURCE_REQUESTS_PER_SECOND', type.decimal(0.01, 100_000), null, 'Most requests to one host of a source, over all replicas together. Unset: no rate; a Retry-After is obeyed by all replicas either way.', { unit: 'requests/s' }),
   rpcMaxAttempts: source('RPC_MAX_ATTEMPTS', type.integer(1, 20), '5', 'Attempts of one request to a source, the first included.', { unit: 'attempts' }),
   rpcInitialBackoffMs: source('RPC_INITIAL_BACKOFF_MS', type.integer(1, 60_000), '250', 'Wait before the second attempt; doubles, with jitter. A Retry-After is honoured.', { unit: 'ms' }),
   rpcMaxBackoffSecs: source('RPC_MAX_BACKOFF_SECS', type.integer(1, 3600), '5', 'Longest wait between two attempts.', { unit: 's' }),
