@@ -42,6 +42,7 @@ import {
   type SandboxSource,
 } from './sources/sandbox.ts';
 import { faultsNamed } from './sources/sandbox/faults.ts';
+import { createSourceSet } from './sources/source-set.ts';
 import type { Source } from './sources/source.ts';
 import type { Database } from './store/database.ts';
 import { claimRequests, deferRequests } from './store/source-budgets.ts';
@@ -117,7 +118,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     onEvent: (event) => events.httpClient(config.source.kind, event),
   });
   const sandbox = sandboxOptions(config);
-  const source =
+  const followed =
     overrides.source ??
     (await createSource(
       { ...config.source, url: config.secrets.sourceUrl, sandbox },
@@ -126,8 +127,16 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     ));
   const otherSources =
     overrides.source === undefined
-      ? await createOtherSources(config.secrets.otherSourceUrls, source, { ...config.source, sandbox }, http)
+      ? await createOtherSources(config.secrets.otherSourceUrls, followed, { ...config.source, sandbox }, http)
       : (overrides.otherSources ?? []);
+  const fallbacks = config.source.fallbacks.flatMap((kind) => otherSources.filter((each) => each.kind === kind));
+  const source =
+    fallbacks.length === 0
+      ? followed
+      : createSourceSet({
+          sources: [followed, ...fallbacks],
+          onSwitch: ({ from, to, error }) => events.sourceSwitched({ from, to, error }),
+        });
   const policies = new Map(
     config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]),
   );
@@ -200,7 +209,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
           throw new TrueUpError('FEATURE_DISABLED', 'exports have no evidence to sign yet');
         },
       }),
-      ...{ db, networkPassphrase: network, source, otherSources, config, reconciliation, health, events },
+      ...{ db, networkPassphrase: network, source: followed, otherSources, config, reconciliation, health, events },
       alerts: alerts.service,
     }),
     jobs: createJobs({
@@ -258,7 +267,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
     async close() {
       health.close();
-      for (const each of [source, ...otherSources]) await each.close();
+      for (const each of [followed, ...otherSources]) await each.close();
       await http.close();
       await alerts.close();
     },

@@ -83,6 +83,7 @@ export function readConfig(
     source: {
       kind: source.kind,
       networkPassphrase: source.networkPassphrase,
+      fallbacks: source.fallbacks,
       watch,
       startLedger: values.startLedger,
       endLedgerInclusive: values.endLedger,

@@ -1,6 +1,6 @@
 // Every environment variable on one screen. This table is what is read, checked, documented and diffed.
 import { isStrkey } from '../core/strkey.ts';
-import { CONFIGURED_SOURCE_KINDS, LOG_LEVELS, SANDBOX_FAULTS } from './config.ts';
+import { CONFIGURED_SOURCE_KINDS, EXTERNAL_SOURCE_KINDS, LOG_LEVELS, SANDBOX_FAULTS } from './config.ts';
 import * as type from './value-types.ts';
 import type { ValueType } from './value-types.ts';
 
@@ -77,6 +77,7 @@ export const VARIABLES = {
   poolMax: database('TRUEUP_POOL_MAX', type.integer(2, 500), '10', 'Most connections this process opens to its database.', { unit: 'connections' }),
 
   sourceKind: source('TRUEUP_SOURCE', type.oneOf(CONFIGURED_SOURCE_KINDS, SOURCE_SHORTHANDS), null, 'Which source is followed. Unset: the one whose URL is set; `sandbox` only when no source, database or book is configured at all.'),
+  sourceFallbacks: source('TRUEUP_SOURCE_FALLBACKS', type.listOf(type.oneOf(EXTERNAL_SOURCE_KINDS, SOURCE_SHORTHANDS)), null, 'Sources that are read when the followed one fails, lags or no longer keeps a ledger, in this order; the URL of each must be set. The others whose URLs are set are only compared.'),
   archiveUrl: source('STELLAR_ARCHIVE_URL', FILE_OR_HTTP, null, 'A Stellar history archive.', SOURCE_URL),
   lakeUrl: source('STELLAR_LAKE_URL', FILE_OR_HTTP, null, 'A data lake of LedgerCloseMeta batches (SEP-54).', SOURCE_URL),
   rpcUrl: source('STELLAR_RPC_URL', HTTP, null, 'A Stellar RPC endpoint.', SOURCE_URL),
