@@ -1,9 +1,12 @@
 // The composition root: builds the rooms from the configuration and hands each the slice that it needs.
 import { composeAlerts } from './alerts.ts';
+import { join } from 'node:path';
+import { composeExports } from './exporting.ts';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
 import { isTrueUpError, messageOf, TrueUpError } from './core/errors.ts';
 import type { Import } from './core/listing.ts';
+import { readSigningKey, type SigningKey } from './core/signing-key.ts';
 import type { Policy } from './core/policy.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
@@ -13,8 +16,9 @@ import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
 import { createCoverageLists } from './services/coverage.ts';
-import { createExportsService, type ExportsService } from './services/exports.ts';
+import type { ExportsService } from './services/exports.ts';
 import type { FollowerOptions } from './services/follower.ts';
+import { createEvidence, type Evidence } from './services/evidence.ts';
 import { restartFollower } from './services/follower-control.ts';
 import { createGauges } from './services/gauges.ts';
 import { createHealthService, type HealthService } from './services/health.ts';
@@ -27,9 +31,12 @@ import { watchRetention } from './services/retention.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
+import { reverifySeals } from './services/reverify.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
 import { verifyRange } from './services/verify-range.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
+import { createFileArtifacts } from './outbound/artifacts.ts';
+import { developmentKey } from './outbound/development-key.ts';
 import { createOtherSources, createSource } from './sources/create-source.ts';
 import { createHttpClient, systemClock } from './sources/http/client.ts';
 import { createPacer } from './sources/http/pacer.ts';
@@ -180,6 +187,27 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     embedded: config.database.kind === 'embedded',
     queue,
   });
+  const signingKey = await signingKeyOf(config, events);
+  const signs = signingKey !== null;
+  const artifacts = createFileArtifacts(join(config.service.dataDir, 'artifacts'));
+  const evidence = createEvidence({
+    ...config.evidence,
+    db,
+    artifacts,
+    signingKey,
+    serviceName: config.service.name,
+    events,
+  });
+  await evidence.log.open();
+  const exporting = composeExports({
+    db,
+    queue,
+    artifacts,
+    evidence,
+    networkPassphrase: network,
+    sandbox: isSandbox,
+    events,
+  });
   const startLedger =
     config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
   const following = {
@@ -201,15 +229,18 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     queue,
     health,
     ports: createPorts({
-      exports: createExportsService({
+      ...{
         db,
-        queue,
-        sandbox: isSandbox,
-        requireSigning: () => {
-          throw new TrueUpError('FEATURE_DISABLED', 'exports have no evidence to sign yet');
-        },
-      }),
-      ...{ db, networkPassphrase: network, source: followed, otherSources, config, reconciliation, health, events },
+        networkPassphrase: network,
+        source: followed,
+        otherSources,
+        config,
+        reconciliation,
+        health,
+        events,
+        evidence,
+      },
+      exports: exporting.service,
       alerts: alerts.service,
     }),
     jobs: createJobs({
@@ -222,7 +253,15 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
         await takeOpenings({ db, source, watch: config.source.watch, policies, bookOf: books }, signal);
       },
       deliverAlert: alerts.delivery.deliver,
-      keepHouse: () => keepHouse({ db }),
+      keepHouse: async () => {
+        await keepHouse({ db });
+        await exporting.removeOrphans();
+      },
+      runExport: exporting.run,
+      tendEvidence: () => evidence.tend(),
+      sealIntervalMs: config.evidence.storage === 'memory' || !signs ? null : config.evidence.sealIntervalMs,
+      reverify: async (_payload, { signal }) => void (await reverifySeals({ db }, signal)),
+      reverifyIntervalMs: config.reconciliation.reverifyIntervalMs,
       watchRetention: () =>
         watchRetention({
           db,
@@ -262,7 +301,13 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       networkPassphrase: network,
       syncStatusNow: () => health.syncStatus(),
     }),
-    loops: isSandbox ? [createSandboxLoop({ db, sandbox, networkPassphrase: network })] : [],
+    loops: [
+      ...(isSandbox ? [createSandboxLoop({ db, sandbox, networkPassphrase: network })] : []),
+      // A log in memory is each process's own, so each seals its own.
+      ...(config.evidence.storage === 'memory' && signs
+        ? [{ name: 'evidence', intervalMs: config.evidence.sealIntervalMs, run: () => evidence.tend() }]
+        : []),
+    ],
     checkSource: (signal) =>
       checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
     async close() {
@@ -286,6 +331,7 @@ interface Services {
   readonly health: HealthService;
   readonly alerts: RpcPorts['alerts'];
   readonly events: Events;
+  readonly evidence: Evidence;
 }
 
 /** What the doors ask of the house, answered by the services. */
@@ -300,6 +346,7 @@ function createPorts({
   alerts,
   events,
   exports,
+  evidence,
 }: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
@@ -354,6 +401,12 @@ function createPorts({
     },
     exports,
     health: health.port,
+    manifests: {
+      ...evidence.manifests,
+      download: evidence.download,
+      placeHold: (call, asker) => evidence.holds.place(call, asker),
+      releaseHold: (call, asker) => evidence.holds.release(call, asker),
+    },
   };
 }
 
@@ -388,6 +441,16 @@ function circuitOf(config: Config, http: HttpClient) {
   return url === null || url.startsWith('file:') ? null : http.state(url);
 }
 
+/** The key that is configured; the sandbox makes one of its own, and says that it is worth nothing elsewhere. */
+async function signingKeyOf(config: Config, events: Events): Promise<SigningKey | null> {
+  const { signingKeyPem } = config.secrets;
+  if (signingKeyPem !== null) return readSigningKey(signingKeyPem);
+  if (config.source.kind !== 'sandbox') return null;
+  const path = join(config.service.dataDir, 'evidence', 'development-key.pem');
+  events.configWarning({ message: `evidence is signed with a DEVELOPMENT key, made for this sandbox: ${path}` });
+  return await developmentKey(path);
+}
+
 /** Parts that are off because nothing configures them, said rather than left to be found out. */
 function disabledFeatures(config: Config): string[] {
   const features: [boolean, string][] = [
@@ -397,6 +460,11 @@ function disabledFeatures(config: Config): string[] {
       config.reconciliation.alerts.channel !== null,
       'alerts (RECONCILIATION_ALERT_WEBHOOK_URL and SLACK_WEBHOOK_URL are unset)',
     ],
+    [
+      config.secrets.signingKeyPem !== null || config.source.kind === 'sandbox',
+      'exports and evidence (TRUEUP_SIGNING_KEY_FILE is unset)',
+    ],
+    [config.evidence.storage === 'database', 'evidence that outlives the process (EXPORT_MANIFEST_STORAGE=memory)'],
     [config.serving.tokensFile !== null, 'tokens (TRUEUP_TOKENS_FILE is unset: callers on this machine only)'],
   ];
   return features.filter(([on]) => !on).map(([, name]) => name);

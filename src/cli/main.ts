@@ -1,10 +1,13 @@
 // The `trueup` command with all of its verbs.
 import { describeError } from '../client/index.ts';
+import { registerAlerts } from './commands/alerts.ts';
 import { registerBooks } from './commands/books.ts';
 import { registerCoverage } from './commands/coverage.ts';
 import { registerExport } from './commands/export.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerLocal } from './commands/local.ts';
+import { registerManifests } from './commands/manifests.ts';
+import { registerDrifts } from './commands/drifts.ts';
 import { registerReconciliation } from './commands/reconciliation.ts';
 import { registerStatus } from './commands/status.ts';
 import { registerVerify } from './commands/verify.ts';
@@ -15,9 +18,12 @@ const VERBS: readonly Register[] = [
   registerLocal,
   registerStatus,
   registerReconciliation,
+  registerDrifts,
+  registerAlerts,
   registerBooks,
   registerLedger,
   registerCoverage,
+  registerManifests,
   registerExport,
   registerVerify,
 ];

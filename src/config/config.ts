@@ -1,4 +1,5 @@
 // What the process was told: read once, validated, in groups; units are in the names, secrets in a group of their own.
+import type { KeyRing } from '../core/key-ring.ts';
 import type { Policy } from '../core/policy.ts';
 import type { ConfigEntry } from '../core/status.ts';
 import type { Watch } from '../core/watch.ts';
@@ -104,6 +105,8 @@ export interface Config {
     readonly enabled: boolean;
     readonly intervalMs: number;
     readonly windowHours: number;
+    /** Time between two full readings of what is sealed, milliseconds. */
+    readonly reverifyIntervalMs: number;
     /** Absolute; null: no trueup.yaml, the policies are the environment's two. */
     readonly configFile: string | null;
     readonly policies: readonly Policy[];
@@ -116,6 +119,16 @@ export interface Config {
       readonly channel: 'slack' | 'webhook' | null;
     };
   };
+  readonly evidence: {
+    /** Keys that are believed: the signing key, those before it, those revoked. The signing key itself is a secret. */
+    readonly keys: KeyRing;
+    readonly storage: 'database' | 'memory';
+    readonly sealIntervalMs: number;
+    /** Newest manifests whose artifacts are kept. */
+    readonly keepCount: number;
+    /** Null: nothing is removed for its age. */
+    readonly keepDays: number | null;
+  };
   readonly jobs: { readonly maxAttempts: number; readonly baseDelayMs: number; readonly factor: number };
   readonly telemetry: { readonly logLevel: LogLevel };
   /** Things that work but that an operator should know; logged at start. */
@@ -127,6 +140,8 @@ export interface Config {
 
 /** Never logged, never shown; `secretValues` lists what the logger must blank out. */
 export interface Secrets {
+  /** PEM; null: none is configured. */
+  readonly signingKeyPem: string | null;
   readonly databaseUrl: string | null;
   readonly bookUrl: string | null;
   /** URLs of trueup.yaml's postgres sides, by the name of the side. */

@@ -8,6 +8,7 @@ import type { Config, ConfiguredSourceKind } from './config.ts';
 import { entriesOf } from './describe-config.ts';
 import { defaultPolicies, parseConfigFile } from './policies.ts';
 import { Problems } from './problems.ts';
+import { readEvidence } from './read-evidence.ts';
 import { readVariables } from './read-variables.ts';
 import { readServing } from './read-serving.ts';
 import { readSides, type ReadSides } from './read-sides.ts';
@@ -55,6 +56,7 @@ export function readConfig(
     problems,
   );
   const serving = readServing(values, files, problems, warnings);
+  const { evidence, signingKeyPem } = readEvidence(values, files, problems, warnings);
   if (values.startLedger !== null && values.endLedger !== null && values.endLedger < values.startLedger) {
     problems.add(
       'TRUEUP_END_LEDGER',
@@ -67,6 +69,7 @@ export function readConfig(
     enabled: values.reconciliationEnabled,
     intervalMs: values.reconciliationIntervalMs,
     windowHours: values.windowHours,
+    reverifyIntervalMs: values.reverifyIntervalMs,
     configFile,
     policies,
     sides,
@@ -108,11 +111,13 @@ export function readConfig(
     },
     book,
     reconciliation,
+    evidence,
     jobs: JOBS,
     telemetry: { logLevel: values.logLevel },
     warnings,
     entries: entriesOf(found, reconciliation),
     secrets: {
+      signingKeyPem,
       databaseUrl: values.databaseUrl,
       bookUrl: values.bookUrl,
       sideUrls: urls,

@@ -16,6 +16,9 @@ export function secretValues(secrets: Secrets): string[] {
     if (url !== null) for (const part of secretParts(url)) found.add(part);
   }
   for (const url of [...whole, secrets.alertWebhookSecret]) if (url !== null) found.add(url);
+  for (const url of whole) if (url !== null) found.add(url);
+  // A key may be quoted whole or by its one line of base64.
+  for (const line of secrets.signingKeyPem?.split('\n') ?? []) if (!line.startsWith('-----')) found.add(line);
   return [...found].filter((text) => text.length >= minSecretChars);
 }
 

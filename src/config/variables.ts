@@ -53,6 +53,7 @@ const database = group('Database');
 const source = group('External ledger');
 const book = group('Book');
 const reconciliation = group('Reconciliation');
+const evidence = group('Evidence');
 const sandbox = group('Sandbox');
 const command = group('The trueup command');
 
@@ -104,11 +105,20 @@ export const VARIABLES = {
   reconciliationEnabled: reconciliation('LEDGER_RECONCILIATION_ENABLED', type.onUnlessFalse, 'true', 'Whether policies run on the clock.'),
   reconciliationIntervalMs: reconciliation('LEDGER_RECONCILIATION_INTERVAL_MS', type.timerMs, '300000', 'Time between two scheduled runs of a policy that doesn\'t say its own.', { unit: 'ms' }),
   windowHours: reconciliation('RECONCILIATION_WINDOW_HOURS', type.decimal(0.01, 87_600), '24', 'How far back from the cut a run looks, for a policy that doesn\'t say its own.', { unit: 'h' }),
+  reverifyIntervalMs: reconciliation('TRUEUP_REVERIFY_INTERVAL_MS', type.timerMs, '86400000', 'Time between two full readings of sealed chunks, which distrust their seals.', { unit: 'ms' }),
   driftAlertThreshold: reconciliation('RECONCILIATION_DRIFT_ALERT_THRESHOLD', type.integer(1, 1_000_000_000), '1', 'Drifts from which an alert is sent; each must have been seen by two scheduled runs.', { unit: 'drifts', since: 'alerts' }),
   alertCooldownMs: reconciliation('RECONCILIATION_ALERT_COOLDOWN_MS', type.integer(0, type.MAX_TIMER_MS), '900000', 'Shortest time between two drift alerts of one policy, from the delivery of the first, unless drift grows.', { unit: 'ms', since: 'alerts' }),
   alertWebhookUrl: reconciliation('RECONCILIATION_ALERT_WEBHOOK_URL', HTTP, null, 'Where alerts go; else SLACK_WEBHOOK_URL. Slack\'s own host gets its JSON, any other Standard Webhooks (docs/alerts.md).', { ...SECRET, since: 'alerts' }),
   alertWebhookSecret: reconciliation('RECONCILIATION_ALERT_WEBHOOK_SECRET', type.matching(/^whsec_[A-Za-z0-9+/]{32,88}={0,2}$/, 'whsec_ and 24 to 64 bytes in base64'), null, 'Signs what is sent to RECONCILIATION_ALERT_WEBHOOK_URL as Standard Webhooks. Unset: not signed.', { ...SECRET, since: 'alerts' }),
   slackWebhookUrl: reconciliation('SLACK_WEBHOOK_URL', HTTP, null, 'Where alerts go, as Slack\'s JSON, when RECONCILIATION_ALERT_WEBHOOK_URL is unset.', { ...SECRET, since: 'alerts' }),
+
+  signingKeyFile: evidence('TRUEUP_SIGNING_KEY_FILE', type.path, null, 'Private Ed25519 key (PEM) that signs manifests and checkpoints. Unset: the sandbox makes one of its own, elsewhere nothing is exported.', { since: 'evidence' }),
+  signingKey: evidence('TRUEUP_SIGNING_KEY', type.text, null, 'The same key itself, for where there are no files; `\\n` stands for a line break.', { ...SECRET, since: 'evidence' }),
+  verifyKeysFile: evidence('TRUEUP_VERIFY_KEYS', type.path, null, 'Public keys that signed before, with their last day, and revoked ones.', { since: 'evidence' }),
+  sealIntervalSecs: evidence('TRUEUP_SEAL_INTERVAL', type.integer(1, 86_400), '10', 'Time between two looks at what has to be sealed: the longest that a manifest waits for its checkpoint.', { unit: 's', since: 'evidence' }),
+  manifestStorage: evidence('EXPORT_MANIFEST_STORAGE', type.oneOf(['database', 'memory'], { postgres: 'database' }), 'database', '`memory`: manifests and the log are lost when the process ends, and each replica has its own.', { since: 'evidence' }),
+  manifestRetention: evidence('EXPORT_MANIFEST_RETENTION', type.integer(1, 100_000_000), '500', 'Newest manifests whose artifacts are kept; holds come on top.', { unit: 'manifests', since: 'evidence' }),
+  manifestRetentionDays: evidence('TRUEUP_MANIFEST_RETENTION_DAYS', type.integer(1, 36_500), null, 'Age at which an artifact is removed. Unset: none is for its age.', { unit: 'd', since: 'evidence' }),
 
   sandboxSeed: sandbox('TRUEUP_SANDBOX_SEED', type.matching(/^[\w.-]{1,64}$/, 'up to 64 letters, digits, dots, dashes'), '1', 'The sandbox\'s ledgers follow from this: the same seed, the same ledgers.'),
   sandboxLedgersPerSecond: sandbox('TRUEUP_SANDBOX_LEDGERS_PER_SECOND', type.decimal(0.01, 10_000), '1', 'How fast the sandbox closes ledgers.', { unit: 'ledgers/s' }),

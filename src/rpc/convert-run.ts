@@ -175,6 +175,11 @@ function summaryOf(summary: RunSummary, run: Run) {
       bookAmount: bookAmount === null ? undefined : toMoney(asset, bookAmount),
       reasons: [...reasons],
     })),
+    driftAgeCounts: (summary.ages ?? []).map(({ fromDays, throughDays, count }) => ({
+      fromDays,
+      throughDays: throughDays ?? undefined,
+      count: BigInt(count),
+    })),
     valueAtRisk: summary.valueAtRisk.map((total) => ({ total: totalOf(total), driftCount: BigInt(total.count) })),
     resultDigest: summary.resultDigest ?? '',
     notes: [...(summary.notes ?? [])],

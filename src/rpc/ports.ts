@@ -2,6 +2,7 @@
 import type { Alert, AlertFilter } from '../core/alert.ts';
 import type { DriftFilter, Drift, DriftTransitionRecord } from '../core/drift.ts';
 import type { ExportJob, ExportListFilter, ExportOrder } from '../core/export.ts';
+import type { Hold, ManifestFilter, ShownManifest } from '../core/evidence.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type {
   BalanceFilter,
@@ -35,6 +36,9 @@ import type {
 import type { Verification, VerifyCall } from '../core/verification.ts';
 import type { RecordAnswer, RecordCall, StreamMessage } from '../services/book.ts';
 import type { TransitionCall } from '../services/drifts.ts';
+import type { ArtifactDownload } from '../services/artifact-download.ts';
+import type { HoldCall, ReleaseCall } from '../services/manifest-holds.ts';
+import type { ManifestVerification, ProvenCheckpoint, ProvenManifest } from '../services/manifests.ts';
 import type { AccessRole } from './roles.ts';
 
 /** Who asks, for the audit log: found out by the chain, never said by the caller. */
@@ -171,13 +175,28 @@ export interface ExportPort {
   /** Answers with the export of the first call where `requestId` is repeated. @throws FEATURE_DISABLED, SIGNING_KEY_UNAVAILABLE */
   start(order: ExportOrder & { readonly requestId: string | null }, asker: Asker): Promise<ExportJob>;
   get(id: string): Promise<ExportJob>;
-  list(filter: ExportListFilter, page: PageRequest): Promise<Page<ExportJob> & { readonly totalSize: number }>;
+  list(filter: ExportListFilter, page: PageRequest): Promise<Page<ExportJob>>;
   /** As ReconciliationPort's. */
   watch(id: string, since: bigint | null, signal: AbortSignal): AsyncIterable<ExportJob>;
   cancel(cancel: { readonly id: string; readonly reason: string }, asker: Asker): Promise<ExportJob>;
 }
 
+export interface ManifestPort {
+  get(id: string): Promise<ShownManifest>;
+  list(filter: ManifestFilter, page: PageRequest): Promise<Page<ShownManifest>>;
+  /** Reads the stored bytes to their end. Throws `signal.reason` when aborted. */
+  verify(id: string, checksum: string | null, signal: AbortSignal): Promise<ManifestVerification>;
+  /** Null: the newest checkpoint. @throws CHECKPOINT_NOT_FOUND, also for a manifest that isn't sealed yet */
+  proveInclusion(id: string, size: number | null): Promise<ProvenManifest>;
+  checkpoint(size: number | null, fromSize: number | null): Promise<ProvenCheckpoint>;
+  /** The stored bytes from an offset to the end. @throws ARTIFACT_NOT_FOUND, ARTIFACT_PRUNED */
+  download(artifactId: string, offsetBytes: number, signal: AbortSignal): Promise<ArtifactDownload>;
+  placeHold(call: HoldCall, asker: Asker): Promise<Hold>;
+  releaseHold(call: ReleaseCall, asker: Asker): Promise<Hold>;
+}
+
 export interface RpcPorts {
+  readonly manifests: ManifestPort;
   readonly reconciliations: ReconciliationPort;
   readonly drifts: DriftPort;
   readonly alerts: AlertPort;

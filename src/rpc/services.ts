@@ -7,6 +7,7 @@ import { alertHandlers } from './alerts.ts';
 import { backfillHandlers } from './backfill.ts';
 import { bookHandlers } from './book.ts';
 import { driftHandlers } from './drifts.ts';
+import { exportHandlers } from './exports.ts';
 import { healthHandlers } from './health.ts';
 import { ledgerControlHandlers } from './ledger-control.ts';
 import { manifestHandlers } from './manifest.ts';
@@ -33,7 +34,7 @@ export function createServices(ports: RpcPorts): readonly ServiceRoutes[] {
   return [
     serve(ReconciliationService, reconciliation),
     serve(BackfillService, { ...backfillHandlers(ports), ...ledgerControlHandlers(ports) }),
-    serve(ManifestService, manifestHandlers()),
+    serve(ManifestService, { ...exportHandlers(ports), ...manifestHandlers(ports) }),
     serve(HealthService, healthHandlers(ports)),
   ];
 }

@@ -2,11 +2,14 @@
 import type { Policy } from '../core/policy.ts';
 import { ALERT_JOB } from '../services/alerts.ts';
 import { RECHECK_JOB } from '../services/rechecks.ts';
+import { EXPORT_JOB } from '../services/exports.ts';
 import { RECONCILE_JOB } from '../services/reconciliation.ts';
 import type { Job, JobContext, JobPayload, JobSchedule } from './scheduler.ts';
 
 const OPENINGS_JOB = 'openings';
 const HOUSEKEEPING_JOB = 'housekeeping';
+const REVERIFY_JOB = 'reverify';
+const EVIDENCE_JOB = 'evidence';
 const RETENTION_JOB = 'retention';
 /** Every job that may be sent; the same on all replicas. */
 export const JOB_NAMES = [
@@ -14,8 +17,11 @@ export const JOB_NAMES = [
   RECHECK_JOB,
   OPENINGS_JOB,
   HOUSEKEEPING_JOB,
-  RETENTION_JOB,
+  REVERIFY_JOB,
   ALERT_JOB,
+  EXPORT_JOB,
+  EVIDENCE_JOB,
+  RETENTION_JOB,
 ] as const;
 
 /** Runs at once in one process: a slow policy doesn't hold up the others. */
@@ -41,6 +47,12 @@ export interface JobsOptions {
   readonly takeOpenings: Work;
   readonly deliverAlert: Work;
   readonly keepHouse: Work;
+  readonly runExport: Work;
+  readonly tendEvidence: Work;
+  /** Null: the timetable has nothing to seal. */
+  readonly sealIntervalMs: number | null;
+  readonly reverify: Work;
+  readonly reverifyIntervalMs: number;
   readonly watchRetention: Work;
   readonly events: JobEvents;
 }
@@ -72,11 +84,35 @@ export function createJobs(options: JobsOptions): Job[] {
       schedules: [{ name: OPENINGS_JOB, intervalMs: OPENINGS_INTERVAL_MS, enabled: options.hasOpenings }],
       run: options.takeOpenings,
     },
+    { name: EXPORT_JOB, run: options.runExport },
     { name: ALERT_JOB, concurrency: ALERT_CONCURRENCY, run: options.deliverAlert },
     {
       name: HOUSEKEEPING_JOB,
       schedules: [{ name: HOUSEKEEPING_JOB, intervalMs: HOUSEKEEPING_INTERVAL_MS, enabled: true }],
       run: options.keepHouse,
+    },
+    {
+      name: EVIDENCE_JOB,
+      schedules: [
+        {
+          name: EVIDENCE_JOB,
+          intervalMs: options.sealIntervalMs ?? HOUSEKEEPING_INTERVAL_MS,
+          enabled: options.sealIntervalMs !== null,
+        },
+      ],
+      run: options.tendEvidence,
+    },
+    {
+      name: REVERIFY_JOB,
+      schedules: [
+        {
+          name: REVERIFY_JOB,
+          intervalMs: options.reverifyIntervalMs,
+          enabled: true,
+          firstDelayMs: options.reverifyIntervalMs,
+        },
+      ],
+      run: options.reverify,
     },
     {
       name: RETENTION_JOB,

@@ -5,6 +5,7 @@ import { undeliveredAlerts } from '../store/alerts.ts';
 import type { Database } from '../store/database.ts';
 import { coverageCounts } from '../store/coverage-read.ts';
 import { listJobHealth } from '../store/job-health.ts';
+import { standingOf } from './run-summary.ts';
 import { latestScheduledRun } from '../store/runs.ts';
 import { listSchedules } from '../store/schedules.ts';
 import { currentStream, readFollower } from '../store/streams.ts';
@@ -47,7 +48,7 @@ export function createGauges(deps: GaugesDeps): { refresh(): Promise<void> } {
           policy,
           verdict: run.verdict!,
           finishedAt: run.completedAt!,
-          drifted: run.summary?.counts?.drifted ?? 0,
+          standing: standingOf(run.summary),
         });
       }
       events.alertsUndelivered(await undeliveredAlerts(db.em()));

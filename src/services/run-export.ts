@@ -5,26 +5,23 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { EXPORT_COLUMNS, schemaOf, type ExportableKind } from '../core/export-columns.ts';
 import { exportFileName, type ExportProgress } from '../core/export.ts';
 import { isTrueUpError, messageOf, TrueUpError } from '../core/errors.ts';
-import type { Manifest, ManifestContent } from '../core/manifest.ts';
+import type { ManifestContent } from '../core/manifest.ts';
 import type { ArtifactWriter } from '../outbound/artifact-writer.ts';
+import type { FileArtifacts } from '../outbound/artifacts.ts';
 import type { Database } from '../store/database.ts';
 import { copyStatement } from '../store/export-rows.ts';
 import { withExportSnapshot, type ExportSnapshot } from '../store/export-snapshot.ts';
 import { beginExport, completeExport, endExport, noteExportProgress, type HeldExport } from '../store/exports.ts';
 import type { Events } from '../telemetry/events.ts';
+import type { ManifestDraft } from './evidence-log.ts';
 import { linesOf, RowCounter, stagesOf } from './export-bytes.ts';
 import { factsOf, manifestFilter, type ExportFacts } from './export-facts.ts';
 import { statementRows } from './statement.ts';
 
-export type ManifestDraft = Omit<Manifest, 'manifestId' | 'generatedAt' | 'contentSha256'>;
-
 export interface RunExportDeps {
   readonly db: Database;
   readonly networkPassphrase: string;
-  readonly artifacts: {
-    write(artifactId: string): ArtifactWriter;
-    remove(artifactId: string): Promise<void>;
-  };
+  readonly artifacts: Pick<FileArtifacts, 'create' | 'remove'>;
   /** Signs and logs it in the transaction of `em`; returns its id. */
   readonly recordManifest: (em: EntityManager, draft: ManifestDraft) => Promise<string>;
   readonly generator: ManifestContent['generator'];
@@ -74,7 +71,7 @@ export async function runExport(deps: RunExportDeps, id: string, attempt: Attemp
 async function write(deps: RunExportDeps, job: HeldExport, signal: AbortSignal): Promise<ExportProgress> {
   // Of this attempt alone: a worker that was taken for dead and isn't must not touch its successor's.
   const artifactId = randomUUID();
-  const writer = deps.artifacts.write(artifactId);
+  const writer = deps.artifacts.create(artifactId);
   const stopping = new AbortController();
   const stop = AbortSignal.any([signal, stopping.signal]);
   const counter = new RowCounter();

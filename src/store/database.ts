@@ -8,6 +8,7 @@ import { Migrator } from '@mikro-orm/migrations';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { MikroORM, PostgreSqlDriver } from '@mikro-orm/postgresql';
 import { TrueUpError } from '../core/errors.ts';
+import { afterCommitSubscriber } from './after-commit.ts';
 import { toTrueUpError } from './db-errors.ts';
 import { ENTITIES } from './entities.ts';
 import type { StoreLog } from './log.ts';
@@ -61,6 +62,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     // Plain statements change the same rows, so an entity that was read before is never the answer to a later question.
     disableIdentityMap: true,
     extensions: [Migrator],
+    subscribers: [afterCommitSubscriber],
     pool: { min: 0, max: poolMax, idleTimeoutMillis: IDLE_CONNECTION_MS },
     driverOptions: {
       // Also carries what the ORM doesn't read from the URL itself: sslmode and its files, a socket folder.

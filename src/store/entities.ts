@@ -255,6 +255,44 @@ export const ExportEntity = defineEntity({
   },
 });
 
+export const ManifestEntity = defineEntity({
+  name: 'Manifest',
+  tableName: 'manifests',
+  properties: {
+    id: p.uuid().primary(),
+    exportId: p.text(),
+    artifactId: p.text(),
+    requester: p.text(),
+    kind: p.text().$type<ExportKind>(),
+    format: p.text().$type<ExportFormat>(),
+    checksum: p.text(),
+    fileName: p.text(),
+    rowCount: p.bigint('number'),
+    generatedAt: p.datetime(),
+    sandbox: p.boolean(),
+    envelope: p.blob(),
+    holdCount: p.integer().default(0),
+    prunedAt: p.datetime().strictNullable(),
+  },
+});
+
+export const HoldEntity = defineEntity({
+  name: 'Hold',
+  tableName: 'manifest_holds',
+  properties: {
+    id: p.uuid().primary(),
+    manifestId: p.uuid(),
+    reason: p.text(),
+    placedBy: p.text(),
+    createdAt: p.datetime().defaultRaw('now()'),
+    releasedAt: p.datetime().strictNullable(),
+    releasedBy: p.text().strictNullable(),
+    releaseReason: p.text().strictNullable(),
+    requestId: p.text().strictNullable(),
+    releaseRequestId: p.text().strictNullable(),
+  },
+});
+
 export type RunRow = InferEntity<typeof RunEntity>;
 export type ImportRow = InferEntity<typeof ImportEntity>;
 export type JobHealthRow = InferEntity<typeof JobHealthEntity>;
@@ -262,6 +300,8 @@ export type DeadLetterRow = InferEntity<typeof DeadLetterEntity>;
 export type AlertRow = InferEntity<typeof AlertEntity>;
 export type AuditRow = InferEntity<typeof AuditEntity>;
 export type ExportRow = InferEntity<typeof ExportEntity>;
+export type ManifestRow = InferEntity<typeof ManifestEntity>;
+export type HoldRow = InferEntity<typeof HoldEntity>;
 
 export const ENTITIES = [
   StreamEntity,
@@ -275,4 +315,6 @@ export const ENTITIES = [
   AlertEntity,
   AuditEntity,
   ExportEntity,
+  ManifestEntity,
+  HoldEntity,
 ];

@@ -115,13 +115,12 @@ export async function beginRun(em: EntityManager, id: string): Promise<StoredRun
 
 /** Whether the run is still this worker's. */
 export async function isHeld(em: EntityManager, run: HeldRun): Promise<boolean> {
-  const held = await sqlCount(
+  const held = await sql(
     em,
-    `update trueup.reconciliations set heartbeat_at = now()
-     where id = $1 and attempt = $2 and state = 'running' and not cancel_requested`,
+    `select 1 from trueup.reconciliations where id = $1 and attempt = $2 and state = 'running' and not cancel_requested`,
     [run.id, run.attempt],
   );
-  return held === 1;
+  return held.length === 1;
 }
 
 export function lostRun(run: Pick<HeldRun, 'id'>): TrueUpError {

@@ -3,6 +3,7 @@ import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
 import { alertEvents } from './alert-events.ts';
 import { exportEvents } from './export-events.ts';
+import { evidenceEvents } from './evidence-events.ts';
 import { httpEvents } from './http-events.ts';
 import { jobEvents } from './job-events.ts';
 import { ledgerEvents } from './ledger-events.ts';
@@ -23,6 +24,7 @@ export function createEvents(deps: EventsDeps) {
     ...serviceEvents(deps),
     ...ledgerEvents(deps),
     ...httpEvents(deps),
+    ...evidenceEvents(deps),
     ...reconciliationEvents(deps),
     ...exportEvents(deps),
     ...jobEvents(deps),

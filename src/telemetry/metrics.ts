@@ -16,6 +16,8 @@ export interface Metrics extends RpcMetrics {
   readonly runsTotal: Counter<'policy' | 'trigger' | 'verdict'>;
   readonly driftsOpen: Gauge<'policy'>;
   readonly driftsResolvedTotal: Counter<'policy'>;
+  readonly coverageRatio: Gauge<'policy'>;
+  readonly valueAtRisk: Gauge<'policy' | 'asset'>;
   readonly importsTotal: Counter<'outcome'>;
   readonly exportsTotal: Counter<'kind' | 'outcome'>;
   readonly exportRows: Counter<'kind'>;
@@ -48,6 +50,9 @@ export interface Metrics extends RpcMetrics {
   readonly alertsUndelivered: Gauge;
   readonly alertsOldestUndelivered: Gauge;
   readonly databaseConnections: Gauge<'state'>;
+  readonly evidenceSealed: Counter;
+  readonly evidenceTreeSize: Gauge;
+  readonly artifactsPruned: Counter;
   readonly buildInfo: Gauge<'version' | 'node'>;
   /** The page of the metrics port. */
   render(): Promise<{ readonly body: string; readonly contentType: string }>;
@@ -108,6 +113,17 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
     ),
     driftsOpen: gauge('trueup_drifts_open', 'Drifts open or acknowledged after the latest run.', 'policy'),
     driftsResolvedTotal: counter('trueup_drifts_resolved_total', 'Drifts that were resolved.', 'policy'),
+    coverageRatio: gauge(
+      'trueup_reconciliation_coverage_ratio',
+      'Share of the ledgers of the latest run that were read, 0 to 1.',
+      'policy',
+    ),
+    valueAtRisk: gauge(
+      'trueup_value_at_risk_minor_units',
+      'What may be lost through open drifts, in minor units of the asset; the ten largest by the number of drifts.',
+      'policy',
+      'asset',
+    ),
     importsTotal: counter('trueup_imports_total', 'Book imports that ended.', 'outcome'),
     exportsTotal: counter('trueup_exports_total', 'Exports that ended.', 'kind', 'outcome'),
     exportRows: counter('trueup_export_rows_total', 'Rows of completed exports.', 'kind'),
@@ -160,6 +176,12 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
       'Age of the oldest alert that waits for its delivery; 0 when none does.',
     ),
     databaseConnections: gauge('trueup_database_connections', 'Connections of this process to its database.', 'state'),
+    evidenceSealed: counter('trueup_evidence_leaves_sealed_total', 'Leaves of the evidence log that were sealed.'),
+    evidenceTreeSize: gauge(
+      'trueup_evidence_tree_size',
+      'Leaves under the newest checkpoint that this process signed.',
+    ),
+    artifactsPruned: counter('trueup_artifacts_pruned_total', 'Artifacts that retention removed.'),
     buildInfo: gauge('trueup_build_info', 'Always 1; the labels say what runs.', 'version', 'node'),
     render: async () => ({ body: await registry.metrics(), contentType: registry.contentType }),
   };

@@ -1,7 +1,7 @@
 // Runs, drifts and imports.
 import { DRIFT_KINDS } from '../core/drift.ts';
 import type { DriftKind } from '../core/drift.ts';
-import type { RunCounts, RunTrigger, Verdict } from '../core/run.ts';
+import type { AssetTotal, RunCounts, RunTrigger, Verdict } from '../core/run.ts';
 import type { EventsDeps } from './events.ts';
 
 export interface RunFinished {
@@ -16,7 +16,19 @@ export interface RunFinished {
   readonly inconclusive: readonly string[];
   /** True when a caller narrowed its window or scope: it says nothing of the policy as a whole and leaves the gauges alone. */
   readonly partial?: boolean;
+  readonly standing: RunStanding;
 }
+
+/** What gauges show of the latest whole run of a policy. */
+export interface RunStanding {
+  readonly drifted: number;
+  /** Share of the window's ledgers that were read; null where there was no window. */
+  readonly coverage: number | null;
+  readonly valueAtRisk: readonly AssetTotal[];
+}
+
+/** Assets shown of one policy: labels must stay few. */
+const MAX_ASSETS = 10;
 
 /** A drift that appeared in a run, or came back in a new episode. */
 export interface DriftAppeared {
@@ -28,6 +40,7 @@ const VERDICT_VALUES: Readonly<Record<Verdict, number>> = { CLEAN: 1, DRIFT_DETE
 
 export function reconciliationEvents({ log, metrics }: EventsDeps) {
   const latest = new Map<string, number>();
+  const shownAssets = new Map<string, readonly string[]>();
   let lastRunMs = 0;
 
   function show(policy: string, verdict: Verdict, finishedAt: Date): void {
@@ -39,14 +52,27 @@ export function reconciliationEvents({ log, metrics }: EventsDeps) {
     if (lastRunMs > 0) metrics.reconciliationLastRun.set(lastRunMs / 1000);
   }
 
+  function showStanding(policy: string, { drifted, coverage, valueAtRisk }: RunStanding): void {
+    metrics.driftsOpen.set({ policy }, drifted);
+    if (coverage === null) metrics.coverageRatio.remove({ policy });
+    else metrics.coverageRatio.set({ policy }, coverage);
+    for (const asset of shownAssets.get(policy) ?? []) metrics.valueAtRisk.remove({ policy, asset });
+    const largest = [...valueAtRisk].sort((a, b) => b.count - a.count).slice(0, MAX_ASSETS);
+    for (const { asset, amount } of largest) metrics.valueAtRisk.set({ policy, asset }, Number(amount));
+    shownAssets.set(
+      policy,
+      largest.map(({ asset }) => asset),
+    );
+  }
+
   return {
-    runFinished({ counts, finishedAt, partial = false, ...event }: RunFinished): void {
+    runFinished({ counts, finishedAt, partial = false, standing, ...event }: RunFinished): void {
       const { policy, trigger, verdict } = event;
       metrics.runsTotal.inc({ policy, trigger, verdict });
       metrics.runSeconds.observe({ policy, trigger }, event.durationMs / 1000);
       if (!partial) {
         show(policy, verdict, finishedAt);
-        metrics.driftsOpen.set({ policy }, counts.drifted);
+        showStanding(policy, standing);
       }
       const fields = { event: 'run_finished', ...event, partial, counts };
       if (verdict === 'CLEAN') log.info(fields, 'reconciliation is CLEAN');
@@ -57,10 +83,10 @@ export function reconciliationEvents({ log, metrics }: EventsDeps) {
       readonly policy: string;
       readonly verdict: Verdict;
       readonly finishedAt: Date;
-      readonly drifted: number;
+      readonly standing: RunStanding;
     }): void {
       show(event.policy, event.verdict, event.finishedAt);
-      metrics.driftsOpen.set({ policy: event.policy }, event.drifted);
+      showStanding(event.policy, event.standing);
     },
     runFailed(event: { readonly runId: string; readonly policy: string; readonly error: unknown }): void {
       log.error(

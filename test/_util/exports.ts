@@ -1,11 +1,12 @@
 // Exports over a test database: the service, its job as the queue would run it, and a folder for the artifacts.
-import { readFileSync, readdirSync, rmSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { ExportJob, ExportOrder } from '../../src/core/export.ts';
-import { ArtifactWriter } from '../../src/outbound/artifact-writer.ts';
+import { createFileArtifacts } from '../../src/outbound/artifacts.ts';
+import type { ManifestDraft } from '../../src/services/evidence-log.ts';
 import { createExportsService } from '../../src/services/exports.ts';
-import { runExport, type ManifestDraft, type RunExportDeps } from '../../src/services/run-export.ts';
+import { runExport, type RunExportDeps } from '../../src/services/run-export.ts';
 import type { Database } from '../../src/store/database.ts';
 import { quietEvents, testCaller } from './services.ts';
 
@@ -30,10 +31,7 @@ export function openExportHouse(options: ExportHouseOptions) {
   const deps: RunExportDeps = {
     db,
     networkPassphrase: options.networkPassphrase,
-    artifacts: {
-      write: (id) => new ArtifactWriter(join(folder, id), options.partBytes),
-      remove: (id) => Promise.resolve(rmSync(join(folder, id), { recursive: true, force: true })),
-    },
+    artifacts: createFileArtifacts(folder, options.partBytes),
     recordManifest:
       options.recordManifest ??
       ((_em, draft) => {

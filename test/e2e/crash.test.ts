@@ -19,6 +19,7 @@ import {
   trueup,
 } from '../_util/app.ts';
 import { onAdminConnection } from '../_util/database.ts';
+import { randomFrom } from '../_util/random.ts';
 
 const SEED = 7;
 const ROUNDS = 4;
@@ -157,12 +158,3 @@ describe('killed again and again', () => {
 
 /** Entries by the layer's code. */
 type Counts = Record<string, number>;
-
-/** Numbers in [0, 1) that are the same for the same seed. */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return state / 2 ** 32;
-  };
-}

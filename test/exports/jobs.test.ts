@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { ManifestDraft } from '../../src/services/run-export.ts';
+import type { ManifestDraft } from '../../src/services/evidence-log.ts';
 import { listAudit } from '../../src/store/audit.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
 import { openExportHouse } from '../_util/exports.ts';

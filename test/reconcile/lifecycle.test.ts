@@ -36,7 +36,7 @@ describe('a standing drift', () => {
       [at.name],
     );
     expect(one).toEqual({ runs: 288, count: 3 });
-  });
+  }, 300_000);
 
   it('counts a kind that it takes on later, and not the one that it had', async () => {
     const at = await drifted();

@@ -70,6 +70,7 @@ function finished(policy: string, verdict: 'CLEAN' | 'DRIFT_DETECTED' | 'INCONCL
     durationMs: 12,
     finishedAt: new Date(at),
     inconclusive: [],
+    standing: { drifted: 1, coverage: 0.75, valueAtRisk: [{ asset: 'native', amount: 50n, count: 1 }] },
   } as const;
 }
 
@@ -190,7 +191,11 @@ test('reconciliation_status is the worst of all policies, and a narrowed run lea
   events.runFinished({ ...finished('a', 'CLEAN', 4000), partial: true });
   expect(await sample('reconciliation_status')).toBe(0);
   expect(await sample('reconciliation_last_run_timestamp')).toBe(3);
-  events.runRestored({ policy: 'a', verdict: 'CLEAN', finishedAt: new Date(2000), drifted: 0 });
+  expect(await sample('trueup_reconciliation_coverage_ratio', 'policy="a"')).toBe(0.75);
+  expect(await sample('trueup_value_at_risk_minor_units', 'policy="a",asset="native"')).toBe(50);
+  const standing = { drifted: 0, coverage: null, valueAtRisk: [] };
+  events.runRestored({ policy: 'a', verdict: 'CLEAN', finishedAt: new Date(2000), standing });
+  expect(await sample('trueup_value_at_risk_minor_units', 'policy="a",asset="native"')).toBeUndefined();
   expect(await sample('reconciliation_status')).toBe(1);
   expect(await sample('reconciliation_last_run_timestamp')).toBe(3);
   expect(await sample('trueup_reconciliation_verdict', 'policy="b"')).toBe(1);

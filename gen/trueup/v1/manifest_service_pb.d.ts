@@ -394,6 +394,13 @@ export declare type DownloadArtifactResponse = Message<"trueup.v1.DownloadArtifa
    * @generated from field: bool last = 4;
    */
   last: boolean;
+
+  /**
+   * SHA-256 of the bytes that this stream sent, 64 lower-case hex digits; in the last message only.
+   *
+   * @generated from field: string sent_sha256 = 5;
+   */
+  sentSha256: string;
 };
 
 /**
@@ -503,6 +510,13 @@ export declare type ListManifestsRequest = Message<"trueup.v1.ListManifestsReque
    * @generated from field: string page_token = 8;
    */
   pageToken: string;
+
+  /**
+   * Also manifests whose artifact was removed by retention. Default false: only those whose artifact is kept.
+   *
+   * @generated from field: bool include_pruned = 9;
+   */
+  includePruned: boolean;
 };
 
 /**

@@ -496,6 +496,40 @@ export declare type ValueAtRisk = Message<"trueup.v1.ValueAtRisk"> & {
 export declare const ValueAtRiskSchema: GenMessage<ValueAtRisk>;
 
 /**
+ * How many open or acknowledged drifts are of one age when the run ends: whole days of 24 hours from the item's own date.
+ *
+ * @generated from message trueup.v1.DriftAgeCount
+ */
+export declare type DriftAgeCount = Message<"trueup.v1.DriftAgeCount"> & {
+  /**
+   * Youngest, in days, inclusive: 0, 2, 8 or 31.
+   *
+   * @generated from field: int32 from_days = 1;
+   */
+  fromDays: number;
+
+  /**
+   * Oldest, in days, inclusive: 1, 7 or 30. Absent: without an end.
+   *
+   * @generated from field: optional int32 through_days = 2;
+   */
+  throughDays?: number | undefined;
+
+  /**
+   * Open or acknowledged drifts of that age.
+   *
+   * @generated from field: int64 count = 3;
+   */
+  count: bigint;
+};
+
+/**
+ * Describes the message trueup.v1.DriftAgeCount.
+ * Use `create(DriftAgeCountSchema)` to create a new message.
+ */
+export declare const DriftAgeCountSchema: GenMessage<DriftAgeCount>;
+
+/**
  * How far a running run has come.
  *
  * @generated from message trueup.v1.ReconciliationProgress
@@ -765,6 +799,13 @@ export declare type Reconciliation = Message<"trueup.v1.Reconciliation"> & {
    * @generated from field: repeated string notes = 32;
    */
   notes: string[];
+
+  /**
+   * Open drifts by age, youngest first: 0-1, 2-7, 8-30 and over 30 days, those without any too. Empty: not counted.
+   *
+   * @generated from field: repeated trueup.v1.DriftAgeCount drift_age_counts = 33;
+   */
+  driftAgeCounts: DriftAgeCount[];
 };
 
 /**

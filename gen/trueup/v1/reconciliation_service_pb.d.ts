@@ -623,7 +623,8 @@ export declare type ListDriftsResponse = Message<"trueup.v1.ListDriftsResponse">
   nextPageToken: string;
 
   /**
-   * How many items the filters select in all, 0 or more, counted when this page was read.
+   * How many items the filters select in all, counted with the first page and 0 in later ones. Where the filter asks for
+   * other than policy, level, kinds and states without RESOLVED, it is counted up to 10,000, which then means: or more.
    *
    * @generated from field: int64 total_size = 3;
    */
@@ -1989,7 +1990,7 @@ export declare const ReconciliationService: GenService<{
     output: typeof ListDriftsResponseSchema;
   },
   /**
-   * Sends every drift that the filters select, as of one moment, and ends.
+   * Sends every drift that the filters select and that was found before the call, each as it is when it is sent, and ends.
    *
    * @generated from rpc trueup.v1.ReconciliationService.StreamDrifts
    */

@@ -9,6 +9,7 @@ import { Alerts } from './0005-alerts.ts';
 import { Backfills } from './0006-backfills.ts';
 import { Exports } from './0020-exports.ts';
 import { DriftHandling } from './0011-drift-handling.ts';
+import { Evidence } from './0008-evidence.ts';
 
 export const MIGRATIONS: MigrationObject[] = [
   { name: '0001-first-house', class: FirstHouse },
@@ -20,4 +21,5 @@ export const MIGRATIONS: MigrationObject[] = [
   { name: '0006-backfills', class: Backfills },
   { name: '0020-exports', class: Exports },
   { name: '0011-drift-handling', class: DriftHandling },
+  { name: '0008-evidence', class: Evidence },
 ];

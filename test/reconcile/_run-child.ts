@@ -1,0 +1,48 @@
+// Works on one run in a process of its own, and kills itself with SIGKILL at the given statement of all that it sends to PostgreSQL.
+import pg from 'pg';
+import type { Policy } from '../../src/core/policy.ts';
+import { createRecordedBook } from '../../src/services/book-side.ts';
+import { runReconciliation, type RunDeps } from '../../src/services/run-reconciliation.ts';
+import { openDatabase } from '../../src/store/database.ts';
+import { quietEvents } from '../_util/services.ts';
+
+export interface RunOrder {
+  readonly url: string;
+  readonly runId: string;
+  readonly policy: Policy;
+  readonly following: NonNullable<RunDeps['following']>;
+  /** From 1; 0: never. */
+  readonly killAt: number;
+  /** The statement is on its way to the server already. */
+  readonly afterSending: boolean;
+}
+
+const { url, runId, policy, following, killAt, afterSending } = JSON.parse(process.argv[2]!) as RunOrder;
+await using db = await openDatabase({ url, poolMax: 4 });
+
+let statements = 0;
+const die = (): void => void process.kill(process.pid, 'SIGKILL');
+const client = pg.Client.prototype as unknown as { query: (...call: unknown[]) => unknown };
+const { query } = client;
+client.query = function (this: unknown, ...call: unknown[]) {
+  const isLast = ++statements === killAt;
+  if (isLast && !afterSending) die();
+  const answer = query.apply(this, call);
+  if (isLast) setImmediate(die);
+  return answer;
+};
+
+const recorded = createRecordedBook({ db }, policy.name);
+await runReconciliation(
+  {
+    db,
+    policies: new Map([[policy.name, policy]]),
+    bookOf: () => recorded,
+    networkPassphrase: policy.name,
+    following,
+    events: quietEvents().events,
+  },
+  runId,
+  { attempt: 1, maxAttempts: 1, signal: new AbortController().signal },
+);
+process.send!(statements, () => process.disconnect());

@@ -1,0 +1,245 @@
+// The oracle: what a comparison must say, told slowly. Maps and nested loops; nothing of the engine's own code is in it.
+//
+// Rows of a key are paired from the most alike to the least. Where legs are added up, one account and asset of a key is one
+// amount; a try that failed is no part of it, and a row that repeats a part is a duplicate. Time decides who may be accused.
+import { KINDS_APART, type Row, type World } from './world.ts';
+
+interface Side {
+  readonly row: Row;
+  readonly inScope: boolean;
+  /** 'success', 'failed', 'pending' or 'unknown'. */
+  readonly means: string;
+}
+
+export interface Said {
+  /** By key, sorted: class, kinds and amounts of each pair or row left over. */
+  readonly keys: ReadonlyMap<string, readonly string[]>;
+  readonly verdict: string;
+}
+
+const MEANINGS: Readonly<Record<string, string>> = {
+  completed: 'success',
+  paid: 'success',
+  failed: 'failed',
+  error: 'failed',
+  rejected: 'failed',
+  pending: 'pending',
+  submitted: 'pending',
+};
+const LEDGER_KINDS = new Set(['payment', 'path_payment', 'transfer', 'trade', 'mint', 'burn', 'clawback', 'inflation']);
+for (const kind of ['genesis', 'create_account', 'account_merge', 'fee', 'fee_refund']) LEDGER_KINDS.add(kind);
+for (const kind of ['create_claimable_balance', 'claim_claimable_balance']) LEDGER_KINDS.add(kind);
+for (const kind of ['liquidity_pool_deposit', 'liquidity_pool_withdraw']) LEDGER_KINDS.add(kind);
+
+/** What must be said of the two sides as they are. */
+export function oracle(world: World, inconclusive: boolean): Said {
+  const keys = new Map<string, string[]>();
+  let drifts = 0;
+  for (const key of new Set([...world.ledger, ...world.book].map((row) => row.key))) {
+    const ledger = world.ledger.filter((row) => row.key === key).map((row) => sideOf(world, row, true));
+    const book = world.book.filter((row) => row.key === key).map((row) => sideOf(world, row, false));
+    const said = compare(world, ledger, book);
+    drifts += said.filter((each) => each.startsWith('drift')).length;
+    if (said.length > 0) keys.set(key, said.sort());
+  }
+  return { keys, verdict: inconclusive ? 'INCONCLUSIVE' : drifts > 0 ? 'DRIFT_DETECTED' : 'CLEAN' };
+}
+
+function sideOf(world: World, row: Row, isLedger: boolean): Side {
+  const inScope = (world.scope === null || world.scope.has(row.account)) && (isLedger || !KINDS_APART.has(row.kind));
+  const word = row.status?.toLowerCase() ?? null;
+  return { row, inScope, means: isLedger ? word! : word === null ? 'success' : (MEANINGS[word] ?? 'unknown') };
+}
+
+function compare(world: World, ledger: Side[], book: Side[]): string[] {
+  const said: string[] = [];
+  const tell = (l: Side | null, b: Side | null, isRepeated: boolean): void => {
+    if (!l?.inScope && !b?.inScope) return;
+    const { isInside = () => true } = world;
+    if (!(l && isInside(l.row, 'ledger')) && !(b && isInside(b.row, 'book'))) return;
+    const what = l && b ? judgePair(world, l, b) : l ? judgeLeg(world, l, isRepeated) : judgeRow(world, b!, isRepeated);
+    if (what !== null) said.push(`${what} ${l?.row.amount ?? '-'}/${b?.row.amount ?? '-'}`);
+  };
+  let [legs, rows] = [ledger, book];
+  if (world.join === 'tx_hash') {
+    const apart: Side[] = [];
+    [legs, rows] = [addUpLegs(ledger), addUpRows(ledger, book, apart)];
+    for (const row of apart) tell(null, row, true);
+  }
+  const [freeLegs, freeRows] = [inOrder(legs), inOrder(rows)];
+  const pairs: [Side, Side][] = [];
+  for (const isAlike of LIKENESSES) {
+    for (const leg of [...freeLegs]) {
+      const row = freeRows.find((each) => isAlike(leg, each));
+      if (row === undefined) continue;
+      pairs.push([leg, row]);
+      freeLegs.splice(freeLegs.indexOf(leg), 1);
+      freeRows.splice(freeRows.indexOf(row), 1);
+    }
+  }
+  for (const [leg, row] of pairs) tell(leg, row, false);
+  for (const leg of freeLegs)
+    tell(
+      leg,
+      null,
+      pairs.some(([paired]) => isRepeat(paired, leg)),
+    );
+  for (const row of freeRows)
+    tell(
+      null,
+      row,
+      pairs.some(([, paired]) => isRepeat(paired, row)),
+    );
+  return said;
+}
+
+const LIKENESSES: readonly ((leg: Side, row: Side) => boolean)[] = [
+  (l, b) => isRepeat(l, b) && subOf(l) === subOf(b) && means(l, b) && kind(l) === kind(b) && party(l) === party(b),
+  (l, b) => isRepeat(l, b) && subOf(l) === subOf(b) && means(l, b) && party(l) === party(b),
+  (l, b) => isRepeat(l, b) && subOf(l) === subOf(b) && means(l, b),
+  (l, b) => isRepeat(l, b) && means(l, b) && party(l) === party(b),
+  (l, b) => isRepeat(l, b) && means(l, b),
+  (l, b) => isRepeat(l, b) && subOf(l) === subOf(b),
+  (l, b) => isRepeat(l, b),
+  (l, b) => isSlot(l, b) && l.row.amount < 0n === b.row.amount < 0n,
+  (l, b) => isSlot(l, b),
+  (l, b) => l.row.account === b.row.account && l.row.amount === b.row.amount,
+  (l, b) => l.row.asset === b.row.asset && l.row.amount === b.row.amount,
+  (l, b) => l.row.account === b.row.account,
+];
+
+const isSlot = (a: Side, b: Side): boolean => a.row.account === b.row.account && a.row.asset === b.row.asset;
+const isRepeat = (a: Side, b: Side): boolean => isSlot(a, b) && a.row.amount === b.row.amount;
+const means = (a: Side, b: Side): boolean => a.means === b.means;
+const subOf = ({ row }: Side): string => row.subAccount ?? '';
+const party = ({ row }: Side): string => row.counterparty ?? '';
+/** A business's own word says nothing of the ledger's kind. */
+const kind = ({ row }: Side): string => (row.kind !== null && LEDGER_KINDS.has(row.kind) ? row.kind : '');
+
+function judgePair(world: World, leg: Side, row: Side): string {
+  const kinds = new Set<string>();
+  const [l, b] = [leg.row, row.row];
+  if (l.account !== b.account) kinds.add('ACCOUNT_MISMATCH');
+  if (l.asset !== b.asset) kinds.add('ASSET_MISMATCH');
+  if (leg.means !== 'failed' && l.amount !== b.amount) kinds.add('AMOUNT_MISMATCH');
+  if (kind(leg) !== '' && kind(row) !== '' && kind(leg) !== kind(row)) kinds.add('TYPE_MISMATCH');
+  if (leg.means !== row.means) kinds.add('STATUS_MISMATCH');
+  if (l.counterparty !== null && b.counterparty !== null && l.counterparty !== b.counterparty)
+    kinds.add('ACCOUNT_MISMATCH');
+  if (b.subAccount !== null && b.subAccount !== l.subAccount) kinds.add('ACCOUNT_MISMATCH');
+  if (world.toleranceMs !== null && l.atMs !== null && b.atMs !== null)
+    if (Math.abs(l.atMs - b.atMs) > world.toleranceMs) kinds.add('TIME_MISMATCH');
+  if (kinds.size === 0) return 'matched';
+  const isOnlyLate = kinds.size === 1 && kinds.has('STATUS_MISMATCH') && row.means === 'pending';
+  const isFresh = l.atMs! > world.facts.cutAtMs - world.facts.grace.missingInDbMs;
+  return `${isOnlyLate && isFresh ? 'pending' : 'drift'} ${[...kinds].sort().join('+')}`;
+}
+
+function judgeLeg({ facts }: World, { row, means: status }: Side, isRepeated: boolean): string | null {
+  if (status === 'failed') return null;
+  const isFresh = row.atMs! > facts.cutAtMs - facts.grace.missingInDbMs;
+  const isLate = facts.bookCompleteThroughMs === null || row.atMs! > facts.bookCompleteThroughMs;
+  return `${isFresh || isLate ? 'pending' : 'drift'} ${isRepeated ? 'DUPLICATE_ON_LEDGER' : 'MISSING_IN_DB'}`;
+}
+
+function judgeRow({ facts }: World, { row, means: status }: Side, isRepeated: boolean): string | null {
+  if (status === 'failed') return null;
+  if (isRepeated) return 'drift DUPLICATE_IN_DB';
+  const { ledger, atMs } = row;
+  const isPast = ledger !== null && ledger <= facts.headLedger;
+  const wasRead = facts.covered.some((range) => ledger !== null && ledger >= range.from && ledger < range.to);
+  const isFresh = atMs !== null && atMs > facts.cutClosedMs - facts.grace.missingOnLedgerMs;
+  const isInHole = facts.missingTimes.some((gap) => atMs !== null && atMs >= gap.fromMs && atMs <= gap.toMs);
+  const judged = (): string => {
+    if (isPast && !wasRead) return 'skipped';
+    if (atMs === null && ledger === null) return facts.wholeHistory ? 'drift' : 'skipped';
+    if (atMs === null) return isPast ? 'drift' : 'pending';
+    if (isFresh) return 'pending';
+    return !isPast && isInHole ? 'skipped' : 'drift';
+  };
+  return `${judged()} MISSING_ON_LEDGER`;
+}
+
+/** By account and asset, and whether they are asked about. */
+function slots(sides: readonly Side[]): Side[][] {
+  const groups: Side[][] = [];
+  for (const side of sides) {
+    const group = groups.find(([first]) => isSlot(first!, side) && first!.inScope === side.inScope);
+    if (group) group.push(side);
+    else groups.push([side]);
+  }
+  return groups;
+}
+
+function addUpLegs(legs: readonly Side[]): Side[] {
+  return slots(legs).map((group) =>
+    addUp(inOrder(group), group.some((leg) => leg.means === 'success') ? 'success' : 'failed'),
+  );
+}
+
+function addUpRows(legs: readonly Side[], rows: readonly Side[], apart: Side[]): Side[] {
+  return slots(rows).map((group) => {
+    const moved = group.filter((row) => row.means !== 'failed');
+    if (moved.length > 0) apart.push(...group.filter((row) => row.means === 'failed'));
+    const counted = inOrder(moved.length > 0 ? moved : group);
+    const parts = slots(legs).find(([leg]) => isSlot(leg!, group[0]!) && leg!.inScope === group[0]!.inScope);
+    const repeats = parts
+      ? repeatsIn(
+          counted,
+          parts.map((leg) => leg.row.amount),
+        )
+      : [];
+    apart.push(...repeats);
+    const kept = counted.filter((row) => !repeats.includes(row));
+    return addUp(
+      kept,
+      ['unknown', 'pending', 'success', 'failed'].find((word) => kept.some((row) => row.means === word))!,
+    );
+  });
+}
+
+/** Rows that say again what others say already; none where the whole is right, or the parts aren't all there. */
+function repeatsIn(rows: readonly Side[], parts: readonly bigint[]): Side[] {
+  const whole = parts.reduce((sum, part) => sum + part, 0n);
+  if (rows.length < 2 || rows.reduce((sum, { row }) => sum + row.amount, 0n) === whole) return [];
+  const wanted = rows.some(({ row }) => row.amount === whole) ? [whole] : [...parts];
+  const isPart = new Set(wanted);
+  const repeats: Side[] = [];
+  // One that says it went through is the one that is kept.
+  for (const row of [...rows].sort((a, b) => Number(b.means === 'success') - Number(a.means === 'success'))) {
+    const at = wanted.indexOf(row.row.amount);
+    if (at >= 0) wanted.splice(at, 1);
+    else if (isPart.has(row.row.amount)) repeats.push(row);
+  }
+  return wanted.length === 0 ? repeats : [];
+}
+
+function addUp(group: readonly Side[], status: string): Side {
+  const [{ row, inScope }] = group as [Side];
+  const shared = <Field extends 'kind' | 'counterparty' | 'subAccount'>(field: Field): Row[Field] | null =>
+    group.every((each) => each.row[field] === row[field]) ? row[field] : null;
+  return {
+    row: {
+      ...row,
+      amount: group.reduce((sum, each) => sum + each.row.amount, 0n),
+      kind: shared('kind'),
+      counterparty: shared('counterparty'),
+      subAccount: shared('subAccount'),
+    },
+    inScope,
+    means: status,
+  };
+}
+
+/** Those that are asked about first, then by account, asset, amount and row id. */
+function inOrder(sides: readonly Side[]): Side[] {
+  const text = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+  return [...sides].sort(
+    (a, b) =>
+      Number(b.inScope) - Number(a.inScope) ||
+      text(a.row.account, b.row.account) ||
+      text(a.row.asset, b.row.asset) ||
+      Number(a.row.amount > b.row.amount) - Number(a.row.amount < b.row.amount) ||
+      text(a.row.rowIds[0]!, b.row.rowIds[0]!),
+  );
+}

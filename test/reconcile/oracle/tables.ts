@@ -1,0 +1,201 @@
+// A world as two real tables: the ledger's rows committed as a follower would, the book's recorded, and the run's answer read back.
+import type { Book } from '../../../src/core/book.ts';
+import type { EntryKind } from '../../../src/core/entry.ts';
+import { POLICY_DEFAULTS } from '../../../src/core/policy.ts';
+import type { Database } from '../../../src/store/database.ts';
+import type { StoredRun } from '../../../src/store/runs.ts';
+import type { EntryByHand } from '../../_util/ledger-rows.ts';
+import { below, chance, pick, randomFrom } from '../../_util/random.ts';
+import { openHouse, type House } from '../../_util/reconcile.ts';
+import { FAULT_NAMES, putFault } from './faults.ts';
+import type { Said } from './naive.ts';
+import {
+  ACCOUNTS,
+  addSingle,
+  ASSETS,
+  closedAtMs,
+  COMPLETE_THROUGH,
+  createWorld,
+  CUT,
+  FIRST,
+  HOLE,
+  LOOKAROUND_MS,
+  type Row,
+  type World,
+} from './world.ts';
+
+/** Rows that agree, on either side, beside the faulty ones. */
+const AGREEING_ROWS = 1_000;
+
+export interface Tables {
+  readonly world: World;
+  readonly house: House;
+  /** Called once both sides' snapshots are open, in the middle of a run. */
+  whileRunning: () => Promise<void>;
+}
+
+/** Two tables with `faults` faults among a thousand rows that agree. */
+export async function openTables(db: Database, seed: number, faults: number): Promise<Tables> {
+  const world = createTableWorld(seed, faults);
+  const house = await openHouse(db, {
+    startLedger: FIRST,
+    // Rounds may take long; nobody follows meanwhile, and that is no silence of the source.
+    maxSilenceMs: 86_400_000,
+    policy: {
+      join: world.join,
+      lookaroundMs: LOOKAROUND_MS,
+      timeToleranceMs: world.toleranceMs,
+      scope: world.scope === null ? {} : { accounts: [...world.scope] },
+    },
+    book: (recorded) => interrupted(recorded, () => tables.whileRunning()),
+  });
+  const tables: Tables = { world, house, whileRunning: () => Promise.resolve() };
+  const entries = entriesOf(world);
+  for (const { from, to } of world.facts.covered) {
+    if (from === HOLE.to) await house.unreadable(HOLE);
+    await house.ledgers(
+      { from, to },
+      entries.filter(({ ledger }) => from <= ledger && ledger < to),
+    );
+  }
+  await record(tables, world.book);
+  return tables;
+}
+
+export async function record({ house, world }: Tables, rows: readonly Row[]): Promise<void> {
+  const through = world.facts.bookCompleteThroughMs === closedAtMs(CUT) ? CUT : COMPLETE_THROUGH;
+  const written = rows.map(
+    ({ key, rowIds, atMs, account, asset, amount, kind, counterparty, status, subAccount, ledger }) =>
+      house.row(FIRST, {
+        ...{ key, rowId: rowIds[0]!, account, asset, amount, kind, counterparty, status, subAccount, ledger },
+        occurredAt: atMs === null ? null : new Date(atMs),
+      }),
+  );
+  await house.record(written, through);
+}
+
+/** What a run said, in the oracle's words; drifts are those that stand open after it. */
+export async function answerOf(
+  { house }: Tables,
+  run: StoredRun,
+): Promise<Said & { readonly counts: readonly number[] }> {
+  const keys = new Map<string, string[]>();
+  for await (const { items } of house.service.drifts.stream(
+    { policy: house.name, states: ['open'] },
+    null,
+    AbortSignal.timeout(60_000),
+  )) {
+    for (const { matchKey, kinds, ledgerSide, bookSide } of items) {
+      const line = `drift ${[...kinds].sort().join('+')} ${ledgerSide?.amount ?? '-'}/${bookSide?.amount ?? '-'}`;
+      keys.set(matchKey, [...(keys.get(matchKey) ?? []), line].sort());
+    }
+  }
+  const { matched, pending, skipped } = run.summary!.counts!;
+  return { keys, verdict: run.verdict!, counts: [matched, pending, skipped] };
+}
+
+/** The oracle's answer without what a run only counts, and these counts. */
+export function asStored(said: Said): Said & { readonly counts: readonly number[] } {
+  const counts = ['matched', 'pending', 'skipped'].map(
+    (what) => [...said.keys.values()].flat().filter((line) => line.startsWith(what)).length,
+  );
+  const keys = new Map(
+    [...said.keys]
+      .map(([key, lines]) => [key, lines.filter((line) => line.startsWith('drift'))] as const)
+      .filter(([, lines]) => lines.length > 0),
+  );
+  return { keys, verdict: said.verdict, counts };
+}
+
+function createTableWorld(seed: number, faults: number): World {
+  const random = randomFrom(seed);
+  const join = pick(random, ['operation', 'tx_hash'] as const);
+  const isWhole = chance(random, 0.5);
+  const cutClosedMs = closedAtMs(CUT);
+  const plain = createWorld(seed);
+  const { missingTimes } = plain.facts;
+  const world: World = {
+    ...plain,
+    random,
+    join,
+    form: join === 'tx_hash' ? 'hash' : pick(random, ['hash:op', 'toid'] as const),
+    asText: false,
+    facts: {
+      ...plain.facts,
+      grace: POLICY_DEFAULTS.grace,
+      // Ledgers by hand closed years before any run.
+      cutAtMs: Date.now(),
+      covered: isWhole ? [{ from: FIRST, to: CUT + 1 }] : plain.facts.covered,
+      missingTimes: isWhole ? missingTimes.slice(0, 1) : missingTimes,
+    },
+    isInside: ({ ledger, atMs }, side) => {
+      if (side === 'ledger' || (ledger !== null && ledger <= CUT)) return FIRST <= ledger! && ledger! <= CUT;
+      return atMs === null ? ledger === null : closedAtMs(FIRST) < atMs && atMs <= cutClosedMs;
+    },
+    ledger: [],
+    book: [],
+    due: new Map(),
+    told: [],
+  };
+  // A leg of the first ledger tells when the window begins; one of each account and asset, that all are the book's own.
+  addSingle(world, { ledger: FIRST, atMs: closedAtMs(FIRST) });
+  for (const account of ACCOUNTS) for (const asset of ASSETS) addSingle(world, { account, asset });
+  while (world.book.length < AGREEING_ROWS) addSingle(world, { account: pick(random, ACCOUNTS) });
+  for (let left = faults; left > 0; left--) putFault(world, pick(random, FAULT_NAMES));
+  return world;
+}
+
+/** Legs as entries: where they stand in the ledger is made up from their keys. */
+function entriesOf(world: World): EntryByHand[] {
+  const places = new Map<string, { txIndex: number; legs: number }>();
+  const transactions = new Map<number, number>();
+  return world.ledger.map((leg) => {
+    const ledger = leg.ledger!;
+    let place = places.get(leg.key);
+    if (place === undefined) {
+      transactions.set(ledger, (transactions.get(ledger) ?? 0) + 1);
+      places.set(leg.key, (place = { txIndex: transactions.get(ledger)!, legs: 0 }));
+    }
+    const isId = world.form === 'toid';
+    const id = isId ? BigInt(leg.key) : 0n;
+    const [hash, operation = '1'] = leg.key.split(':');
+    return {
+      ledger,
+      txIndex: isId ? Number((id >> 12n) & 0xfffffn) : place.txIndex,
+      opIndex: isId ? Number(id & 0xfffn) : Number(operation),
+      leg: place.legs++,
+      txHash: isId ? leg.key.padStart(64, '0') : hash!,
+      account: leg.account,
+      asset: leg.asset,
+      amount: leg.amount,
+      kind: leg.kind as EntryKind,
+      counterparty: leg.counterparty,
+      status: leg.status as 'success' | 'failed',
+      subAccount: leg.subAccount,
+      subAccountType: leg.subAccount === null ? null : 'memo_id',
+    };
+  });
+}
+
+/** A recorded book in whose reading something happens: all snapshots are open by then. */
+function interrupted(recorded: Book, meanwhile: () => Promise<void>): Book {
+  return {
+    async open(level, signal) {
+      const side = await recorded.open(level, signal);
+      return new Proxy(side, {
+        get(target, name, receiver) {
+          if (name !== 'entries') return Reflect.get(target, name, receiver) as unknown;
+          return async function* (...call: Parameters<typeof side.entries>) {
+            await meanwhile();
+            yield* target.entries(...call);
+          };
+        },
+      });
+    },
+  };
+}
+
+/** A random number of what exists already, for writers that come later. */
+export function someOf<T>(world: World, list: readonly T[], count: number): T[] {
+  return Array.from({ length: Math.min(count, list.length) }, () => list[below(world.random, list.length)]!);
+}
