@@ -39,7 +39,9 @@ import { createPostgresBook } from './sources/book-postgres.ts';
 import { createFileArtifacts } from './outbound/artifacts.ts';
 import { developmentKey } from './outbound/development-key.ts';
 import { createOtherSources, createSource } from './sources/create-source.ts';
-import { createHttpClient } from './sources/http/client.ts';
+import { createHttpClient, systemClock } from './sources/http/client.ts';
+import { createPacer } from './sources/http/pacer.ts';
+import { DEFAULT_RETRY } from './sources/http/retry.ts';
 import type { HttpClient } from './sources/http/types.ts';
 import {
   SANDBOX_STARTED_AT_MS,
@@ -48,8 +50,10 @@ import {
   type SandboxSource,
 } from './sources/sandbox.ts';
 import { faultsNamed } from './sources/sandbox/faults.ts';
+import { createSourceSet } from './sources/source-set.ts';
 import type { Source } from './sources/source.ts';
 import type { Database } from './store/database.ts';
+import { claimRequests, deferRequests } from './store/source-budgets.ts';
 import { createQueue, type Queue } from './store/queue.ts';
 import type { Events } from './telemetry/events.ts';
 import type { Logger } from './telemetry/logger.ts';
@@ -112,10 +116,19 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       (url) => url !== null,
     ),
     userAgent: `trueup/${VERSION}`,
+    pacer: createPacer({
+      budget: {
+        claim: (host, count) => claimRequests(db.em(), host, count, config.source.requestsPerSecond),
+        defer: (host, waitMs) => deferRequests(db.em(), host, waitMs),
+      },
+      requestsPerSecond: config.source.requestsPerSecond,
+      maxWaitMs: DEFAULT_RETRY.maxRetryAfterMs,
+      clock: systemClock,
+    }),
     onEvent: (event) => events.httpClient(config.source.kind, event),
   });
   const sandbox = sandboxOptions(config);
-  const source =
+  const followed =
     overrides.source ??
     (await createSource(
       { ...config.source, url: config.secrets.sourceUrl, sandbox },
@@ -124,8 +137,16 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     ));
   const otherSources =
     overrides.source === undefined
-      ? await createOtherSources(config.secrets.otherSourceUrls, source, { ...config.source, sandbox }, http)
+      ? await createOtherSources(config.secrets.otherSourceUrls, followed, { ...config.source, sandbox }, http)
       : (overrides.otherSources ?? []);
+  const fallbacks = config.source.fallbacks.flatMap((kind) => otherSources.filter((each) => each.kind === kind));
+  const source =
+    fallbacks.length === 0
+      ? followed
+      : createSourceSet({
+          sources: [followed, ...fallbacks],
+          onSwitch: ({ from, to, error }) => events.sourceSwitched({ from, to, error }),
+        });
   const policies = new Map(
     config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]),
   );
@@ -212,7 +233,17 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     queue,
     health,
     ports: createPorts({
-      ...{ db, networkPassphrase: network, source, otherSources, config, reconciliation, health, events, evidence },
+      ...{
+        db,
+        networkPassphrase: network,
+        source: followed,
+        otherSources,
+        config,
+        reconciliation,
+        health,
+        events,
+        evidence,
+      },
       exports: exporting.service,
       alerts: alerts.service,
       backfills: backfills.service,
@@ -287,7 +318,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
     async close() {
       health.close();
-      for (const each of [source, ...otherSources]) await each.close();
+      for (const each of [followed, ...otherSources]) await each.close();
       await http.close();
       await alerts.close();
     },
