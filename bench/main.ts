@@ -72,6 +72,18 @@ const BENCHES: readonly Bench[] = [
     figures: ['manifest.csv_rows_per_second'],
     run: async () => (await import('./exports.ts')).exportBench(),
   },
+  {
+    figures: ['manifest.verify_openssl_ratio', 'manifest.verify_rss_mib'],
+    run: async () => (await import('./manifest.ts')).offlineBench(),
+  },
+  {
+    figures: ['manifest.inclusion_proof_ms', 'manifest.inclusion_proof_hashes', 'manifest.inclusion_proof_slowest_ms'],
+    run: async () => (await import('./manifest.ts')).inclusionBench(),
+  },
+  {
+    figures: ['manifest.chain_seconds'],
+    run: async () => (await import('./manifest.ts')).chainBench(),
+  },
 ];
 
 if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

@@ -1,6 +1,7 @@
 // The composition root: builds the rooms from the configuration and hands each the slice that it needs.
 import { composeAlerts } from './alerts.ts';
 import { join } from 'node:path';
+import { composeBackfills } from './backfilling.ts';
 import { composeExports } from './exporting.ts';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
@@ -39,7 +40,9 @@ import { createFileSide } from './sources/side-file.ts';
 import { createFileArtifacts } from './outbound/artifacts.ts';
 import { developmentKey } from './outbound/development-key.ts';
 import { createOtherSources, createSource } from './sources/create-source.ts';
-import { createHttpClient } from './sources/http/client.ts';
+import { createHttpClient, systemClock } from './sources/http/client.ts';
+import { createPacer } from './sources/http/pacer.ts';
+import { DEFAULT_RETRY } from './sources/http/retry.ts';
 import type { HttpClient } from './sources/http/types.ts';
 import {
   SANDBOX_STARTED_AT_MS,
@@ -48,8 +51,10 @@ import {
   type SandboxSource,
 } from './sources/sandbox.ts';
 import { faultsNamed } from './sources/sandbox/faults.ts';
+import { createSourceSet } from './sources/source-set.ts';
 import type { Source } from './sources/source.ts';
 import type { Database } from './store/database.ts';
+import { claimRequests, deferRequests } from './store/source-budgets.ts';
 import { createQueue, type Queue } from './store/queue.ts';
 import type { Events } from './telemetry/events.ts';
 import type { Logger } from './telemetry/logger.ts';
@@ -83,6 +88,8 @@ export interface Context extends Base {
   readonly health: HealthService;
   readonly jobs: readonly Job[];
   readonly follower: FollowerOptions;
+  /** Works on backfills until the signal aborts. */
+  readonly backfilling: (signal: AbortSignal) => Promise<void>;
   readonly gauges: { refresh(): Promise<void> };
   /** Loops of this process alone, beside the follower. */
   readonly loops: readonly { name: string; intervalMs: number; run(signal: AbortSignal): Promise<void> }[];
@@ -110,10 +117,19 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       (url) => url !== null,
     ),
     userAgent: `trueup/${VERSION}`,
+    pacer: createPacer({
+      budget: {
+        claim: (host, count) => claimRequests(db.em(), host, count, config.source.requestsPerSecond),
+        defer: (host, waitMs) => deferRequests(db.em(), host, waitMs),
+      },
+      requestsPerSecond: config.source.requestsPerSecond,
+      maxWaitMs: DEFAULT_RETRY.maxRetryAfterMs,
+      clock: systemClock,
+    }),
     onEvent: (event) => events.httpClient(config.source.kind, event),
   });
   const sandbox = sandboxOptions(config);
-  const source =
+  const followed =
     overrides.source ??
     (await createSource(
       { ...config.source, url: config.secrets.sourceUrl, sandbox },
@@ -122,8 +138,16 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     ));
   const otherSources =
     overrides.source === undefined
-      ? await createOtherSources(config.secrets.otherSourceUrls, source, { ...config.source, sandbox }, http)
+      ? await createOtherSources(config.secrets.otherSourceUrls, followed, { ...config.source, sandbox }, http)
       : (overrides.otherSources ?? []);
+  const fallbacks = config.source.fallbacks.flatMap((kind) => otherSources.filter((each) => each.kind === kind));
+  const source =
+    fallbacks.length === 0
+      ? followed
+      : createSourceSet({
+          sources: [followed, ...fallbacks],
+          onSwitch: ({ from, to, error }) => events.sourceSwitched({ from, to, error }),
+        });
   const policies = new Map(
     config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]),
   );
@@ -188,6 +212,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     sandbox: isSandbox,
     events,
   });
+  const backfills = composeBackfills({ db, queue, config, sources: [source], replica: base.replica, events });
   const startLedger =
     config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
   const following = {
@@ -211,10 +236,22 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     queue,
     health,
     ports: createPorts({
-      ...{ db, networkPassphrase: network, source, otherSources, config, reconciliation, health, events, evidence },
+      ...{
+        db,
+        networkPassphrase: network,
+        source: followed,
+        otherSources,
+        config,
+        reconciliation,
+        health,
+        events,
+        evidence,
+      },
       exports: exporting.service,
       alerts: alerts.service,
+      backfills: backfills.service,
     }),
+    backfilling: backfills.run,
     jobs: createJobs({
       policies: policies.values(),
       reconciliationEnabled: config.reconciliation.enabled,
@@ -226,7 +263,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       },
       deliverAlert: alerts.delivery.deliver,
       keepHouse: async () => {
-        await keepHouse({ db });
+        await keepHouse({ db, backfillRetentionDays: config.backfill.retentionDays });
         await exporting.removeOrphans();
       },
       runExport: exporting.run,
@@ -284,7 +321,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
     async close() {
       health.close();
-      for (const each of [source, ...otherSources]) await each.close();
+      for (const each of [followed, ...otherSources]) await each.close();
       await http.close();
       await alerts.close();
     },
@@ -302,6 +339,7 @@ interface Services {
   readonly exports: ExportsService;
   readonly health: HealthService;
   readonly alerts: RpcPorts['alerts'];
+  readonly backfills: RpcPorts['backfills'];
   readonly events: Events;
   readonly evidence: Evidence;
 }
@@ -319,6 +357,7 @@ function createPorts({
   events,
   exports,
   evidence,
+  backfills,
 }: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
@@ -333,6 +372,7 @@ function createPorts({
     reconciliations,
     drifts,
     alerts,
+    backfills,
     books: {
       record: (call, asker) => recordEntries({ db }, call, asker),
       stream: (header, messages, asker) => streamEntries({ db }, header, messages, asker),

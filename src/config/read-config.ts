@@ -86,11 +86,13 @@ export function readConfig(
     source: {
       kind: source.kind,
       networkPassphrase: source.networkPassphrase,
+      fallbacks: source.fallbacks,
       watch,
       startLedger: values.startLedger,
       endLedgerInclusive: values.endLedger,
       allowPrivateAddresses: values.allowPrivateAddresses,
       pollIntervalMs: values.pollIntervalSecs * 1000,
+      requestsPerSecond: values.requestsPerSecond,
       retry: {
         maxAttempts: values.rpcMaxAttempts,
         initialBackoffMs: values.rpcInitialBackoffMs,
@@ -107,6 +109,7 @@ export function readConfig(
         faults: [...new Set(values.sandboxFaults ?? [])],
       },
     },
+    backfill: { workers: values.backfillWorkers, retentionDays: values.backfillRetentionDays },
     book,
     reconciliation,
     evidence,

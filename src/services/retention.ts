@@ -2,7 +2,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { AlertToRaise } from '../core/alert.ts';
 import type { Layer } from '../core/entry.ts';
-import { msUntilForgotten } from '../core/retention.ts';
+import { isNearlyForgotten, msUntilForgotten, type RetentionFacts } from '../core/retention.ts';
 import type { Database } from '../store/database.ts';
 import { gapsFrom, scopeOfFollowed } from '../store/coverage-gaps.ts';
 import { followerWatch, timedLedgerIn } from '../store/status.ts';
@@ -21,8 +21,6 @@ export interface RetentionDeps {
 }
 
 const HOUR_MS = 3_600_000;
-/** Somebody has a working day to start a backfill. */
-export const RETENTION_MARGIN_MS = 24 * HOUR_MS;
 /** The pace is that of the ledgers covered within this many below the checkpoint: about five hours of a Stellar network. */
 const PACE_LEDGERS = 3_600;
 /** Gaps that are looked at for the first one that can still be had: those before it are lost already. */
@@ -35,22 +33,23 @@ export async function watchRetention(deps: RetentionDeps): Promise<void> {
   const row = stream && (await readFollower(em, stream.id));
   if (!stream || !row) return;
   const needed = await firstNeeded(em, stream, row, deps);
-  const leftMs =
-    needed === null
-      ? null
-      : msUntilForgotten({
-          oldest: row.oldestLedger,
-          firstOldest: row.firstOldestLedger,
-          needed,
-          secondsPerLedger: await paceOf(em, stream, row, deps.layers[0] ?? 'operations'),
-        });
-  const near = leftMs !== null && leftMs < RETENTION_MARGIN_MS;
-  await deps.db
-    .em()
-    .transactional((tx) => deps.raise(tx, alertOf(stream, row, needed ?? row.nextLedger, leftMs, near)));
+  const facts = needed === null ? null : await factsOf(em, stream, row, needed, deps.layers[0] ?? 'operations');
+  const near = facts !== null && isNearlyForgotten(facts, row.tipLedger ?? 0);
+  await deps.db.em().transactional((tx) => deps.raise(tx, near ? nearAlert(stream, row, facts) : overAlert(stream)));
 }
 
-/** The oldest ledger that is missing and can still be had; the checkpoint's next where no gap is before it; null at the end. */
+async function factsOf(
+  em: EntityManager,
+  stream: Stream,
+  row: FollowerRow,
+  needed: number,
+  layer: Layer,
+): Promise<RetentionFacts> {
+  const { oldestLedger: oldest, firstOldestLedger: firstOldest } = row;
+  return { oldest, firstOldest, needed, secondsPerLedger: await paceOf(em, stream, row, layer) };
+}
+
+/** The oldest ledger up to the tip that is missing and can still be had; null where there is none. */
 async function firstNeeded(
   em: EntityManager,
   stream: Stream,
@@ -67,8 +66,7 @@ async function firstNeeded(
     const gap = (await gapsFrom(em, query, wanted.from, GAPS_LOOKED_AT)).find((each) => each.available !== false);
     if (gap) firsts.push(gap.from);
   }
-  if (firsts.length > 0) return Math.min(...firsts);
-  return endLedger !== null && row.nextLedger > endLedger ? null : row.nextLedger;
+  return firsts.length > 0 ? Math.min(...firsts) : null;
 }
 
 /** Seconds a ledger, from one covered some hours ago to the tip; null before two close times are known. */
@@ -80,25 +78,25 @@ async function paceOf(em: EntityManager, stream: Stream, row: FollowerRow, layer
   return (row.tipClosedAt.getTime() - early.closedAt.getTime()) / 1_000 / (row.tipLedger - early.ledger);
 }
 
-function alertOf(stream: Stream, row: FollowerRow, needed: number, leftMs: number | null, near: boolean): AlertToRaise {
-  const base = {
-    dedupeKey: `retention:${stream.name}`,
-    kind: 'STREAM_DEGRADED',
-    policy: null,
-    stream: stream.name,
-  } as const;
-  if (!near || leftMs === null) {
-    const summary = `${stream.name}: the source keeps what is needed for long enough again`;
-    return { ...base, severity: 'info', summary, details: {}, resolves: true };
-  }
+function baseOf(stream: Stream) {
+  return { kind: 'STREAM_DEGRADED', dedupeKey: `retention:${stream.name}`, policy: null, stream: stream.name } as const;
+}
+
+function nearAlert(stream: Stream, row: FollowerRow, facts: RetentionFacts): AlertToRaise {
+  const hours = ((msUntilForgotten(facts) ?? 0) / HOUR_MS).toFixed(1);
   return {
-    ...base,
+    ...baseOf(stream),
     severity: 'page',
-    summary: `${stream.name}: the source forgets ledger ${needed}, which is still to be read, in ${(leftMs / HOUR_MS).toFixed(1)} h`,
+    summary: `${stream.name}: the source forgets ledger ${facts.needed}, which is still to be read, in ${hours} h`,
     details: {
-      needed_ledger: String(needed),
-      oldest_ledger: String(row.oldestLedger),
-      fix: `trueup backfill start --from ${needed} --to ${row.tipLedger ?? needed}, or a source with older history`,
+      needed_ledger: String(facts.needed),
+      oldest_ledger: String(facts.oldest),
+      fix: `trueup backfill start --from ${facts.needed} --to ${row.tipLedger ?? facts.needed}, or add a source with older history`,
     },
   };
+}
+
+function overAlert(stream: Stream): AlertToRaise {
+  const summary = `${stream.name}: the source forgets nothing that is still to be read`;
+  return { ...baseOf(stream), severity: 'info', summary, details: {}, resolves: true };
 }

@@ -48,9 +48,14 @@ describe('a gap that the source is about to forget', () => {
   it('raises one alert, which ends when the margin is back, and is called unavailable once it is forgotten', async () => {
     const opened = await openTestStream(test.db, { passphrase: NETWORK, startLedger: 20_000 });
     const tip = (oldest: number) =>
-      saveTip(test.db.em(), opened.stream.id, { sequence: 20_163, closeTime: closeTimeOf(20_163), oldest });
+      saveTip(test.db.em(), opened.stream.id, { sequence: 60_000, closeTime: closeTimeOf(60_000), oldest });
     await commitByHand(test.db, opened, { from: 20_000, to: 20_010 }, []);
     await commitByHand(test.db, opened, { from: 20_100, to: 20_164 }, []);
+    // The long rest, without its 600 chunks.
+    await sql(test.db.em(), `insert into trueup.coverage_islands values ($1, 0, $2, 20164, 60001, 'done')`, [
+      opened.stream.id,
+      opened.target.watchSetId,
+    ]);
     // Ledgers of 5 s: 24 h are 17,280 of them. At first nothing has been forgotten yet.
     await tip(1);
     await look();
