@@ -53,6 +53,11 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     cases: 1_000,
     proves: 'batches in any order and size end in the coverage and digests of one pass',
   },
+  'kill-backfill': {
+    files: ['test/backfill/kill.test.ts'],
+    cases: 1_000,
+    proves: 'workers of a backfill that are killed at any moment leave no gap and no row twice',
+  },
 };
 
 const { values, positionals } = parseArgs({
