@@ -47,7 +47,7 @@ export async function findOrOpenStream(
       if (allowed) await forbidNewEpoch(db.em(), known.id);
       return known;
     }
-    if (!allowed || !isTrueUpError(diverged, 'SOURCE_DIVERGED')) throw diverged;
+    if (!allowed || !isTrueUpError(diverged, 'SOURCE_DIVERGED')) throw diverged as Error;
     return openNewEpoch(db, source, watch, start, tip, known, diverged, signal);
   }
   return db.em().transactional(await opening(source, watch, start, tip, signal));
