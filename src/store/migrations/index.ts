@@ -8,6 +8,7 @@ import { ChunkSeals } from './0004-chunk-seals.ts';
 import { Alerts } from './0005-alerts.ts';
 import { Backfills } from './0006-backfills.ts';
 import { Exports } from './0020-exports.ts';
+import { Sides } from './0012-sides.ts';
 import { DriftHandling } from './0011-drift-handling.ts';
 import { Evidence } from './0008-evidence.ts';
 
@@ -20,6 +21,7 @@ export const MIGRATIONS: MigrationObject[] = [
   { name: '0005-alerts', class: Alerts },
   { name: '0006-backfills', class: Backfills },
   { name: '0020-exports', class: Exports },
+  { name: '0012-sides', class: Sides },
   { name: '0011-drift-handling', class: DriftHandling },
   { name: '0008-evidence', class: Evidence },
 ];
