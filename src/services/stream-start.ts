@@ -131,7 +131,7 @@ async function checkHistory(
       'SOURCE_DIVERGED',
       `${source.id} has ledger ${sequence} as ${header.hash.slice(0, 16)}, stream ${stream.name} has it as ${expected.slice(0, 16)}`,
       {
-        fix: 'if the network was reset: trueup follower restart --open-new-epoch; otherwise point TrueUp at a source of the same network',
+        fix: 'if the network was reset: trueup follower restart --open-new-epoch --reason TEXT; otherwise point TrueUp at a source of the same network',
       },
     );
   }
