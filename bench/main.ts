@@ -39,8 +39,21 @@ const BENCHES: readonly Bench[] = [
     run: async () => (await import('./memory.ts')).memoryBench(),
   },
   {
+    figures: [
+      'reconcile.service_rss_rows',
+      'reconcile.service_rss_mib',
+      'reconcile.service_rss_above_idle_mib',
+      'reconcile.service_rss_growth_ratio',
+    ],
+    run: async () => (await import('./reconcile-memory.ts')).reconcileMemoryBench(),
+  },
+  {
     figures: ['reconcile.sql_equal_ratio', 'reconcile.sql_one_percent_ratio'],
     run: async () => (await import('./sql-digest.ts')).sqlDigestBench(),
+  },
+  {
+    figures: ['reconcile.sealed_recheck_ms'],
+    run: async () => (await import('./sealed.ts')).sealedBench(),
   },
   {
     figures: [

@@ -1,7 +1,9 @@
 // The `trueup` command with all of its verbs.
 import { describeError } from '../client/index.ts';
 import { registerAlerts } from './commands/alerts.ts';
+import { registerBackfill } from './commands/backfill.ts';
 import { registerBooks } from './commands/books.ts';
+import { registerCoverage } from './commands/coverage.ts';
 import { registerExport } from './commands/export.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerLocal } from './commands/local.ts';
@@ -21,7 +23,9 @@ const VERBS: readonly Register[] = [
   registerAlerts,
   registerBooks,
   registerLedger,
+  registerCoverage,
   registerManifests,
+  registerBackfill,
   registerExport,
   registerVerify,
 ];

@@ -2,12 +2,14 @@
 import { createHash } from 'node:crypto';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { intersect, rangeLength } from '../core/coverage.ts';
+import { canonicalJson } from '../core/jcs.ts';
 import type { Policy } from '../core/policy.ts';
 import type { Inconclusive, RunCounts, RunSummary, UnderivedItem } from '../core/run.ts';
 import type { PolicyTotals } from '../store/drift-counts.ts';
 import { findingsInOrder, type MergeResult } from '../store/findings.ts';
 import type { RunStanding } from '../telemetry/reconciliation-events.ts';
 import type { RunFrame } from './run-frame.ts';
+import type { RunSeals } from './run-sealed.ts';
 import { MAX_LISTED } from './run-reasons.ts';
 import { kindsOf, type BookFrame, type ResolvedJoin } from './run-scope.ts';
 
@@ -20,6 +22,8 @@ export interface Outcome {
   readonly inconclusive: readonly Inconclusive[];
   readonly underivedItems: readonly UnderivedItem[];
   readonly fees: RunSummary['feeTotals'];
+  /** What was left out and what can be from now on; absent: nothing. */
+  readonly seals?: RunSeals | null;
 }
 
 /** The run as it is kept and shown. */
@@ -104,11 +108,12 @@ export async function resultDigest(
     policy: policy.name,
     level: policy.level,
     cut: outcome.frame?.cutLedger ?? null,
-    window: outcome.frame?.window ?? null,
-    counts: outcome.counts,
+    window: outcome.frame && { ...outcome.frame.window },
+    counts: { ...outcome.counts },
     inconclusive: outcome.inconclusive.map((each) => each.reason),
   };
-  hash.update(JSON.stringify(head));
+  // Canonical, for a cut that was kept as jsonb comes back with its keys in another order.
+  hash.update(canonicalJson(head));
   for await (const lines of findingsInOrder(em, runId)) for (const line of lines) hash.update(`\n${line}`);
   return hash.digest('hex');
 }

@@ -15,6 +15,7 @@ await runReconciliation(
     policies: new Map([[policy.name, policy]]),
     bookOf: () => createRecordedBook({ db }, policy.name),
     networkPassphrase: policy.name,
+    following: { endLedger: null, maxSilenceMs: 3_600_000 },
     events: quietEvents().events,
     segmentKeys: Number(segmentKeys),
   },
