@@ -39,8 +39,21 @@ const BENCHES: readonly Bench[] = [
     run: async () => (await import('./memory.ts')).memoryBench(),
   },
   {
+    figures: [
+      'reconcile.service_rss_rows',
+      'reconcile.service_rss_mib',
+      'reconcile.service_rss_above_idle_mib',
+      'reconcile.service_rss_growth_ratio',
+    ],
+    run: async () => (await import('./reconcile-memory.ts')).reconcileMemoryBench(),
+  },
+  {
     figures: ['reconcile.sql_equal_ratio', 'reconcile.sql_one_percent_ratio'],
     run: async () => (await import('./sql-digest.ts')).sqlDigestBench(),
+  },
+  {
+    figures: ['reconcile.sealed_recheck_ms'],
+    run: async () => (await import('./sealed.ts')).sealedBench(),
   },
   {
     figures: [
@@ -63,6 +76,18 @@ const BENCHES: readonly Bench[] = [
   {
     figures: ['manifest.csv_rows_per_second'],
     run: async () => (await import('./exports.ts')).exportBench(),
+  },
+  {
+    figures: ['manifest.verify_openssl_ratio', 'manifest.verify_rss_mib'],
+    run: async () => (await import('./manifest.ts')).offlineBench(),
+  },
+  {
+    figures: ['manifest.inclusion_proof_ms', 'manifest.inclusion_proof_hashes', 'manifest.inclusion_proof_slowest_ms'],
+    run: async () => (await import('./manifest.ts')).inclusionBench(),
+  },
+  {
+    figures: ['manifest.chain_seconds'],
+    run: async () => (await import('./manifest.ts')).chainBench(),
   },
 ];
 

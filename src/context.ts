@@ -1,6 +1,7 @@
 // The composition root: builds the rooms from the configuration and hands each the slice that it needs.
 import { composeAlerts } from './alerts.ts';
 import { join } from 'node:path';
+import { composeBackfills } from './backfilling.ts';
 import { composeExports } from './exporting.ts';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
@@ -11,7 +12,7 @@ import type { Policy } from './core/policy.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
 import type { Job } from './scheduler/scheduler.ts';
-import { ALERT_JOB } from './services/alerts.ts';
+import { ALERT_JOB, raiseAlert } from './services/alerts.ts';
 import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
@@ -19,6 +20,7 @@ import { createCoverageLists } from './services/coverage.ts';
 import type { ExportsService } from './services/exports.ts';
 import type { FollowerOptions } from './services/follower.ts';
 import { createEvidence, type Evidence } from './services/evidence.ts';
+import { restartFollower } from './services/follower-control.ts';
 import { createGauges } from './services/gauges.ts';
 import { createHealthService, type HealthService } from './services/health.ts';
 import { keepHouse } from './services/housekeeping.ts';
@@ -26,15 +28,20 @@ import { getImport, importBook, type Import as StoredImport } from './services/i
 import { createEntryLists } from './services/ledger-entries.ts';
 import { takeOpenings } from './services/openings.ts';
 import { createRecheckJob } from './services/rechecks.ts';
+import { watchRetention } from './services/retention.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
+import { reverifySeals } from './services/reverify.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
+import { verifyRange } from './services/verify-range.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
 import { createFileArtifacts } from './outbound/artifacts.ts';
 import { developmentKey } from './outbound/development-key.ts';
-import { createSource } from './sources/create-source.ts';
-import { createHttpClient } from './sources/http/client.ts';
+import { createOtherSources, createSource } from './sources/create-source.ts';
+import { createHttpClient, systemClock } from './sources/http/client.ts';
+import { createPacer } from './sources/http/pacer.ts';
+import { DEFAULT_RETRY } from './sources/http/retry.ts';
 import type { HttpClient } from './sources/http/types.ts';
 import {
   SANDBOX_STARTED_AT_MS,
@@ -43,8 +50,10 @@ import {
   type SandboxSource,
 } from './sources/sandbox.ts';
 import { faultsNamed } from './sources/sandbox/faults.ts';
+import { createSourceSet } from './sources/source-set.ts';
 import type { Source } from './sources/source.ts';
 import type { Database } from './store/database.ts';
+import { claimRequests, deferRequests } from './store/source-budgets.ts';
 import { createQueue, type Queue } from './store/queue.ts';
 import type { Events } from './telemetry/events.ts';
 import type { Logger } from './telemetry/logger.ts';
@@ -54,6 +63,7 @@ import { VERSION } from './version.ts';
 /** What tests put in place of the outside world. */
 export interface Overrides {
   readonly source?: Source;
+  readonly otherSources?: readonly Source[];
   readonly log?: Logger;
   /** Where log lines go; standard output when absent. */
   readonly logDestination?: { write(line: string): void };
@@ -77,6 +87,8 @@ export interface Context extends Base {
   readonly health: HealthService;
   readonly jobs: readonly Job[];
   readonly follower: FollowerOptions;
+  /** Works on backfills until the signal aborts. */
+  readonly backfilling: (signal: AbortSignal) => Promise<void>;
   readonly gauges: { refresh(): Promise<void> };
   /** Loops of this process alone, beside the follower. */
   readonly loops: readonly { name: string; intervalMs: number; run(signal: AbortSignal): Promise<void> }[];
@@ -104,16 +116,37 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       (url) => url !== null,
     ),
     userAgent: `trueup/${VERSION}`,
+    pacer: createPacer({
+      budget: {
+        claim: (host, count) => claimRequests(db.em(), host, count, config.source.requestsPerSecond),
+        defer: (host, waitMs) => deferRequests(db.em(), host, waitMs),
+      },
+      requestsPerSecond: config.source.requestsPerSecond,
+      maxWaitMs: DEFAULT_RETRY.maxRetryAfterMs,
+      clock: systemClock,
+    }),
     onEvent: (event) => events.httpClient(config.source.kind, event),
   });
   const sandbox = sandboxOptions(config);
-  const source =
+  const followed =
     overrides.source ??
     (await createSource(
       { ...config.source, url: config.secrets.sourceUrl, sandbox },
       http,
       AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS),
     ));
+  const otherSources =
+    overrides.source === undefined
+      ? await createOtherSources(config.secrets.otherSourceUrls, followed, { ...config.source, sandbox }, http)
+      : (overrides.otherSources ?? []);
+  const fallbacks = config.source.fallbacks.flatMap((kind) => otherSources.filter((each) => each.kind === kind));
+  const source =
+    fallbacks.length === 0
+      ? followed
+      : createSourceSet({
+          sources: [followed, ...fallbacks],
+          onSwitch: ({ from, to, error }) => events.sourceSwitched({ from, to, error }),
+        });
   const policies = new Map(
     config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]),
   );
@@ -178,6 +211,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     sandbox: isSandbox,
     events,
   });
+  const backfills = composeBackfills({ db, queue, config, sources: [source], replica: base.replica, events });
   const startLedger =
     config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
   const following = {
@@ -199,10 +233,22 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     queue,
     health,
     ports: createPorts({
-      ...{ db, networkPassphrase: network, source, config, reconciliation, health, events, evidence },
+      ...{
+        db,
+        networkPassphrase: network,
+        source: followed,
+        otherSources,
+        config,
+        reconciliation,
+        health,
+        events,
+        evidence,
+      },
       exports: exporting.service,
       alerts: alerts.service,
+      backfills: backfills.service,
     }),
+    backfilling: backfills.run,
     jobs: createJobs({
       policies: policies.values(),
       reconciliationEnabled: config.reconciliation.enabled,
@@ -214,12 +260,22 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       },
       deliverAlert: alerts.delivery.deliver,
       keepHouse: async () => {
-        await keepHouse({ db });
+        await keepHouse({ db, backfillRetentionDays: config.backfill.retentionDays });
         await exporting.removeOrphans();
       },
       runExport: exporting.run,
       tendEvidence: () => evidence.tend(),
       sealIntervalMs: config.evidence.storage === 'memory' || !signs ? null : config.evidence.sealIntervalMs,
+      reverify: async (_payload, { signal }) => void (await reverifySeals({ db }, signal)),
+      reverifyIntervalMs: config.reconciliation.reverifyIntervalMs,
+      watchRetention: () =>
+        watchRetention({
+          db,
+          networkPassphrase: network,
+          layers: source.layers,
+          endLedger: config.source.endLedgerInclusive,
+          raise: (em, alert) => raiseAlert(em, queue, alert),
+        }),
       events,
     }),
     follower: {
@@ -262,7 +318,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
     async close() {
       health.close();
-      await source.close();
+      for (const each of [followed, ...otherSources]) await each.close();
       await http.close();
       await alerts.close();
     },
@@ -273,11 +329,14 @@ interface Services {
   readonly db: Database;
   readonly networkPassphrase: string;
   readonly source: Source;
+  /** Asked only to compare. */
+  readonly otherSources: readonly Source[];
   readonly config: Config;
   readonly reconciliation: ReconciliationService;
   readonly exports: ExportsService;
   readonly health: HealthService;
   readonly alerts: RpcPorts['alerts'];
+  readonly backfills: RpcPorts['backfills'];
   readonly events: Events;
   readonly evidence: Evidence;
 }
@@ -287,6 +346,7 @@ function createPorts({
   db,
   networkPassphrase,
   source,
+  otherSources,
   config,
   reconciliation,
   health,
@@ -294,6 +354,7 @@ function createPorts({
   events,
   exports,
   evidence,
+  backfills,
 }: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
@@ -308,6 +369,7 @@ function createPorts({
     reconciliations,
     drifts,
     alerts,
+    backfills,
     books: {
       record: (call, asker) => recordEntries({ db }, call, asker),
       stream: (header, messages, asker) => streamEntries({ db }, header, messages, asker),
@@ -333,6 +395,18 @@ function createPorts({
       listBalances: (filter, page) => balanceLists.listLedgerBalances(filter, page),
       listCoverage: (filter, page) => coverage.listCoverage(filter, page),
       listGaps: (filter, page) => coverage.listGaps(filter, page),
+    },
+    control: {
+      verifyRange: (call, signal) =>
+        verifyRange(
+          { db, networkPassphrase, sources: [source, ...otherSources], watch: config.source.watch },
+          call,
+          signal,
+        ),
+      async restart(call, asker) {
+        const stream = await restartFollower({ db, networkPassphrase }, call, asker);
+        return (await health.status(stream)).streams[0]!;
+      },
     },
     exports,
     health: health.port,

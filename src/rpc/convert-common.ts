@@ -61,7 +61,7 @@ export function toRange({ from, to }: LedgerRange): { fromLedger: number; toLedg
   return { fromLedger: from, toLedger: to - 1 };
 }
 
-export function fromRange(range: LedgerRangeMessage): LedgerRange {
+export function fromRange(range: Pick<LedgerRangeMessage, 'fromLedger' | 'toLedger'>): LedgerRange {
   return { from: range.fromLedger, to: range.toLedger + 1 };
 }
 

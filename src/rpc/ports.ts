@@ -1,5 +1,6 @@
 // What the doors ask of the house: one interface a noun, in plain values. The composition root hands in the services.
 import type { Alert, AlertFilter } from '../core/alert.ts';
+import type { Backfill, BackfillEvent, BackfillFilter } from '../core/backfill.ts';
 import type { DriftFilter, Drift, DriftTransitionRecord } from '../core/drift.ts';
 import type { ExportJob, ExportListFilter, ExportOrder } from '../core/export.ts';
 import type { Hold, ManifestFilter, ShownManifest } from '../core/evidence.ts';
@@ -31,12 +32,15 @@ import type {
   Schedule,
   StatusEvent,
   StatusWatch,
+  StreamStatus,
 } from '../core/status.ts';
+import type { Verification, VerifyCall } from '../core/verification.ts';
+import type { BackfillTransition, BackfillWishCall, StartBackfillCall } from '../services/backfill.ts';
 import type { RecordAnswer, RecordCall, StreamMessage } from '../services/book.ts';
 import type { TransitionCall } from '../services/drifts.ts';
 import type { ArtifactDownload } from '../services/artifact-download.ts';
 import type { HoldCall, ReleaseCall } from '../services/manifest-holds.ts';
-import type { ProvenCheckpoint, ProvenManifest, Verification } from '../services/manifests.ts';
+import type { ManifestVerification, ProvenCheckpoint, ProvenManifest } from '../services/manifests.ts';
 import type { AccessRole } from './roles.ts';
 
 /** Who asks, for the audit log: found out by the chain, never said by the caller. */
@@ -130,6 +134,20 @@ export interface BookPort {
   listBalances(filter: BookBalanceFilter, page: PageRequest): Promise<Page<ListedBalance>>;
 }
 
+/** Jobs that fill ranges of ledgers. */
+export interface BackfillPort {
+  /** Stores a job and returns. @throws RANGE_BEYOND_TIP, LEDGER_UNAVAILABLE, RUN_ALREADY_ACTIVE and others, each with what would work */
+  start(start: StartBackfillCall, asker: Asker): Promise<Backfill>;
+  get(id: string): Promise<Backfill>;
+  transitions(id: string): Promise<readonly BackfillTransition[]>;
+  list(filter: BackfillFilter, page: PageRequest): Promise<Page<Backfill>>;
+  /** Every change after `since`, or from the present state (null), until the end. Throws `signal.reason` when aborted. */
+  watch(id: string, since: bigint | null, signal: AbortSignal): AsyncIterable<BackfillEvent>;
+  pause(wish: BackfillWishCall, asker: Asker): Promise<Backfill>;
+  resume(wish: BackfillWishCall, asker: Asker): Promise<Backfill>;
+  cancel(wish: BackfillWishCall, asker: Asker): Promise<Backfill>;
+}
+
 /** The ledger side, as stored. */
 export interface LedgerPort {
   listEntries(filter: EntryFilter, page: PageRequest): Promise<Page<ListedEntry>>;
@@ -140,6 +158,22 @@ export interface LedgerPort {
     filter: Pick<CoverageFilter, 'stream' | 'layer' | 'watch' | 'range'>,
     page: PageRequest,
   ): Promise<Page<Gap> & { readonly missingLedgers: number }>;
+}
+
+/** An operator's hand on the follower, and a look at whether what is stored is still what was read. */
+export interface LedgerControlPort {
+  /** What can't be checked is a finding; nothing is changed. */
+  verifyRange(call: VerifyCall, signal: AbortSignal): Promise<Verification>;
+  /** Answers with the stream as it is then; a repeated `requestId` restarts nothing again. */
+  restart(
+    call: {
+      readonly stream: string | null;
+      readonly reason: string;
+      readonly openNewEpoch: boolean;
+      readonly requestId: string | null;
+    },
+    asker: Asker,
+  ): Promise<StreamStatus>;
 }
 
 export interface HealthPort {
@@ -157,7 +191,7 @@ export interface ExportPort {
   /** Answers with the export of the first call where `requestId` is repeated. @throws FEATURE_DISABLED, SIGNING_KEY_UNAVAILABLE */
   start(order: ExportOrder & { readonly requestId: string | null }, asker: Asker): Promise<ExportJob>;
   get(id: string): Promise<ExportJob>;
-  list(filter: ExportListFilter, page: PageRequest): Promise<Page<ExportJob> & { readonly totalSize: number }>;
+  list(filter: ExportListFilter, page: PageRequest): Promise<Page<ExportJob>>;
   /** As ReconciliationPort's. */
   watch(id: string, since: bigint | null, signal: AbortSignal): AsyncIterable<ExportJob>;
   cancel(cancel: { readonly id: string; readonly reason: string }, asker: Asker): Promise<ExportJob>;
@@ -167,7 +201,7 @@ export interface ManifestPort {
   get(id: string): Promise<ShownManifest>;
   list(filter: ManifestFilter, page: PageRequest): Promise<Page<ShownManifest>>;
   /** Reads the stored bytes to their end. Throws `signal.reason` when aborted. */
-  verify(id: string, checksum: string | null, signal: AbortSignal): Promise<Verification>;
+  verify(id: string, checksum: string | null, signal: AbortSignal): Promise<ManifestVerification>;
   /** Null: the newest checkpoint. @throws CHECKPOINT_NOT_FOUND, also for a manifest that isn't sealed yet */
   proveInclusion(id: string, size: number | null): Promise<ProvenManifest>;
   checkpoint(size: number | null, fromSize: number | null): Promise<ProvenCheckpoint>;
@@ -183,7 +217,9 @@ export interface RpcPorts {
   readonly drifts: DriftPort;
   readonly alerts: AlertPort;
   readonly books: BookPort;
+  readonly backfills: BackfillPort;
   readonly ledger: LedgerPort;
+  readonly control: LedgerControlPort;
   readonly exports: ExportPort;
   readonly health: HealthPort;
 }

@@ -140,7 +140,10 @@ async function store(
 ): Promise<void> {
   const startedMs = performance.now();
   const committed = await options.db.em().transactional(async (em) => {
-    const result = await commitBatch(em, target, batch);
+    // Which source gave the range is kept with it.
+    const given = batch.source ?? options.source.id;
+    const from = given === options.source.id ? target : { ...target, sourceId: await ensureSource(em, given) };
+    const result = await commitBatch(em, from, batch);
     await advanceFollower(em, stream.id, {
       nextLedger: batch.range.to,
       last: batch.last,
@@ -154,7 +157,7 @@ async function store(
     stream: stream.name,
     range: batch.range,
     writer: 'follower',
-    source: options.source.id,
+    source: batch.source ?? options.source.id,
     entries: committed.insertedEntries,
     newLedgers: committed.newLedgers,
     bytesRead: batch.bytesRead,

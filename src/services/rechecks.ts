@@ -78,7 +78,7 @@ async function recheckPolicy(deps: RunDeps, policy: Policy, asked: Recheck, sign
       kinds: kindsOf(policy),
       accounts: bookFrame.accounts,
     };
-    const entryRun = { ...side, policyScope: policy.scope, bookFrame, join, scope, resume: null };
+    const entryRun = { ...side, policyScope: policy.scope, bookFrame, join, scope, seals: null, resume: null };
     return recheckOpenDrifts({ ...entryRun, segmentKeys: SEGMENT_KEYS });
   };
   await withLedgerSnapshot(deps.db, work, signal);

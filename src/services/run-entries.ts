@@ -6,12 +6,14 @@ import { compareKey, isLedgerWord, type Finding, type Item, type MatchRules } fr
 import { groupsInOrder, mergeGroups } from '../core/order.ts';
 import { keysAfter } from '../core/row-side.ts';
 import type { Policy } from '../core/policy.ts';
+import { isSkippedLedger, isSkippedTime, NOTHING_SKIPPED, type ChunkTallies } from '../core/seal.ts';
 import { classify, type AccusationFacts } from '../core/verdict.ts';
 import { readLedgerItems, readLedgerItemsByKeys, type KeyedItem, type LedgerScope } from '../store/ledger-side.ts';
 import type { Progress } from '../store/run-checkpoints.ts';
 import { agreement, type FindingSink, type OpenDrift } from './run-findings.ts';
 import { byKey, groupRows, slotOf, toFindingRow, toItem } from './run-items.ts';
 import type { RunFrame } from './run-frame.ts';
+import type { RunSeals } from './run-sealed.ts';
 import type { BookFrame, ResolvedJoin } from './run-scope.ts';
 
 /** Keys asked for at once on the other side. */
@@ -30,6 +32,8 @@ export interface EntryRun {
   readonly join: ResolvedJoin;
   readonly scope: LedgerScope;
   readonly sink: FindingSink;
+  /** Null: nothing is left out, and nothing will be sealed. */
+  readonly seals: RunSeals | null;
   readonly signal: AbortSignal;
   /** How far an attempt before this one came at the same cut; null: not at all. */
   readonly resume: Progress<EntryCounts> | null;
@@ -52,16 +56,21 @@ export interface EntryCounts {
 /** Compares the window; findings go to the sink, counts come back. */
 export async function compareWindow(run: EntryRun): Promise<EntryCounts> {
   const { em, policy, frame, book, scope, signal, resume } = run;
-  const counts = { ...NOTHING, ...resume?.counts };
+  const { ledgers, times, tally } = run.seals?.skipped ?? NOTHING_SKIPPED;
+  const counts = { ...NOTHING, ...(resume?.counts ?? { ...tally, keysMet: tally.matched }) };
   if (resume?.phase === 'recheck') return counts;
   const afterKey = resume?.afterKey ?? null;
-  const judge = new Judge(run, policy.scope, frame.cutClosedMs, counts);
-  const ledger = groupsInOrder(readLedgerItems(em, scope, frame.window, afterKey), (entry: KeyedItem) => entry.key);
+  const judge = new Judge(run, policy.scope, frame.cutClosedMs, counts, run.seals?.tallies);
+  const ledger = groupsInOrder(
+    readLedgerItems(em, { ...scope, except: ledgers }, frame.window, afterKey),
+    (entry: KeyedItem) => entry.key,
+  );
   const rows = groupsInOrder(
     book.entries(
       {
         occurredFrom: new Date(Math.max(0, frame.windowFromMs - policy.lookaroundMs)),
         occurredTo: new Date(frame.cutClosedMs + policy.lookaroundMs),
+        except: times,
         ...(afterKey !== null && { keys: keysAfter(afterKey) }),
       },
       signal,
@@ -75,7 +84,11 @@ export async function compareWindow(run: EntryRun): Promise<EntryCounts> {
     signal.throwIfAborted();
     const [legs, items] = [group.left.map((entry) => entry.item), group.right.map(toItem)];
     if (items.length === 0) forBook.add(group.key, legs);
-    else if (!judge.agrees(legs, items)) forLedger.add(group.key, items);
+    else if (!judge.agrees(legs, items)) {
+      // Where a part of the book is left out, other rows of the key may lie in it.
+      if (times.length > 0) forBook.add(group.key, legs);
+      else forLedger.add(group.key, items);
+    }
     if (forBook.isFull) await askBook(run, judge, forBook, forLedger);
     if (forLedger.isFull) await askLedger(run, judge, forLedger);
     if (++keysDone % LOOKUP_KEYS === 0) await run.sink.progress('comparing', keysDone);
@@ -176,11 +189,13 @@ class Judge {
   readonly #assets: ReadonlySet<string> | null;
   readonly #pairs: ReadonlySet<string> | null;
   readonly #kinds: ReadonlySet<string>;
+  readonly #tallies: ChunkTallies | undefined;
 
-  constructor(run: EntryRun, scope: Policy['scope'], cutClosedMs: number, counts: EntryCounts) {
+  constructor(run: EntryRun, scope: Policy['scope'], cutClosedMs: number, counts: EntryCounts, tallies?: ChunkTallies) {
     const { policy, frame, bookFrame } = run;
     this.#run = run;
     this.#counts = counts;
+    this.#tallies = tallies;
     this.#accounts = scope.accounts ? new Set(scope.accounts) : null;
     this.#assets = scope.assets ? new Set(scope.assets) : null;
     this.#pairs = run.policyScope.accounts ? null : new Set(bookFrame.pairs.map(slotOf));
@@ -209,7 +224,7 @@ class Judge {
     const findings = compareKey(legs, rows, this.#rules);
     if (findings.some(({ ledger, book, kinds }) => !ledger || !book || kinds.length > 0)) return false;
     this.#countRecords(legs, rows);
-    this.#counts.matched += findings.filter((finding) => this.#inWindow(finding)).length;
+    for (const finding of findings) if (this.#inWindow(finding)) this.#countMatched(finding);
     return true;
   }
 
@@ -220,6 +235,11 @@ class Judge {
       if (!this.#inWindow(finding)) continue;
       const what = classify(finding, this.#facts);
       if (what === 'nothing') continue;
+      if (what === 'matched') {
+        this.#countMatched(finding);
+        continue;
+      }
+      this.#tallies?.spoil(finding);
       if (what === 'drift') await this.#run.sink.add(toFindingRow(key, finding));
       this.#counts[what === 'drift' ? 'drifts' : what]++;
     }
@@ -242,10 +262,24 @@ class Judge {
 
   #countRecords(legs: readonly Item[], rows: readonly Item[]): void {
     if (legs.length > 0 && rows.length > 0) this.#counts.keysMet++;
-    this.#counts.ledgerRecords += legs.filter(
-      (leg) => this.#inScope(leg, 'ledger') && this.#ledgerInWindow(leg),
-    ).length;
-    this.#counts.bookRecords += rows.filter((row) => this.#inScope(row, 'book') && this.#bookInWindow(row)).length;
+    const skipped = this.#run.seals?.skipped ?? NOTHING_SKIPPED;
+    for (const leg of legs) {
+      if (!this.#inScope(leg, 'ledger') || !this.#ledgerInWindow(leg) || isSkippedLedger(skipped, leg.ledger)) continue;
+      this.#counts.ledgerRecords++;
+      this.#tallies?.ledgerRecord(leg);
+    }
+    for (const row of rows) {
+      if (!this.#inScope(row, 'book') || !this.#bookInWindow(row) || isSkippedTime(skipped, row.atMs)) continue;
+      this.#counts.bookRecords++;
+      this.#tallies?.bookRecord(row);
+    }
+  }
+
+  /** A pair counts where its entry lies; that of a sealed chunk was counted with it. */
+  #countMatched(finding: Finding): void {
+    if (isSkippedLedger(this.#run.seals?.skipped ?? NOTHING_SKIPPED, finding.ledger?.ledger ?? null)) return;
+    this.#counts.matched++;
+    this.#tallies?.matched(finding);
   }
 
   #inScope(item: Item, side: 'ledger' | 'book'): boolean {

@@ -12,6 +12,7 @@ import { mergeFindings, type MergeResult } from '../store/findings.ts';
 import { feeTotals, withLedgerSnapshot } from '../store/ledger-side.ts';
 import { beginCheckpoint, discardIfOver } from '../store/run-checkpoints.ts';
 import { beginRun, endRun, finishRun, lostRun, type StoredRun } from '../store/runs.ts';
+import type { SealScope } from '../store/seals.ts';
 import { keepStatistics } from '../store/statistics.ts';
 import type { Events } from '../telemetry/events.ts';
 import { endExemptionsOf } from './drifts.ts';
@@ -23,6 +24,7 @@ import { createFindingSink, type FindingSink } from './run-findings.ts';
 import { frameRun, type Following, type RunFrame } from './run-frame.ts';
 import { whileHeld } from './run-hold.ts';
 import { reason } from './run-reasons.ts';
+import { keepSeals, prepareSeals, readRunSeals, sealsOfCut, type RunSeals } from './run-sealed.ts';
 import {
   addBookReasons,
   frameBook,
@@ -99,9 +101,13 @@ const NOTHING_COUNTED: Outcome['counts'] = {
 /** Goes on at the cut of the attempt before this one where its rows can be read again, else from the beginning. */
 async function compare(deps: RunDeps, policy: Policy, run: StoredRun, signal: AbortSignal): Promise<Outcome> {
   const kept = await keptRun(deps.db.em(), run, policy);
+  // Before any snapshot is taken, so that no write falls between the two.
+  const sealing = kept === null ? await prepareSeals(deps.db, deps.networkPassphrase, policy, run) : null;
   await using book = await openBook(deps.bookOf(policy), policy, kept, signal);
   const work = (em: EntityManager): Promise<Outcome> =>
-    kept === null ? begin(deps, policy, run, book, em, signal) : resume(deps, policy, run, book, em, kept, signal);
+    kept === null
+      ? begin(deps, policy, run, book, em, sealing, signal)
+      : resume(deps, policy, run, book, em, kept, signal);
   return await withLedgerSnapshot(deps.db, work, signal);
 }
 
@@ -111,6 +117,7 @@ async function begin(
   run: StoredRun,
   book: BookSide,
   em: EntityManager,
+  sealing: SealScope | null,
   signal: AbortSignal,
 ): Promise<Outcome> {
   // What an attempt before this one found at a cut that can't be had again.
@@ -138,8 +145,9 @@ async function begin(
   }
   const join = await resolveJoin(book, policy, inconclusive, signal);
   if (join === null) return { ...nothing, inconclusive };
-  await keepCut(deps.db, em, run, policy, book, { frame, bookFrame, join, inconclusive });
-  return compareEntries(deps, run, { ...side, bookFrame, join, kept: null }, inconclusive);
+  const seals = sealing && (await readRunSeals(em, sealing, policy, { frame, bookFrame, join }, inconclusive));
+  await keepCut(deps.db, em, run, policy, book, { frame, bookFrame, join, seals: seals?.kept ?? null, inconclusive });
+  return compareEntries(deps, run, { ...side, bookFrame, join, seals, kept: null }, inconclusive);
 }
 
 async function resume(
@@ -153,7 +161,9 @@ async function resume(
 ): Promise<Outcome> {
   const { frame, bookFrame, join, inconclusive } = kept.cut;
   const sink = createFindingSink(deps.db, run, policy.name);
-  return compareEntries(deps, run, { em, policy, frame, book, sink, signal, bookFrame, join, kept }, [...inconclusive]);
+  const seals = sealsOfCut(kept.cut.seals);
+  const side = { em, policy, frame, book, sink, signal, bookFrame, join, seals, kept };
+  return compareEntries(deps, run, side, [...inconclusive]);
 }
 
 async function compareEntries(
@@ -166,13 +176,14 @@ async function compareEntries(
     book: BookSide;
     bookFrame: BookFrame;
     join: ResolvedJoin;
+    seals: RunSeals | null;
     kept: KeptRun | null;
     sink: FindingSink;
     signal: AbortSignal;
   },
   inconclusive: Inconclusive[],
 ): Promise<Outcome> {
-  const { em, policy, frame, bookFrame, join, kept } = side;
+  const { em, policy, frame, bookFrame, join, seals, kept } = side;
   const outcome = { frame, bookFrame, join, underivedItems: [], inconclusive };
   const scope = {
     streamId: frame.stream.id,
@@ -217,7 +228,8 @@ async function compareEntries(
     );
   }
   const { drifts: _, keysMet: __, ...recorded } = counts;
-  return { ...outcome, counts: { ...NOTHING_COUNTED, ...recorded }, fees: await feeTotals(em, scope, frame.window) };
+  const fees = await feeTotals(em, scope, frame.window);
+  return { ...outcome, counts: { ...NOTHING_COUNTED, ...recorded }, seals, fees };
 }
 
 /** One transaction: drifts, run, and what the counters are told afterwards. */
@@ -241,6 +253,7 @@ async function conclude(
       stream: outcome.frame?.stream.name ?? null,
       sandbox: run.sandbox,
     });
+    if (outcome.seals) await keepSeals(em, outcome.seals);
     const totals = await countPolicy(em, policy.name);
     const verdict = decideVerdict(outcome.inconclusive, totals.open);
     const summary = summarize(policy, outcome, merged, totals, digest);

@@ -9,6 +9,7 @@ import type { PolicyTotals } from '../store/drift-counts.ts';
 import { findingsInOrder, type MergeResult } from '../store/findings.ts';
 import type { RunStanding } from '../telemetry/reconciliation-events.ts';
 import type { RunFrame } from './run-frame.ts';
+import type { RunSeals } from './run-sealed.ts';
 import { MAX_LISTED } from './run-reasons.ts';
 import { kindsOf, type BookFrame, type ResolvedJoin } from './run-scope.ts';
 
@@ -21,6 +22,8 @@ export interface Outcome {
   readonly inconclusive: readonly Inconclusive[];
   readonly underivedItems: readonly UnderivedItem[];
   readonly fees: RunSummary['feeTotals'];
+  /** What was left out and what can be from now on; absent: nothing. */
+  readonly seals?: RunSeals | null;
 }
 
 /** The run as it is kept and shown. */
@@ -109,7 +112,7 @@ export async function resultDigest(
     counts: { ...outcome.counts },
     inconclusive: outcome.inconclusive.map((each) => each.reason),
   };
-  // Canonical, as a cut that was kept comes back with its fields in another order.
+  // Canonical, for a cut that was kept as jsonb comes back with its keys in another order.
   hash.update(canonicalJson(head));
   for await (const lines of findingsInOrder(em, runId)) for (const line of lines) hash.update(`\n${line}`);
   return hash.digest('hex');

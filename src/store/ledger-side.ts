@@ -1,6 +1,7 @@
 // The ledger's half of a run: one snapshot, read in the order of the match key by a cursor, or by key.
 import { IsolationLevel } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
+import { subtract } from '../core/coverage.ts';
 import type { Layer } from '../core/entry.ts';
 import { CHUNK_LEDGERS, type LedgerRange } from '../core/ledger.ts';
 import type { Item } from '../core/match.ts';
@@ -30,6 +31,8 @@ export interface LedgerScope {
   readonly kinds: readonly string[];
   /** Null: every account. */
   readonly accounts: readonly string[] | null;
+  /** Ledgers left out where a range is read; legs that are asked for by key are never left out. Absent: none. */
+  readonly except?: readonly LedgerRange[];
   /** Leaves out what was stored after an earlier moment; absent: everything that is there. */
   readonly asOf?: LedgerAsOf | null;
 }
@@ -105,7 +108,7 @@ export async function* readLedgerItems(
      select (${KEY_SQL[scope.form]}) collate "C" as key, ${ITEM_COLUMNS} from trueup.entries
      where stream_id = $1 and layer = $2 and ledger >= $3 and ledger < $4 and kind = any($5::text[])
        and ($6::text[] is null or account = any($6)) and tx_hash is not null
-       and ($7::text is null or (${KEY_SQL[scope.form]}) collate "C" > $7) ${asOfCondition(scope)}
+       and ($7::text is null or (${KEY_SQL[scope.form]}) collate "C" > $7) ${asOfCondition(scope)} ${exceptCondition(range, scope.except)}
      order by 1`,
     [scope.streamId, LAYER_CODES[scope.layer], range.from, range.to, scope.kinds, scope.accounts, afterKey],
   );
@@ -118,6 +121,13 @@ export async function* readLedgerItems(
   } finally {
     await sql(em, 'close ledger_side').catch(() => undefined);
   }
+}
+
+/** The stretches that are left, as plain numbers: each is a step along the primary key. */
+function exceptCondition(range: LedgerRange, except: readonly LedgerRange[] = []): string {
+  if (except.length === 0) return '';
+  const left = subtract(range, except).map(({ from, to }) => `(ledger >= ${from} and ledger < ${to})`);
+  return `and (${left.join(' or ') || 'false'})`;
 }
 
 /** Legs of the given keys, of any account and any ledger before `before`. */

@@ -17,6 +17,11 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     cases: 2_000,
     proves: 'two SQL sides differ by digests exactly where their rows do',
   },
+  alerts: {
+    files: ['src/core/alerting.test.ts'],
+    cases: 100_000,
+    proves: 'nobody is woken twice inside a cooldown, and nothing is resolved that was not told',
+  },
   coverage: { files: ['src/core/coverage.test.ts'], cases: 20_000, proves: 'range arithmetic equals sets of ledgers' },
   matching: {
     files: ['src/core/match.test.ts', 'src/core/order.test.ts'],
@@ -52,6 +57,11 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     files: ['test/follow/atomic.test.ts'],
     cases: 1_000,
     proves: 'batches in any order and size end in the coverage and digests of one pass',
+  },
+  evidence: {
+    files: ['src/core/merkle.test.ts', 'src/core/verify.test.ts', 'test/evidence/evidence.test.ts'],
+    cases: 10_000,
+    proves: 'no schedule of exports, holds, retention and crashes loses what is held; no change goes unnoticed',
   },
 };
 
