@@ -1,5 +1,6 @@
 // A process that works on backfills over a network in memory, to be killed or stopped at any moment.
 // Arguments: database URL, passphrase, tip, lease in milliseconds, pause of each read in milliseconds.
+import { flushCompileCache } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runBackfillWorker } from '../../src/services/backfill-worker.ts';
 import { createBell } from '../../src/services/bell.ts';
@@ -28,5 +29,7 @@ const worker = runBackfillWorker(
   },
   new AbortController().signal,
 );
+// Who is killed writes no cache at its end, and the next one would compile everything again.
+flushCompileCache();
 console.log('working');
 await worker;

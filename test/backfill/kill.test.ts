@@ -3,12 +3,16 @@
 // and SIGSTOP at moments chosen by a seed, and the stream compared row by row with one that nobody disturbed.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isFinalState, type Backfill } from '../../src/core/backfill.ts';
 import { tendBackfill } from '../../src/services/backfill-steps.ts';
 import { claimChunk, holdChunk } from '../../src/store/backfill-chunks.ts';
+import { findJob } from '../../src/store/backfills.ts';
 import { sql } from '../../src/store/database.ts';
 import { openBackfills, pictureOf } from '../_util/backfill.ts';
 import { cases } from '../_util/cases.ts';
@@ -25,10 +29,15 @@ const JOB_LEDGERS = 2_048;
 const MAX_TIP = 10_000_000;
 
 let test: TestDatabase;
+/** Half of a child's start is compiling what the one before it has compiled. */
+const cache = mkdtempSync(join(tmpdir(), 'trueup-compiled-'));
 beforeAll(async () => {
   test = await createTestDatabase({ poolMax: 10 });
 });
-afterAll(() => test.drop());
+afterAll(async () => {
+  await test.drop();
+  rmSync(cache, { recursive: true, force: true });
+});
 
 function startChild(
   passphrase: string,
@@ -37,6 +46,7 @@ function startChild(
 ): ChildProcess {
   const { leaseMs = LEASE_MS, readMs = 2 } = options;
   return spawn(process.execPath, [CHILD, test.url, passphrase, String(tip), String(leaseMs), String(readMs)], {
+    env: { ...process.env, NODE_COMPILE_CACHE: cache },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
 }
@@ -153,6 +163,20 @@ describe('a process that is stopped past its lease', () => {
       sleeper.kill('SIGKILL');
     }
   }, 200_000);
+
+  it('in the middle of its claim is put out by the server, so that nobody waits for it', async () => {
+    const source = fake({ tip: 1_000, entries: killEntries });
+    const house = await openBackfills(test.db, source);
+    const { id } = await house.start({ from: 1, to: 65 });
+    const stuck = test.db.em().transactional(async (em) => {
+      await findJob(em, id, true);
+      await new Promise<never>(() => undefined);
+    });
+    stuck.catch(() => undefined);
+    const worker = house.work();
+    expect((await house.ended(id)).state).toBe('succeeded');
+    await worker.end();
+  });
 
   it('in the middle of its write is put out by the server, so that nobody waits for it', async () => {
     const source = fake({ tip: 1_000, entries: killEntries });
