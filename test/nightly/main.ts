@@ -67,6 +67,7 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     files: ['src/core/merkle.test.ts', 'src/core/verify.test.ts', 'test/evidence/evidence.test.ts'],
     cases: 10_000,
     proves: 'no schedule of exports, holds, retention and crashes loses what is held; no change goes unnoticed',
+  },
   'kill-backfill': {
     files: ['test/backfill/kill.test.ts'],
     cases: 1_000,
