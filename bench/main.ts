@@ -35,6 +35,10 @@ const BENCHES: readonly Bench[] = [
     run: async () => (await import('./start.ts')).startBench(),
   },
   {
+    figures: ['reconcile.join_pairs_per_second'],
+    run: async () => (await import('./join.ts')).joinBench(),
+  },
+  {
     figures: ['house.follower_rss_mib', 'house.follower_rss_growth_ratio'],
     run: async () => (await import('./memory.ts')).memoryBench(),
   },
@@ -63,6 +67,15 @@ const BENCHES: readonly Bench[] = [
       'backfill.list_gaps_watches_ms',
     ],
     run: async () => (await import('./gaps.ts')).gapsBench(),
+  },
+  {
+    figures: [
+      'reconcile.list_drifts_p99_ms',
+      'reconcile.list_drifts_p50_ms',
+      'reconcile.stream_drifts_rss_mib',
+      'reconcile.stream_drifts_per_second',
+    ],
+    run: async () => (await import('./drifts.ts')).driftsBench(),
   },
   {
     figures: ['manifest.csv_rows_per_second'],

@@ -104,6 +104,7 @@ export function createApp(config: Config, overrides: Overrides = {}): App {
     const onError = (where: string) => (error: unknown) => workEvents.unexpectedError({ where, error });
     const loops = [
       runFollower(context.follower, stop.signal),
+      context.backfilling(stop.signal),
       runLoop(
         () => GAUGES_INTERVAL_MS,
         stop.signal,

@@ -1,6 +1,7 @@
 // The composition root: builds the rooms from the configuration and hands each the slice that it needs.
 import { composeAlerts } from './alerts.ts';
 import { join } from 'node:path';
+import { composeBackfills } from './backfilling.ts';
 import { composeExports } from './exporting.ts';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
@@ -35,6 +36,7 @@ import { reverifySeals } from './services/reverify.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
 import { verifyRange } from './services/verify-range.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
+import { createFileSide } from './sources/side-file.ts';
 import { createFileArtifacts } from './outbound/artifacts.ts';
 import { developmentKey } from './outbound/development-key.ts';
 import { createOtherSources, createSource } from './sources/create-source.ts';
@@ -86,6 +88,8 @@ export interface Context extends Base {
   readonly health: HealthService;
   readonly jobs: readonly Job[];
   readonly follower: FollowerOptions;
+  /** Works on backfills until the signal aborts. */
+  readonly backfilling: (signal: AbortSignal) => Promise<void>;
   readonly gauges: { refresh(): Promise<void> };
   /** Loops of this process alone, beside the follower. */
   readonly loops: readonly { name: string; intervalMs: number; run(signal: AbortSignal): Promise<void> }[];
@@ -147,7 +151,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
   const policies = new Map(
     config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]),
   );
-  const books = bookOpener(config, db);
+  const { bookOf: books, ledgerOf } = sideOpeners(config, db);
   const queue = createQueue({
     db,
     jobs: JOB_NAMES.map((name) => ({
@@ -208,6 +212,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     sandbox: isSandbox,
     events,
   });
+  const backfills = composeBackfills({ db, queue, config, sources: [source], replica: base.replica, events });
   const startLedger =
     config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
   const following = {
@@ -218,6 +223,8 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     db,
     policies,
     bookOf: books,
+    ledgerOf,
+    spillFolder: spillFolder(config),
     networkPassphrase: network,
     following,
     alerts: alerts.runs,
@@ -242,7 +249,9 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       },
       exports: exporting.service,
       alerts: alerts.service,
+      backfills: backfills.service,
     }),
+    backfilling: backfills.run,
     jobs: createJobs({
       policies: policies.values(),
       reconciliationEnabled: config.reconciliation.enabled,
@@ -254,7 +263,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       },
       deliverAlert: alerts.delivery.deliver,
       keepHouse: async () => {
-        await keepHouse({ db });
+        await keepHouse({ db, backfillRetentionDays: config.backfill.retentionDays });
         await exporting.removeOrphans();
       },
       runExport: exporting.run,
@@ -330,6 +339,7 @@ interface Services {
   readonly exports: ExportsService;
   readonly health: HealthService;
   readonly alerts: RpcPorts['alerts'];
+  readonly backfills: RpcPorts['backfills'];
   readonly events: Events;
   readonly evidence: Evidence;
 }
@@ -347,6 +357,7 @@ function createPorts({
   events,
   exports,
   evidence,
+  backfills,
 }: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
@@ -361,6 +372,7 @@ function createPorts({
     reconciliations,
     drifts,
     alerts,
+    backfills,
     books: {
       record: (call, asker) => recordEntries({ db }, call, asker),
       stream: (header, messages, asker) => streamEntries({ db }, header, messages, asker),
@@ -419,20 +431,43 @@ function listedImport({ counts, lineCount, errors, ...rest }: StoredImport): Imp
   };
 }
 
-/** One book a policy, opened anew for each run. */
-function bookOpener(config: Config, db: Database): (policy: Policy) => Book {
+interface SideOpeners {
+  readonly bookOf: (policy: Policy) => Book;
+  readonly ledgerOf: (policy: Policy) => Book;
+}
+
+/** The sides of each policy, opened anew for each run. */
+function sideOpeners(config: Config, db: Database): SideOpeners {
   const postgres =
     config.book !== null && config.secrets.bookUrl !== null
       ? createPostgresBook({ url: config.secrets.bookUrl, query: config.book.query })
       : null;
-  return (policy) => {
-    if (policy.book.kind === 'recorded') return createRecordedBook({ db }, policy.book.name);
-    if (postgres !== null) return postgres;
-    throw new TrueUpError(
-      'INVALID_CONFIGURATION',
-      `policy ${policy.name} reads the book from PostgreSQL, but TRUEUP_BOOK_URL is unset`,
-    );
+  const external = new Map(Object.keys(config.reconciliation.sides).map((name) => [name, externalSide(config, name)]));
+  const sideOf = (policy: Policy, side: Policy['book'] | Policy['ledger']): Book => {
+    const found =
+      side.kind === 'external'
+        ? external.get(side.name)
+        : side.kind === 'recorded'
+          ? createRecordedBook({ db }, side.name)
+          : side.kind === 'postgres'
+            ? postgres
+            : null;
+    if (found) return found;
+    throw new TrueUpError('INVALID_CONFIGURATION', `policy ${policy.name} reads a side that is not configured`, {
+      fix: 'set TRUEUP_BOOK_URL, or declare the side in trueup.yaml',
+    });
   };
+  return { bookOf: (policy) => sideOf(policy, policy.book), ledgerOf: (policy) => sideOf(policy, policy.ledger) };
+}
+
+function externalSide(config: Config, name: string): Book {
+  const side = config.reconciliation.sides[name]!;
+  if (side.kind === 'postgres') return createPostgresBook({ url: config.secrets.sideUrls[name]!, query: side.query });
+  return createFileSide({ ...side, spillFolder: spillFolder(config) });
+}
+
+function spillFolder(config: Config): string {
+  return join(config.service.dataDir, 'spill');
 }
 
 /** A file has no circuit to open. */

@@ -1,6 +1,7 @@
 // The `trueup` command with all of its verbs.
 import { describeError } from '../client/index.ts';
 import { registerAlerts } from './commands/alerts.ts';
+import { registerBackfill } from './commands/backfill.ts';
 import { registerBooks } from './commands/books.ts';
 import { registerCoverage } from './commands/coverage.ts';
 import { registerExport } from './commands/export.ts';
@@ -24,6 +25,7 @@ const VERBS: readonly Register[] = [
   registerLedger,
   registerCoverage,
   registerManifests,
+  registerBackfill,
   registerExport,
   registerVerify,
 ];

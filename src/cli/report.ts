@@ -3,6 +3,7 @@ import { CommandError, EXIT, type World } from './world.ts';
 
 /** Where the server says nothing better, what to type next. */
 const NEXT_COMMANDS: Readonly<Record<string, string>> = {
+  BACKFILL_NOT_FOUND: 'trueup backfill list',
   POLICY_NOT_FOUND: 'trueup policies',
   RECONCILIATION_NOT_FOUND: 'trueup reconcile --wait',
   NO_SCHEDULED_RUN_YET: 'trueup reconcile --wait',

@@ -98,6 +98,11 @@ export interface Config {
       readonly faults: readonly SandboxFault[];
     };
   };
+  readonly backfill: {
+    /** Shares that this process works on at once. */
+    readonly workers: number;
+    readonly retentionDays: number;
+  };
   /** Where policies with `book: postgres` read; null: only recorded books. The connection is secrets.bookUrl. */
   readonly book: { readonly queryFile: string; readonly query: string } | null;
   readonly reconciliation: {

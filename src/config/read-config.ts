@@ -109,6 +109,7 @@ export function readConfig(
         faults: [...new Set(values.sandboxFaults ?? [])],
       },
     },
+    backfill: { workers: values.backfillWorkers, retentionDays: values.backfillRetentionDays },
     book,
     reconciliation,
     evidence,

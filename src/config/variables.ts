@@ -54,6 +54,7 @@ const source = group('External ledger');
 const book = group('Book');
 const reconciliation = group('Reconciliation');
 const evidence = group('Evidence');
+const backfill = group('Backfills');
 const sandbox = group('Sandbox');
 const command = group('The trueup command');
 
@@ -119,6 +120,9 @@ export const VARIABLES = {
   manifestStorage: evidence('EXPORT_MANIFEST_STORAGE', type.oneOf(['database', 'memory'], { postgres: 'database' }), 'database', '`memory`: manifests and the log are lost when the process ends, and each replica has its own.', { since: 'evidence' }),
   manifestRetention: evidence('EXPORT_MANIFEST_RETENTION', type.integer(1, 100_000_000), '500', 'Newest manifests whose artifacts are kept; holds come on top.', { unit: 'manifests', since: 'evidence' }),
   manifestRetentionDays: evidence('TRUEUP_MANIFEST_RETENTION_DAYS', type.integer(1, 36_500), null, 'Age at which an artifact is removed. Unset: none is for its age.', { unit: 'd', since: 'evidence' }),
+
+  backfillWorkers: backfill('BACKFILL_WORKERS', type.integer(0, 64), '2', 'Shares of backfills that this process works on at once. 0: it leaves them to others.', { unit: 'shares', since: 'backfills' }),
+  backfillRetentionDays: backfill('BACKFILL_JOB_RETENTION_DAYS', type.integer(1, 3650), '30', 'How long a backfill that ended is kept, counted from its end.', { unit: 'days', since: 'backfills' }),
 
   sandboxSeed: sandbox('TRUEUP_SANDBOX_SEED', type.matching(/^[\w.-]{1,64}$/, 'up to 64 letters, digits, dots, dashes'), '1', 'The sandbox\'s ledgers follow from this: the same seed, the same ledgers.'),
   sandboxLedgersPerSecond: sandbox('TRUEUP_SANDBOX_LEDGERS_PER_SECOND', type.decimal(0.01, 10_000), '1', 'How fast the sandbox closes ledgers.', { unit: 'ledgers/s' }),

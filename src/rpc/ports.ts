@@ -1,5 +1,6 @@
 // What the doors ask of the house: one interface a noun, in plain values. The composition root hands in the services.
 import type { Alert, AlertFilter } from '../core/alert.ts';
+import type { Backfill, BackfillEvent, BackfillFilter } from '../core/backfill.ts';
 import type { DriftFilter, Drift, DriftTransitionRecord } from '../core/drift.ts';
 import type { ExportJob, ExportListFilter, ExportOrder } from '../core/export.ts';
 import type { Hold, ManifestFilter, ShownManifest } from '../core/evidence.ts';
@@ -34,6 +35,7 @@ import type {
   StreamStatus,
 } from '../core/status.ts';
 import type { Verification, VerifyCall } from '../core/verification.ts';
+import type { BackfillTransition, BackfillWishCall, StartBackfillCall } from '../services/backfill.ts';
 import type { RecordAnswer, RecordCall, StreamMessage } from '../services/book.ts';
 import type { TransitionCall } from '../services/drifts.ts';
 import type { ArtifactDownload } from '../services/artifact-download.ts';
@@ -132,6 +134,20 @@ export interface BookPort {
   listBalances(filter: BookBalanceFilter, page: PageRequest): Promise<Page<ListedBalance>>;
 }
 
+/** Jobs that fill ranges of ledgers. */
+export interface BackfillPort {
+  /** Stores a job and returns. @throws RANGE_BEYOND_TIP, LEDGER_UNAVAILABLE, RUN_ALREADY_ACTIVE and others, each with what would work */
+  start(start: StartBackfillCall, asker: Asker): Promise<Backfill>;
+  get(id: string): Promise<Backfill>;
+  transitions(id: string): Promise<readonly BackfillTransition[]>;
+  list(filter: BackfillFilter, page: PageRequest): Promise<Page<Backfill>>;
+  /** Every change after `since`, or from the present state (null), until the end. Throws `signal.reason` when aborted. */
+  watch(id: string, since: bigint | null, signal: AbortSignal): AsyncIterable<BackfillEvent>;
+  pause(wish: BackfillWishCall, asker: Asker): Promise<Backfill>;
+  resume(wish: BackfillWishCall, asker: Asker): Promise<Backfill>;
+  cancel(wish: BackfillWishCall, asker: Asker): Promise<Backfill>;
+}
+
 /** The ledger side, as stored. */
 export interface LedgerPort {
   listEntries(filter: EntryFilter, page: PageRequest): Promise<Page<ListedEntry>>;
@@ -201,6 +217,7 @@ export interface RpcPorts {
   readonly drifts: DriftPort;
   readonly alerts: AlertPort;
   readonly books: BookPort;
+  readonly backfills: BackfillPort;
   readonly ledger: LedgerPort;
   readonly control: LedgerControlPort;
   readonly exports: ExportPort;

@@ -1,5 +1,5 @@
 // Backfills as a resource: a start stores a job and returns, and refuses at once what cannot work; wishes change its state.
-import { randomUUID } from 'node:crypto';
+import { hash, randomUUID } from 'node:crypto';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import {
   isFinalState,
@@ -18,7 +18,8 @@ import type { LedgerRange } from '../core/ledger.ts';
 import type { Page, PageRequest } from '../core/page.ts';
 import type { Watch } from '../core/watch.ts';
 import type { Source } from '../sources/source.ts';
-import { findAuditEntry, writeAudit, type Caller } from '../store/audit.ts';
+import { writeAudit, type Caller } from '../store/audit.ts';
+import { answerOnce } from '../store/call-answers.ts';
 import { silenceChunks } from '../store/backfill-chunks.ts';
 import { listBackfills, sequenceOf, viewBackfill } from '../store/backfill-view.ts';
 import {
@@ -47,6 +48,8 @@ import {
 } from './backfill-refusals.ts';
 import { chooseStream } from './stream-choice.ts';
 import { watchResource } from './watch-resource.ts';
+
+export type { BackfillTransition } from '../store/backfills.ts';
 
 export interface StartBackfillCall {
   /** Null: the one that is followed. */
@@ -149,35 +152,39 @@ export function createBackfillService(deps: BackfillDeps) {
 
   async function wish(what: BackfillWish, call: BackfillWishCall, caller: Caller): Promise<Backfill> {
     await mustView(call.id);
-    const moves = await db.em().transactional(async (em) => {
-      const earlier = call.requestId === null ? null : await findAuditEntry(em, caller.method, call.requestId);
-      if (earlier !== null) {
-        if (earlier.resourceId === call.id) return [];
-        throw new TrueUpError('REQUEST_ID_REUSED', `request id ${call.requestId} was used for another backfill`, {
-          fix: 'take a new UUID for a new request',
-        });
-      }
+    const request = { backfill_id: call.id, reason: call.reason, limits: call.limits ?? null };
+    const digest = hash('sha256', JSON.stringify(request));
+    const moves: Parameters<BackfillDeps['events']['backfillMoved']>[0][] = [];
+    const carryOut = async (em: EntityManager): Promise<null> => {
       const job = (await findJob(em, call.id, true))!;
       let next = stateAfterWish(job.state, what);
       if (call.limits) await changeLimits(em, call.id, call.limits);
-      const done = [];
       const cause = { actor: caller.actor, reason: call.reason };
       while (next !== null) {
         const from = await moveBackfill(em, call.id, next, cause);
-        if (from !== null) done.push({ id: call.id, from, to: next });
+        if (from !== null) moves.push({ id: call.id, from, to: next });
         // Where nobody has a share in hand there is nothing to wait for.
         const waits = next === 'pausing' || next === 'cancelling';
         next = waits && (await silenceChunks(em, call.id)) ? (next === 'pausing' ? 'paused' : 'cancelled') : null;
       }
-      await writeAudit(em, caller, {
-        resourceType: 'backfill',
-        resourceId: call.id,
-        reason: call.reason,
-        before: { state: job.state },
-        after: { state: done.at(-1)?.to ?? job.state },
-      });
-      return done;
-    });
+      await writeAudit(
+        em,
+        { ...caller, requestId: call.requestId ?? caller.requestId },
+        {
+          resourceType: 'backfill',
+          resourceId: call.id,
+          reason: call.reason,
+          before: { state: job.state },
+          after: { request, state: moves.at(-1)?.to ?? job.state },
+        },
+      );
+      return null;
+    };
+    await db
+      .em()
+      .transactional((em) =>
+        answerOnce(em, { method: caller.method, requestId: call.requestId, digest }, () => carryOut(em)),
+      );
     for (const move of moves) deps.events.backfillMoved(move);
     bell.ring();
     return mustView(call.id);

@@ -1,4 +1,5 @@
 // What goes stale by itself: abandoned imports, old runs, exemptions that have ended, answers that nobody will ask for again.
+import { pruneBackfills } from '../store/backfills.ts';
 import { pruneAnswers } from '../store/call-answers.ts';
 import type { Database } from '../store/database.ts';
 import { discardLeftovers } from '../store/run-checkpoints.ts';
@@ -11,10 +12,14 @@ const RUN_RETENTION_DAYS = 90;
 /** How long a request_id is known; a client that repeats a call does so within seconds. */
 const ANSWER_RETENTION_DAYS = 7;
 
-export async function keepHouse(deps: { readonly db: Database }): Promise<void> {
+export async function keepHouse(deps: {
+  readonly db: Database;
+  readonly backfillRetentionDays: number;
+}): Promise<void> {
   await sweepImports(deps);
   await endExemptionsOf(deps.db, null);
   await discardLeftovers(deps.db.em());
   await pruneRuns(deps.db.em(), RUN_RETENTION_DAYS);
+  await pruneBackfills(deps.db.em(), deps.backfillRetentionDays);
   await pruneAnswers(deps.db.em(), ANSWER_RETENTION_DAYS);
 }

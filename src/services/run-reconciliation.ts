@@ -1,25 +1,31 @@
 // One run, from its cut to its verdict: read both sides, compare, then drifts + run in one transaction.
+import { tmpdir } from 'node:os';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { Book, BookSide } from '../core/book.ts';
 import { isTrueUpError, messageOf } from '../core/errors.ts';
 import { DRIFT_KINDS } from '../core/drift.ts';
 import type { Policy } from '../core/policy.ts';
+import type { RowSide } from '../core/row-side.ts';
 import type { Inconclusive, RunSummary, Verdict } from '../core/run.ts';
+import { absorbedTotals } from '../core/tolerance.ts';
 import { decideVerdict } from '../core/verdict.ts';
 import type { Database } from '../store/database.ts';
 import { countPolicy, lockDrifts } from '../store/drift-counts.ts';
 import { mergeFindings, type MergeResult } from '../store/findings.ts';
+import { bySubAccount } from '../sources/sorted-side.ts';
 import { feeTotals, withLedgerSnapshot } from '../store/ledger-side.ts';
 import { beginCheckpoint, discardIfOver } from '../store/run-checkpoints.ts';
 import { beginRun, endRun, finishRun, lostRun, type StoredRun } from '../store/runs.ts';
 import type { SealScope } from '../store/seals.ts';
+import { forgetVerified } from '../store/skipped.ts';
 import { keepStatistics } from '../store/statistics.ts';
 import type { Events } from '../telemetry/events.ts';
 import { endExemptionsOf } from './drifts.ts';
 import type { RunAlerts } from './run-alerts.ts';
 import { compareBalances, recheckOpenBalances } from './run-balances.ts';
 import { asOfCut, keepCut, keptRun, openBook, type KeptRun } from './run-cut.ts';
-import { compareWindow, recheckOpenDrifts } from './run-entries.ts';
+import { compareWindow, recheckOpenDrifts, recheckSkippedKeys } from './run-entries.ts';
+import { exemptionsOf } from './run-judge.ts';
 import { createFindingSink, type FindingSink } from './run-findings.ts';
 import { frameRun, type Following, type RunFrame } from './run-frame.ts';
 import { whileHeld } from './run-hold.ts';
@@ -34,12 +40,18 @@ import {
   type BookFrame,
   type ResolvedJoin,
 } from './run-scope.ts';
+import { compareTwoSides } from './run-sides.ts';
+import { createSkippedKeys } from './run-skipped.ts';
 import { resultDigest, standingOf, summarize, type Outcome } from './run-summary.ts';
 
 export interface RunDeps {
   readonly db: Database;
   readonly policies: ReadonlyMap<string, Policy>;
   readonly bookOf: (policy: Policy) => Book;
+  /** The side that stands for the ledger of a policy without a stream. Absent: there is none. */
+  readonly ledgerOf?: (policy: Policy) => Book;
+  /** Where rows are put in order that come in none and are too many to hold. Absent: the system's folder for such files. */
+  readonly spillFolder?: string;
   readonly networkPassphrase: string;
   /** Absent: without an end, and unavailable after two minutes of silence. */
   readonly following?: Following;
@@ -79,7 +91,9 @@ export async function runReconciliation(deps: RunDeps, runId: string, attempt: A
   try {
     if (run.cancelRequested) throw lostRun(run);
     await keepStatistics(deps.db.em());
-    const outcome = await whileHeld(deps.db, run, attempt.signal, (signal) => compare(deps, policy, run, signal));
+    const outcome = await whileHeld(deps.db, run, attempt.signal, (signal) =>
+      policy.ledger.kind === 'stream' ? compare(deps, policy, run, signal) : compareTwoSides(deps, policy, run, signal),
+    );
     await conclude(deps, policy, run, outcome, startedMs);
   } catch (error) {
     await unfinished(deps, policy, run, error, attempt, startedMs);
@@ -139,9 +153,9 @@ async function begin(
   const sink = createFindingSink(deps.db, run, policy.name);
   const side = { em, policy, frame, book, sink, signal };
   if (policy.level === 'balances') {
-    const { counts, underivedItems } = await compareBalances(side, inconclusive);
+    const { counts, ...more } = await compareBalances(side, inconclusive);
     await recheckOpenBalances(side);
-    return { ...nothing, counts: { ...NOTHING_COUNTED, ...counts }, underivedItems, inconclusive };
+    return { ...nothing, ...more, counts: { ...NOTHING_COUNTED, ...counts }, inconclusive };
   }
   const join = await resolveJoin(book, policy, inconclusive, signal);
   if (join === null) return { ...nothing, inconclusive };
@@ -193,10 +207,15 @@ async function compareEntries(
     accounts: bookFrame.accounts,
     asOf: kept && (await asOfCut(em, kept, policy)),
   };
+  const notes: string[] = [];
+  await using rekeyed = await rekeyedBook(deps, side.book, join, side.signal);
   const entryRun = {
     ...side,
+    book: rekeyed ?? side.book,
     policyScope: deps.policies.get(policy.name)!.scope,
     scope,
+    exemptions: exemptionsOf(policy, frame.cutAtMs, notes),
+    skipped: createSkippedKeys(deps.db, run, policy.name),
     resume: kept,
     segmentKeys: deps.segmentKeys ?? SEGMENT_KEYS,
   };
@@ -216,6 +235,9 @@ async function compareEntries(
     return { ...outcome, counts: { ...NOTHING_COUNTED, ...read }, fees: [] };
   }
   await recheckOpenDrifts(entryRun, counts);
+  const waiting = await recheckSkippedKeys(entryRun);
+  if (waiting > counts.skipped)
+    notes.push(`${waiting} keys that runs had to skip still wait to be verified; each run reads them again`);
   if (counts.skipped > 0 && !inconclusive.some((each) => each.side === 'ledger')) {
     const words = `${counts.skipped} rows of the book may lie in ledgers that were never read: before history begins, or without a time`;
     inconclusive.push(
@@ -227,9 +249,26 @@ async function compareEntries(
       ),
     );
   }
-  const { drifts: _, keysMet: __, ...recorded } = counts;
+  const { drifts: _, keysMet: __, exempt: ___, absorbed, ...recorded } = counts;
   const fees = await feeTotals(em, scope, frame.window);
-  return { ...outcome, counts: { ...NOTHING_COUNTED, ...recorded }, seals, fees };
+  return {
+    ...outcome,
+    toleranceAbsorbed: absorbedTotals(absorbed),
+    notes,
+    counts: { ...NOTHING_COUNTED, ...recorded },
+    seals,
+    fees,
+  };
+}
+
+/** A book in the order of a join by sub-account; null where it is in order as it comes. */
+export async function rekeyedBook(
+  { spillFolder = tmpdir() }: Pick<RunDeps, 'spillFolder'>,
+  book: BookSide,
+  { join }: ResolvedJoin,
+  signal: AbortSignal,
+): Promise<RowSide | null> {
+  return join === 'sub_account' ? bySubAccount(book, spillFolder, signal) : null;
 }
 
 /** One transaction: drifts, run, and what the counters are told afterwards. */
@@ -247,10 +286,10 @@ async function conclude(
     await lockDrifts(em, [policy.name]);
     const merged = await mergeFindings(em, {
       runId: run.id,
-      cutAtMs: outcome.frame?.cutAtMs ?? Date.now(),
+      cutAtMs: outcome.frame?.cutAtMs ?? outcome.sidesFrame?.cutAtMs ?? Date.now(),
       policy: policy.name,
       level: policy.level,
-      stream: outcome.frame?.stream.name ?? null,
+      stream: streamOf(policy, outcome),
       sandbox: run.sandbox,
     });
     if (outcome.seals) await keepSeals(em, outcome.seals);
@@ -258,12 +297,17 @@ async function conclude(
     const verdict = decideVerdict(outcome.inconclusive, totals.open);
     const summary = summarize(policy, outcome, merged, totals, digest);
     // Whoever cancelled it, or took it over, must find nothing of it: the transaction is undone.
-    const stream = outcome.frame?.stream.name ?? null;
-    if (!(await finishRun(em, run, { verdict, stream, summary }))) throw lostRun(run);
+    if (!(await finishRun(em, run, { verdict, stream: streamOf(policy, outcome), summary }))) throw lostRun(run);
+    await forgetVerified(em, policy.name, run);
     await deps.alerts?.noteRun(em, run, policy, verdict, outcome);
     return { verdict, summary, merged };
   });
   report(deps, policy, run, done, startedMs);
+}
+
+/** The stream's name, or that of the side which stands for it. */
+function streamOf({ ledger }: Policy, { frame }: Outcome): string | null {
+  return ledger.kind === 'stream' ? (frame?.stream.name ?? null) : ledger.name;
 }
 
 async function unfinished(

@@ -16,7 +16,7 @@ const FETCH_ROWS = 5000;
 const MAX_FEE_TOTALS = 1000;
 
 /** How a match key is written. */
-export type LedgerKeyForm = 'hash' | 'hash:op' | 'toid';
+export type LedgerKeyForm = 'hash' | 'hash:op' | 'toid' | 'sub_account';
 
 export interface KeyedItem {
   readonly key: string;
@@ -50,9 +50,9 @@ export async function withLedgerSnapshot<T>(
     async (em) => {
       await sql(em, 'set transaction read only');
       const [backend] = await sql<{ pid: number }>(em, 'select pg_backend_pid() as pid');
-      let ending: Promise<unknown> | null = null;
+      const ending: Promise<unknown>[] = [];
       const end = (): void => {
-        ending ??= sql(db.em(), 'select pg_cancel_backend($1)', [backend!.pid]).catch(() => undefined);
+        ending.push(sql(db.em(), 'select pg_cancel_backend($1)', [backend!.pid]).catch(() => undefined));
       };
       signal?.addEventListener('abort', end, { once: true });
       try {
@@ -61,7 +61,7 @@ export async function withLedgerSnapshot<T>(
       } finally {
         signal?.removeEventListener('abort', end);
         // Not later: the next statement of this connection is somebody else's.
-        await ending;
+        await Promise.all(ending);
       }
     },
     { isolationLevel: IsolationLevel.REPEATABLE_READ },
@@ -73,6 +73,8 @@ const KEY_SQL: Readonly<Record<LedgerKeyForm, string>> = {
   'hash:op': `encode(tx_hash, 'hex') || ':' || op_index::text`,
   // Horizon's id of an operation: ledger, transaction and operation packed into 64 bits.
   toid: `((ledger::bigint << 32) | (tx_index::bigint << 12) | op_index)::text`,
+  // As core/sub-account-key.ts writes it.
+  sub_account: `account || '|' || asset || '|' || amount::text || '|' || coalesce(sub_account, '')`,
 };
 
 const ITEM_COLUMNS = `account, asset, amount::text as amount, kind, failed, counterparty, sub_account,
@@ -179,6 +181,12 @@ function keyCondition(form: LedgerKeyForm, keys: readonly string[]): [string, st
       `(ledger, tx_index, op_index) in
        (select (id >> 32)::int, ((id >> 12) & 1048575)::int, (id & 4095)::int from unnest($5::bigint[]) as id)`,
       ids,
+    ];
+  }
+  if (form === 'sub_account') {
+    return [
+      `account = any(array(select distinct split_part(key, '|', 1) from unnest($5::text[]) as key)) and ${KEY_SQL[form]} = any($5)`,
+      [...keys],
     ];
   }
   const hashes = keys.map((key) => key.slice(0, 64)).filter((hash) => /^[0-9a-f]{64}$/.test(hash));

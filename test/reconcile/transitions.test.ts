@@ -201,10 +201,10 @@ describe('an exemption', () => {
   it('ends by housekeeping where no run comes', async () => {
     const { at, drifts } = await drifted();
     await at.service.drifts.transition(call([drifts[0]!.id], 'exempt'), ann);
-    await keepHouse({ db: test.db });
+    await keepHouse({ db: test.db, backfillRetentionDays: 30 });
     expect(await totalOf(at, ['exempt'])).toBe(1);
     await end(at);
-    await keepHouse({ db: test.db });
+    await keepHouse({ db: test.db, backfillRetentionDays: 30 });
     expect([await totalOf(at, ['exempt']), await totalOf(at, ['open'])]).toEqual([0, 3]);
   });
 });

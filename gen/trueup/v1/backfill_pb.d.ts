@@ -6,6 +6,7 @@ import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2"
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Failure, LedgerRange } from "./common_pb.js";
+import type { ErrorReason } from "./error_reason_pb.js";
 import type { Layer } from "./entry_pb.js";
 
 /**
@@ -27,7 +28,7 @@ export declare type BackfillLimits = Message<"trueup.v1.BackfillLimits"> & {
   ledgersPerSecond?: number | undefined;
 
   /**
-   * Most requests a second to the source, above 0. Absent: the source's configured budget.
+   * Most reads of the source a second, above 0. Absent: the source's configured budget.
    *
    * @generated from field: optional double requests_per_second = 2;
    */
@@ -41,7 +42,7 @@ export declare type BackfillLimits = Message<"trueup.v1.BackfillLimits"> & {
   concurrency: number;
 
   /**
-   * Most ledgers per request to the source, 1 to 500. 0: 50.
+   * Most ledgers per read of the source, 1 to 500, never more than it takes at once. 0: what it takes at once.
    *
    * @generated from field: uint32 batch_size = 4;
    */
@@ -172,7 +173,7 @@ export declare type BackfillProgress = Message<"trueup.v1.BackfillProgress"> & {
   lastLedger?: number | undefined;
 
   /**
-   * Chunks in all.
+   * Chunks in all, of 64 ledgers as coverage has them, however much a worker takes at once.
    *
    * @generated from field: int64 total_chunk_count = 12;
    */
@@ -254,6 +255,14 @@ export declare type BackfillProgress = Message<"trueup.v1.BackfillProgress"> & {
    * @generated from field: google.protobuf.Timestamp update_time = 23;
    */
   updateTime?: Timestamp | undefined;
+
+  /**
+   * Ledgers between the oldest that the source keeps and the next one to read: what is left before history is lost. Negative:
+   * it is. Absent: not known, or nothing is left to read.
+   *
+   * @generated from field: optional int64 retention_margin_ledger_count = 24;
+   */
+  retentionMarginLedgerCount?: bigint | undefined;
 };
 
 /**
@@ -330,6 +339,35 @@ export declare type DryRunReport = Message<"trueup.v1.DryRunReport"> & {
    * @generated from field: google.protobuf.Duration estimated_duration = 9;
    */
   estimatedDuration?: Duration | undefined;
+
+  /**
+   * Entries that are there already.
+   *
+   * @generated from field: int64 duplicate_entry_count = 10;
+   */
+  duplicateEntryCount: bigint;
+
+  /**
+   * Ledgers whose stored content is another than the source's: a live backfill would stop there. An upper bound, as
+   * ledgers are compared several at once.
+   *
+   * @generated from field: int64 conflict_ledger_count = 11;
+   */
+  conflictLedgerCount: bigint;
+
+  /**
+   * Ranges that hold them, at most 1,000, inclusive.
+   *
+   * @generated from field: repeated trueup.v1.LedgerRange conflict_ranges = 12;
+   */
+  conflictRanges: LedgerRange[];
+
+  /**
+   * Bytes that the source sent, before decompression.
+   *
+   * @generated from field: int64 read_byte_count = 13;
+   */
+  readByteCount: bigint;
 };
 
 /**
@@ -337,6 +375,61 @@ export declare type DryRunReport = Message<"trueup.v1.DryRunReport"> & {
  * Use `create(DryRunReportSchema)` to create a new message.
  */
 export declare const DryRunReportSchema: GenMessage<DryRunReport>;
+
+/**
+ * A change of a backfill's state.
+ *
+ * @generated from message trueup.v1.BackfillTransition
+ */
+export declare type BackfillTransition = Message<"trueup.v1.BackfillTransition"> & {
+  /**
+   * When.
+   *
+   * @generated from field: google.protobuf.Timestamp transition_time = 1;
+   */
+  transitionTime?: Timestamp | undefined;
+
+  /**
+   * State before. UNSPECIFIED: it was started.
+   *
+   * @generated from field: trueup.v1.BackfillState from_state = 2;
+   */
+  fromState: BackfillState;
+
+  /**
+   * State after.
+   *
+   * @generated from field: trueup.v1.BackfillState to_state = 3;
+   */
+  toState: BackfillState;
+
+  /**
+   * Who: the token's name, or `trueup` for the service itself.
+   *
+   * @generated from field: string actor = 4;
+   */
+  actor: string;
+
+  /**
+   * Why, as the caller said. Empty: not said.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * What it blocked or failed on. UNSPECIFIED: it didn't.
+   *
+   * @generated from field: trueup.v1.ErrorReason error_reason = 6;
+   */
+  errorReason: ErrorReason;
+};
+
+/**
+ * Describes the message trueup.v1.BackfillTransition.
+ * Use `create(BackfillTransitionSchema)` to create a new message.
+ */
+export declare const BackfillTransitionSchema: GenMessage<BackfillTransition>;
 
 /**
  * A job that fills a range of ledgers.
@@ -554,7 +647,7 @@ export enum BackfillState {
   THROTTLED = 4,
 
   /**
-   * Asked to pause; the chunks in hand are finished first.
+   * Asked to pause; what is being written is finished first, what is only being read is given back.
    *
    * @generated from enum value: BACKFILL_STATE_PAUSING = 5;
    */
@@ -568,7 +661,7 @@ export enum BackfillState {
   PAUSED = 6,
 
   /**
-   * Asked to stop; the chunks in hand are finished first.
+   * Asked to stop; what is being written is finished first, what is only being read is given back.
    *
    * @generated from enum value: BACKFILL_STATE_CANCELLING = 7;
    */

@@ -5,7 +5,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Layer } from "./entry_pb.js";
-import type { Backfill, BackfillLimits, BackfillState } from "./backfill_pb.js";
+import type { Backfill, BackfillLimits, BackfillState, BackfillTransition } from "./backfill_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { CoverageRange, CoverageState, CoverageTrust, Gap } from "./coverage_pb.js";
 import type { Failure, LedgerRange } from "./common_pb.js";
@@ -99,6 +99,14 @@ export declare type StartBackfillRequest = Message<"trueup.v1.StartBackfillReque
    * @generated from field: string request_id = 11;
    */
   requestId: string;
+
+  /**
+   * Apply what this dry run found: the id of one that has succeeded, with the same stream, layer, range, source, watch and
+   * reread. Refused as REVISION_CONFLICT where something else is missing by now. Empty: no dry run is applied.
+   *
+   * @generated from field: string plan_of = 12;
+   */
+  planOf: string;
 };
 
 /**
@@ -159,6 +167,13 @@ export declare type GetBackfillResponse = Message<"trueup.v1.GetBackfillResponse
    * @generated from field: trueup.v1.Backfill backfill = 1;
    */
   backfill?: Backfill | undefined;
+
+  /**
+   * The newest 100 changes of its state, oldest of them first.
+   *
+   * @generated from field: repeated trueup.v1.BackfillTransition transitions = 2;
+   */
+  transitions: BackfillTransition[];
 };
 
 /**
@@ -1073,7 +1088,7 @@ export declare const BackfillService: GenService<{
     output: typeof WatchBackfillResponseSchema;
   },
   /**
-   * Asks a backfill to pause after the chunks in hand.
+   * Asks a backfill to pause; what is being written is finished first.
    *
    * @generated from rpc trueup.v1.BackfillService.PauseBackfill
    */
@@ -1093,7 +1108,7 @@ export declare const BackfillService: GenService<{
     output: typeof ResumeBackfillResponseSchema;
   },
   /**
-   * Asks a backfill to stop after the chunks in hand. It ends CANCELLED unless it ended otherwise first.
+   * Asks a backfill to stop; what is being written is finished first. It ends CANCELLED unless it ended otherwise first.
    *
    * @generated from rpc trueup.v1.BackfillService.CancelBackfill
    */
