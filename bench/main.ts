@@ -69,6 +69,15 @@ const BENCHES: readonly Bench[] = [
     run: async () => (await import('./gaps.ts')).gapsBench(),
   },
   {
+    figures: [
+      'reconcile.list_drifts_p99_ms',
+      'reconcile.list_drifts_p50_ms',
+      'reconcile.stream_drifts_rss_mib',
+      'reconcile.stream_drifts_per_second',
+    ],
+    run: async () => (await import('./drifts.ts')).driftsBench(),
+  },
+  {
     figures: ['manifest.csv_rows_per_second'],
     run: async () => (await import('./exports.ts')).exportBench(),
   },

@@ -50,9 +50,9 @@ export async function withLedgerSnapshot<T>(
     async (em) => {
       await sql(em, 'set transaction read only');
       const [backend] = await sql<{ pid: number }>(em, 'select pg_backend_pid() as pid');
-      let ending: Promise<unknown> | null = null;
+      const ending: Promise<unknown>[] = [];
       const end = (): void => {
-        ending ??= sql(db.em(), 'select pg_cancel_backend($1)', [backend!.pid]).catch(() => undefined);
+        ending.push(sql(db.em(), 'select pg_cancel_backend($1)', [backend!.pid]).catch(() => undefined));
       };
       signal?.addEventListener('abort', end, { once: true });
       try {
@@ -61,7 +61,7 @@ export async function withLedgerSnapshot<T>(
       } finally {
         signal?.removeEventListener('abort', end);
         // Not later: the next statement of this connection is somebody else's.
-        await ending;
+        await Promise.all(ending);
       }
     },
     { isolationLevel: IsolationLevel.REPEATABLE_READ },

@@ -68,6 +68,11 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     cases: 10_000,
     proves: 'no schedule of exports, holds, retention and crashes loses what is held; no change goes unnoticed',
   },
+  'kill-backfill': {
+    files: ['test/backfill/kill.test.ts'],
+    cases: 1_000,
+    proves: 'workers of a backfill that are killed at any moment leave no gap and no row twice',
+  },
 };
 
 const { values, positionals } = parseArgs({
