@@ -136,16 +136,12 @@ describe('a process that is stopped past its lease', () => {
     // Slow reads: it is in the middle of a share when it is stopped.
     const sleeper = startChild(source.networkPassphrase, tip, { readMs: 20 });
     try {
-      await eventually(
-        async () => expect((await house.service.get(id)).progress.scannedLedgers).toBeGreaterThan(0),
-        PATIENCE_MS,
-      );
+      await eventually(async () => {
+        const { scannedLedgers, workers } = (await house.service.get(id)).progress;
+        expect(scannedLedgers).toBeGreaterThan(0);
+        expect(workers).toBeGreaterThan(0);
+      }, PATIENCE_MS);
       sleeper.kill('SIGSTOP');
-      const held = await sql<{ token: string }>(
-        test.db.em(),
-        'select token::text as token from trueup.backfill_chunks where backfill_id = $1 and token is not null',
-        [id],
-      );
       const worker = house.work();
       const done = await house.ended(id);
       await worker.end();
@@ -158,7 +154,6 @@ describe('a process that is stopped past its lease', () => {
       expect((await house.ended(next.id)).state).toBe('succeeded');
       expect(await pictureOf(test.db, house.opened.stream.id)).toEqual(before);
       expect((await house.service.get(id)).progress.sequence).toBe(sequence);
-      expect(held.length).toBeGreaterThan(0);
     } finally {
       sleeper.kill('SIGKILL');
     }
