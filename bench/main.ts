@@ -35,6 +35,10 @@ const BENCHES: readonly Bench[] = [
     run: async () => (await import('./start.ts')).startBench(),
   },
   {
+    figures: ['reconcile.join_pairs_per_second'],
+    run: async () => (await import('./join.ts')).joinBench(),
+  },
+  {
     figures: ['house.follower_rss_mib', 'house.follower_rss_growth_ratio'],
     run: async () => (await import('./memory.ts')).memoryBench(),
   },

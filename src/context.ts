@@ -36,6 +36,7 @@ import { reverifySeals } from './services/reverify.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
 import { verifyRange } from './services/verify-range.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
+import { createFileSide } from './sources/side-file.ts';
 import { createFileArtifacts } from './outbound/artifacts.ts';
 import { developmentKey } from './outbound/development-key.ts';
 import { createOtherSources, createSource } from './sources/create-source.ts';
@@ -150,7 +151,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
   const policies = new Map(
     config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]),
   );
-  const books = bookOpener(config, db);
+  const { bookOf: books, ledgerOf } = sideOpeners(config, db);
   const queue = createQueue({
     db,
     jobs: JOB_NAMES.map((name) => ({
@@ -222,6 +223,8 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     db,
     policies,
     bookOf: books,
+    ledgerOf,
+    spillFolder: spillFolder(config),
     networkPassphrase: network,
     following,
     alerts: alerts.runs,
@@ -428,20 +431,43 @@ function listedImport({ counts, lineCount, errors, ...rest }: StoredImport): Imp
   };
 }
 
-/** One book a policy, opened anew for each run. */
-function bookOpener(config: Config, db: Database): (policy: Policy) => Book {
+interface SideOpeners {
+  readonly bookOf: (policy: Policy) => Book;
+  readonly ledgerOf: (policy: Policy) => Book;
+}
+
+/** The sides of each policy, opened anew for each run. */
+function sideOpeners(config: Config, db: Database): SideOpeners {
   const postgres =
     config.book !== null && config.secrets.bookUrl !== null
       ? createPostgresBook({ url: config.secrets.bookUrl, query: config.book.query })
       : null;
-  return (policy) => {
-    if (policy.book.kind === 'recorded') return createRecordedBook({ db }, policy.book.name);
-    if (postgres !== null) return postgres;
-    throw new TrueUpError(
-      'INVALID_CONFIGURATION',
-      `policy ${policy.name} reads the book from PostgreSQL, but TRUEUP_BOOK_URL is unset`,
-    );
+  const external = new Map(Object.keys(config.reconciliation.sides).map((name) => [name, externalSide(config, name)]));
+  const sideOf = (policy: Policy, side: Policy['book'] | Policy['ledger']): Book => {
+    const found =
+      side.kind === 'external'
+        ? external.get(side.name)
+        : side.kind === 'recorded'
+          ? createRecordedBook({ db }, side.name)
+          : side.kind === 'postgres'
+            ? postgres
+            : null;
+    if (found) return found;
+    throw new TrueUpError('INVALID_CONFIGURATION', `policy ${policy.name} reads a side that is not configured`, {
+      fix: 'set TRUEUP_BOOK_URL, or declare the side in trueup.yaml',
+    });
   };
+  return { bookOf: (policy) => sideOf(policy, policy.book), ledgerOf: (policy) => sideOf(policy, policy.ledger) };
+}
+
+function externalSide(config: Config, name: string): Book {
+  const side = config.reconciliation.sides[name]!;
+  if (side.kind === 'postgres') return createPostgresBook({ url: config.secrets.sideUrls[name]!, query: side.query });
+  return createFileSide({ ...side, spillFolder: spillFolder(config) });
+}
+
+function spillFolder(config: Config): string {
+  return join(config.service.dataDir, 'spill');
 }
 
 /** A file has no circuit to open. */

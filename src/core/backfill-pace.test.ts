@@ -9,6 +9,7 @@ import {
   FIRST_PIECE_LEDGERS,
   halvedPieceSize,
   leaseEnd,
+  limitedPieceSize,
   MAX_PIECE_LEDGERS,
   nextPieceSize,
   stallOf,
@@ -74,6 +75,16 @@ describe('the size of a piece', () => {
     expect(size).toBe(MAX_PIECE_LEDGERS);
     for (let i = 0; i < 30; i++) size = halvedPieceSize(size);
     expect(size).toBe(1);
+  });
+});
+
+describe('a job with limits of its own', () => {
+  it('takes about what a second allows, and a ledger at least', () => {
+    const limits = { ledgersPerSecond: null, requestsPerSecond: null, concurrency: 0, batchSize: 0 };
+    expect(limitedPieceSize(limits, 64)).toBe(Infinity);
+    expect(limitedPieceSize({ ...limits, ledgersPerSecond: 20 }, 64)).toBe(20);
+    expect(limitedPieceSize({ ...limits, requestsPerSecond: 2, ledgersPerSecond: 500 }, 64)).toBe(128);
+    expect(limitedPieceSize({ ...limits, requestsPerSecond: 0.001 }, 64)).toBe(1);
   });
 });
 

@@ -1,5 +1,5 @@
 // How much a backfill's worker takes at once, and how long the rest will take. Pure arithmetic.
-import type { SpanRates, StallCause, BackfillState } from './backfill.ts';
+import type { BackfillLimits, SpanRates, StallCause, BackfillState } from './backfill.ts';
 import { chunkOf } from './coverage.ts';
 import { isTrueUpError } from './errors.ts';
 import { CHUNK_LEDGERS, type LedgerRange } from './ledger.ts';
@@ -22,6 +22,11 @@ export function nextPieceSize(ledgers: number, commitMs: number): number {
 /** After a timeout of the database or the source. */
 export function halvedPieceSize(ledgers: number): number {
   return Math.max(1, ledgers * SHRINKAGE);
+}
+
+/** A job that is held back commits about once a second all the same, so that it is seen to move and loses little. */
+export function limitedPieceSize({ ledgersPerSecond, requestsPerSecond }: BackfillLimits, spanLedgers: number): number {
+  return Math.max(1, Math.min(ledgersPerSecond ?? Infinity, (requestsPerSecond ?? Infinity) * spanLedgers));
 }
 
 /** Where a worker's share ends that begins at `from`: on a multiple of 64, so that chunks of coverage are written whole. */

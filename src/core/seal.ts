@@ -109,7 +109,7 @@ export class ChunkTallies {
     this.#spoilt.add(startOf(row.ledger));
   }
 
-  matched(finding: Finding): void {
+  matched(finding: Pick<Finding, 'ledger'>): void {
     const tally = finding.ledger && this.#chunks.get(startOf(finding.ledger.ledger!));
     if (tally) tally.matched++;
   }

@@ -1,7 +1,7 @@
 // One share of a backfill, worked on by whoever holds its lease: read and write piece by piece, or check what was written.
 import type { BackfillState } from '../core/backfill.ts';
-import { halvedPieceSize, nextPieceSize, unitsOf } from '../core/backfill-pace.ts';
-import { isTrueUpError, TrueUpError } from '../core/errors.ts';
+import { halvedPieceSize, limitedPieceSize, nextPieceSize, unitsOf } from '../core/backfill-pace.ts';
+import { isTrueUpError, type TrueUpError } from '../core/errors.ts';
 import type { LedgerBatch, LedgerRange } from '../core/ledger.ts';
 import type { Source } from '../sources/source.ts';
 import { addToDigest, shrinkPieces, takeBudget } from '../store/backfill-counts.ts';
@@ -63,12 +63,14 @@ async function readShare(share: Share, chunk: HeldChunk, signal: AbortSignal): P
   const { deps, job, target } = share;
   const { source, db } = deps;
   const limited = job.limits.ledgersPerSecond !== null || job.limits.requestsPerSecond !== null;
+  const spanLedgers = Math.min(source.maxSpanLedgers, job.limits.batchSize || source.maxSpanLedgers);
+  const limitLedgers = limitedPieceSize(job.limits, spanLedgers);
   const reader = new PieceReader(
     {
       source,
       watch: target.watch,
       layers: job.layers,
-      spanLedgers: Math.min(source.maxSpanLedgers, job.limits.batchSize || source.maxSpanLedgers),
+      spanLedgers,
       waitBefore: limited ? (ledgers) => takeBudget(db.em(), job.id, ledgers) : () => Promise.resolve(0),
       onBadRead: (error, attempt) => deps.events.sourceReadFailed({ source: source.id, error, attempt }),
     },
@@ -77,8 +79,9 @@ async function readShare(share: Share, chunk: HeldChunk, signal: AbortSignal): P
   let pieceLedgers = job.pieceLedgers;
   let left = chunk;
   while (left.range.from < chunk.range.to) {
+    signal.throwIfAborted();
     deps.onPhase('reading');
-    const piece = await reader.next(left.range, pieceLedgers);
+    const piece = await reader.next(left.range, Math.min(pieceLedgers, limitLedgers));
     signal.throwIfAborted();
     deps.onPhase('writing');
     if (piece.kind === 'batch') pieceLedgers = await writeOrShrink(share, left, piece, pieceLedgers);

@@ -1,9 +1,13 @@
 // The comparison of a run: from its cut, or from where an attempt before this one stopped, to what it came to.
+import { tmpdir } from 'node:os';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { Book, BookSide } from '../core/book.ts';
 import type { Policy } from '../core/policy.ts';
+import type { RowSide } from '../core/row-side.ts';
 import type { Inconclusive } from '../core/run.ts';
+import { absorbedTotals } from '../core/tolerance.ts';
 import type { Database } from '../store/database.ts';
+import { bySubAccount } from '../sources/sorted-side.ts';
 import { feeTotals } from '../store/ledger-side.ts';
 import { withLedgerSnapshot } from '../store/ledger-snapshot.ts';
 import { beginCheckpoint } from '../store/run-checkpoints.ts';
@@ -13,18 +17,24 @@ import type { Events } from '../telemetry/events.ts';
 import type { RunAlerts } from './run-alerts.ts';
 import { compareBalances, recheckOpenBalances } from './run-balances.ts';
 import { asOfCut, keepCut, keptRun, openBook, type KeptRun } from './run-cut.ts';
-import { compareWindow, recheckOpenDrifts } from './run-entries.ts';
+import { compareWindow, recheckOpenDrifts, recheckSkippedKeys } from './run-entries.ts';
+import { exemptionsOf } from './run-judge.ts';
 import { createFindingSink, type FindingSink } from './run-findings.ts';
 import { frameRun, type Following, type RunFrame } from './run-frame.ts';
 import { reason } from './run-reasons.ts';
 import { prepareSeals, readRunSeals, sealsOfCut, type RunSeals } from './run-sealed.ts';
 import { addBookReasons, frameBook, kindsOf, resolveJoin, type BookFrame, type ResolvedJoin } from './run-scope.ts';
+import { createSkippedKeys } from './run-skipped.ts';
 import { type Outcome } from './run-summary.ts';
 
 export interface RunDeps {
   readonly db: Database;
   readonly policies: ReadonlyMap<string, Policy>;
   readonly bookOf: (policy: Policy) => Book;
+  /** The side that stands for the ledger of a policy without a stream. Absent: there is none. */
+  readonly ledgerOf?: (policy: Policy) => Book;
+  /** Where rows are put in order that come in none and are too many to hold. Absent: the system's folder for such files. */
+  readonly spillFolder?: string;
   readonly networkPassphrase: string;
   /** Absent: without an end, and unavailable after two minutes of silence. */
   readonly following?: Following;
@@ -89,9 +99,9 @@ async function begin(
   const sink = createFindingSink(deps.db, run, policy.name);
   const side = { em, policy, frame, book, sink, signal };
   if (policy.level === 'balances') {
-    const { counts, underivedItems } = await compareBalances(side, inconclusive);
+    const { counts, ...more } = await compareBalances(side, inconclusive);
     await recheckOpenBalances(side);
-    return { ...nothing, counts: { ...NOTHING_COUNTED, ...counts }, underivedItems, inconclusive };
+    return { ...nothing, ...more, counts: { ...NOTHING_COUNTED, ...counts }, inconclusive };
   }
   const join = await resolveJoin(book, policy, inconclusive, signal);
   if (join === null) return { ...nothing, inconclusive };
@@ -143,10 +153,15 @@ async function compareEntries(
     accounts: bookFrame.accounts,
     asOf: kept && (await asOfCut(em, kept, policy)),
   };
+  const notes: string[] = [];
+  await using rekeyed = await rekeyedBook(deps, side.book, join, side.signal);
   const entryRun = {
     ...side,
+    book: rekeyed ?? side.book,
     policyScope: deps.policies.get(policy.name)!.scope,
     scope,
+    exemptions: exemptionsOf(policy, frame.cutAtMs, notes),
+    skipped: createSkippedKeys(deps.db, run, policy.name),
     resume: kept,
     segmentKeys: deps.segmentKeys ?? SEGMENT_KEYS,
   };
@@ -166,6 +181,9 @@ async function compareEntries(
     return { ...outcome, counts: { ...NOTHING_COUNTED, ...read }, fees: [] };
   }
   await recheckOpenDrifts(entryRun, counts);
+  const waiting = await recheckSkippedKeys(entryRun);
+  if (waiting > counts.skipped)
+    notes.push(`${waiting} keys that runs had to skip still wait to be verified; each run reads them again`);
   if (counts.skipped > 0 && !inconclusive.some((each) => each.side === 'ledger')) {
     const words = `${counts.skipped} rows of the book may lie in ledgers that were never read: before history begins, or without a time`;
     inconclusive.push(
@@ -177,7 +195,24 @@ async function compareEntries(
       ),
     );
   }
-  const { drifts: _, keysMet: __, ...recorded } = counts;
+  const { drifts: _, keysMet: __, exempt: ___, absorbed, ...recorded } = counts;
   const fees = await feeTotals(em, scope, frame.window);
-  return { ...outcome, counts: { ...NOTHING_COUNTED, ...recorded }, seals, fees };
+  return {
+    ...outcome,
+    toleranceAbsorbed: absorbedTotals(absorbed),
+    notes,
+    counts: { ...NOTHING_COUNTED, ...recorded },
+    seals,
+    fees,
+  };
+}
+
+/** A book in the order of a join by sub-account; null where it is in order as it comes. */
+export async function rekeyedBook(
+  { spillFolder = tmpdir() }: Pick<RunDeps, 'spillFolder'>,
+  book: BookSide,
+  { join }: ResolvedJoin,
+  signal: AbortSignal,
+): Promise<RowSide | null> {
+  return join === 'sub_account' ? bySubAccount(book, spillFolder, signal) : null;
 }

@@ -9,7 +9,7 @@ import { coveredBySets, ledgerAsOf, type CoveredBySet, type LedgerAsOf } from '.
 import { beginCheckpoint, readCheckpoint, type Checkpoint } from '../store/run-checkpoints.ts';
 import { toJson } from '../store/json.ts';
 import type { HeldRun } from '../store/runs.ts';
-import type { EntryCounts } from './run-entries.ts';
+import type { EntryCounts } from './run-judge.ts';
 import type { RunFrame } from './run-frame.ts';
 import type { KeptSeals } from './run-sealed.ts';
 import type { BookFrame, ResolvedJoin } from './run-scope.ts';

@@ -8,12 +8,14 @@ import { countPolicy, lockDrifts } from '../store/drift-counts.ts';
 import { mergeFindings, type MergeResult } from '../store/findings.ts';
 import { beginCheckpoint, discardIfOver } from '../store/run-checkpoints.ts';
 import { beginRun, endRun, finishRun, lostRun, type StoredRun } from '../store/runs.ts';
+import { forgetVerified } from '../store/skipped.ts';
 import { keepStatistics } from '../store/statistics.ts';
 import { endExemptionsOf } from './drifts.ts';
 import { whileHeld } from './run-hold.ts';
 import { reason } from './run-reasons.ts';
 import { keepSeals } from './run-sealed.ts';
 import { narrow } from './run-scope.ts';
+import { compareTwoSides } from './run-sides.ts';
 import { compare, NOTHING_COUNTED, type RunDeps } from './run-compare.ts';
 import { resultDigest, standingOf, summarize, type Outcome } from './run-summary.ts';
 
@@ -44,7 +46,9 @@ export async function runReconciliation(deps: RunDeps, runId: string, attempt: A
   try {
     if (run.cancelRequested) throw lostRun(run);
     await keepStatistics(deps.db.em());
-    const outcome = await whileHeld(deps.db, run, attempt.signal, (signal) => compare(deps, policy, run, signal));
+    const outcome = await whileHeld(deps.db, run, attempt.signal, (signal) =>
+      policy.ledger.kind === 'stream' ? compare(deps, policy, run, signal) : compareTwoSides(deps, policy, run, signal),
+    );
     await conclude(deps, policy, run, outcome, startedMs);
   } catch (error) {
     await unfinished(deps, policy, run, error, attempt, startedMs);
@@ -69,10 +73,10 @@ async function conclude(
     await lockDrifts(em, [policy.name]);
     const merged = await mergeFindings(em, {
       runId: run.id,
-      cutAtMs: outcome.frame?.cutAtMs ?? Date.now(),
+      cutAtMs: outcome.frame?.cutAtMs ?? outcome.sidesFrame?.cutAtMs ?? Date.now(),
       policy: policy.name,
       level: policy.level,
-      stream: outcome.frame?.stream.name ?? null,
+      stream: streamOf(policy, outcome),
       sandbox: run.sandbox,
     });
     if (outcome.seals) await keepSeals(em, outcome.seals);
@@ -80,12 +84,17 @@ async function conclude(
     const verdict = decideVerdict(outcome.inconclusive, totals.open);
     const summary = summarize(policy, outcome, merged, totals, digest);
     // Whoever cancelled it, or took it over, must find nothing of it: the transaction is undone.
-    const stream = outcome.frame?.stream.name ?? null;
-    if (!(await finishRun(em, run, { verdict, stream, summary }))) throw lostRun(run);
+    if (!(await finishRun(em, run, { verdict, stream: streamOf(policy, outcome), summary }))) throw lostRun(run);
+    await forgetVerified(em, policy.name, run);
     await deps.alerts?.noteRun(em, run, policy, verdict, outcome);
     return { verdict, summary, merged };
   });
   report(deps, policy, run, done, startedMs);
+}
+
+/** The stream's name, or that of the side which stands for it. */
+function streamOf({ ledger }: Policy, { frame }: Outcome): string | null {
+  return ledger.kind === 'stream' ? (frame?.stream.name ?? null) : ledger.name;
 }
 
 async function unfinished(

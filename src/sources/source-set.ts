@@ -87,7 +87,7 @@ export function createSourceSet({ sources, onSwitch, clock = Date.now }: SourceS
       (highest, each) => (highest === null || each.tip.sequence > highest.tip.sequence ? each : highest),
       null,
     );
-    if (best === null) throw answers.find((answer) => 'error' in answer)!.error;
+    if (best === null) throw answers.flatMap((answer) => ('error' in answer && answer.error ? [answer.error] : []))[0]!;
     await compare(tips, signal);
     // What one of them still keeps can be had.
     return { ...best.tip, oldest: Math.min(...tips.map((each) => each.tip.oldest)) };

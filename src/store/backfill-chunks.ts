@@ -5,7 +5,7 @@ import { leaseEnd } from '../core/backfill-pace.ts';
 import { TrueUpError } from '../core/errors.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import { sql, sqlCount } from './database.ts';
-import { findJob, type BackfillJob } from './backfills.ts';
+import { findJob, FREE_WHEN_IDLE, type BackfillJob } from './backfills.ts';
 
 export type ChunkKind = 'read' | 'verify';
 
@@ -48,7 +48,7 @@ export async function claimChunk(
   return em.transactional(async (tx) => {
     const [candidate] = await sql<{ id: string }>(
       tx,
-      `select b.id from trueup.backfills b
+      `select b.id, ${FREE_WHEN_IDLE} from trueup.backfills b
        where b.completed_at is null and b.state = any($1::text[]) and (b.retry_at is null or b.retry_at <= clock_timestamp())
          and exists (select 1 from trueup.backfill_chunks c where c.backfill_id = b.id and ${FREE})
        order by (select count(*) from trueup.backfill_chunks c where c.backfill_id = b.id and not ${FREE}), b.created_at

@@ -166,11 +166,19 @@ export async function transitionsOf(em: EntityManager, id: string, limit: number
   }));
 }
 
-/** One job; locked against every other change of it with `lock`, where nobody else has it. */
+/**
+ * A process that stands still with a job's row locked would hold up all others: the server ends its transaction after this. Part of
+ * the statement that takes the lock.
+ */
+export const FREE_WHEN_IDLE = `set_config('idle_in_transaction_session_timeout', '3000', true)`;
+
+/** One job; with `lock`, nobody else changes it until the transaction ends. */
 export async function findJob(em: EntityManager, id: string, lock = false): Promise<BackfillJob | null> {
   const rows = await sql<JobRow>(
     em,
-    `select ${JOB_COLUMNS} from trueup.backfills where id = $1${lock ? ' for no key update' : ''}`,
+    lock
+      ? `select ${JOB_COLUMNS}, ${FREE_WHEN_IDLE} from trueup.backfills where id = $1 for no key update`
+      : `select ${JOB_COLUMNS} from trueup.backfills where id = $1`,
     [id],
   );
   return rows[0] ? toJob(rows[0]) : null;

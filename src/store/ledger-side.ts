@@ -15,7 +15,7 @@ const FETCH_ROWS = 5000;
 const MAX_FEE_TOTALS = 1000;
 
 /** How a match key is written. */
-export type LedgerKeyForm = 'hash' | 'hash:op' | 'toid';
+export type LedgerKeyForm = 'hash' | 'hash:op' | 'toid' | 'sub_account';
 
 export interface KeyedItem {
   readonly key: string;
@@ -41,6 +41,8 @@ const KEY_SQL: Readonly<Record<LedgerKeyForm, string>> = {
   'hash:op': `encode(tx_hash, 'hex') || ':' || op_index::text`,
   // Horizon's id of an operation: ledger, transaction and operation packed into 64 bits.
   toid: `((ledger::bigint << 32) | (tx_index::bigint << 12) | op_index)::text`,
+  // As core/sub-account-key.ts writes it.
+  sub_account: `account || '|' || asset || '|' || amount::text || '|' || coalesce(sub_account, '')`,
 };
 
 const ITEM_COLUMNS = `account, asset, amount::text as amount, kind, failed, counterparty, sub_account,
@@ -147,6 +149,12 @@ function keyCondition(form: LedgerKeyForm, keys: readonly string[]): [string, st
       `(ledger, tx_index, op_index) in
        (select (id >> 32)::int, ((id >> 12) & 1048575)::int, (id & 4095)::int from unnest($5::bigint[]) as id)`,
       ids,
+    ];
+  }
+  if (form === 'sub_account') {
+    return [
+      `account = any(array(select distinct split_part(key, '|', 1) from unnest($5::text[]) as key)) and ${KEY_SQL[form]} = any($5)`,
+      [...keys],
     ];
   }
   const hashes = keys.map((key) => key.slice(0, 64)).filter((hash) => /^[0-9a-f]{64}$/.test(hash));

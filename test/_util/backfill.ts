@@ -25,7 +25,8 @@ export interface BackfillHouse {
   run(range: LedgerRange, more?: Partial<StartBackfillCall>): Promise<Backfill>;
 }
 
-const GENEROUS_MS = 40_000;
+/** Of a busy machine. */
+const GENEROUS_MS = 150_000;
 
 export const rangeCall = (range: LedgerRange, more: Partial<StartBackfillCall> = {}): StartBackfillCall => ({
   stream: null,

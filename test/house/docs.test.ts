@@ -26,7 +26,7 @@ const packageJson = JSON.parse(read('package.json')) as Record<
 >;
 
 /** Verbs whose second word is a verb too. */
-const GROUPS = ['import', 'doctor', 'manifests'];
+const GROUPS = ['import', 'doctor', 'manifests', 'follower'];
 
 test.each(markdown)('links of %s resolve', (file) => {
   const links = [...prose(read(file)).matchAll(/\]\(([^)\s]+)\)/g)].map((match) => match[1]!);
@@ -68,7 +68,9 @@ test.each(markdown)('commands that %s names exist', async (file) => {
     const args = /^(?:npx )?trueup ([a-z].*)$/.exec(command)?.[1]?.split(/\s+/);
     if (args === undefined) continue;
     const world = terminal();
-    const verbs = args.filter((_, index) => args.slice(0, index + 1).every((arg) => /^[a-z]+$/.test(arg))).slice(0, 2);
+    const verbs = args
+      .filter((_, index) => args.slice(0, index + 1).every((arg) => /^[a-z][a-z-]*$/.test(arg)))
+      .slice(0, 2);
     expect([command, await main([...verbs, '--help'], world)]).toEqual([command, 0]);
     const help = world.printed();
     // An unknown verb with --help gets the help of all of them.

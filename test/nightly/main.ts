@@ -24,9 +24,14 @@ const PROOFS: Readonly<Record<string, Proof>> = {
   },
   coverage: { files: ['src/core/coverage.test.ts'], cases: 20_000, proves: 'range arithmetic equals sets of ledgers' },
   matching: {
-    files: ['src/core/match.test.ts', 'src/core/order.test.ts'],
+    files: ['src/core/match.test.ts', 'src/core/order.test.ts', 'src/core/align.test.ts', 'src/core/tolerance.test.ts'],
     cases: 20_000,
-    proves: 'every row is paired once, in whatever order it comes',
+    proves: 'every row is paired once, in whatever order it comes, and a tolerance takes what it says',
+  },
+  sorting: {
+    files: ['test/sources/sorted-rows.test.ts'],
+    cases: 5_000,
+    proves: 'rows sorted on disk are the rows that came, in order',
   },
   oracle: {
     files: ['test/reconcile/oracle.test.ts'],
@@ -62,6 +67,11 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     files: ['src/core/merkle.test.ts', 'src/core/verify.test.ts', 'test/evidence/evidence.test.ts'],
     cases: 10_000,
     proves: 'no schedule of exports, holds, retention and crashes loses what is held; no change goes unnoticed',
+  },
+  'kill-backfill': {
+    files: ['test/backfill/kill.test.ts'],
+    cases: 1_000,
+    proves: 'workers of a backfill that are killed at any moment leave no gap and no row twice',
   },
 };
 
