@@ -8,13 +8,13 @@ import type { Inconclusive } from '../core/run.ts';
 import { lockDrifts } from '../store/drift-counts.ts';
 import { resolveAgreed } from '../store/drift-transitions.ts';
 import { explainedKeys, openOccurrences, type FindingRow } from '../store/findings.ts';
-import { withLedgerSnapshot } from '../store/ledger-side.ts';
+import { withLedgerSnapshot } from '../store/ledger-snapshot.ts';
 import type { Queue } from '../store/queue.ts';
 import { recheckOpenBalances } from './run-balances.ts';
 import { recheckOpenDrifts } from './run-entries.ts';
 import type { FindingSink } from './run-findings.ts';
 import { frameRun } from './run-frame.ts';
-import { FOLLOWING_DEFAULTS, rekeyedBook, SEGMENT_KEYS, type RunDeps } from './run-reconciliation.ts';
+import { FOLLOWING_DEFAULTS, rekeyedBook, SEGMENT_KEYS, type RunDeps } from './run-compare.ts';
 import { frameBook, kindsOf, resolveJoin } from './run-scope.ts';
 import { NO_SKIPPED_KEYS } from './run-skipped.ts';
 
