@@ -2,6 +2,7 @@
 import { composeAlerts } from './alerts.ts';
 import { join } from 'node:path';
 import { composeBackfills } from './backfilling.ts';
+import { composeControl } from './controlling.ts';
 import { composeExports } from './exporting.ts';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
@@ -12,7 +13,7 @@ import type { Policy } from './core/policy.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
 import type { Job } from './scheduler/scheduler.ts';
-import { ALERT_JOB, raiseAlert } from './services/alerts.ts';
+import { ALERT_JOB } from './services/alerts.ts';
 import { createBalanceLists } from './services/balances.ts';
 import { recordEntries, streamEntries } from './services/book.ts';
 import { createRecordedBook } from './services/book-side.ts';
@@ -20,7 +21,6 @@ import { createCoverageLists } from './services/coverage.ts';
 import type { ExportsService } from './services/exports.ts';
 import type { FollowerOptions } from './services/follower.ts';
 import { createEvidence, type Evidence } from './services/evidence.ts';
-import { restartFollower } from './services/follower-control.ts';
 import { createGauges } from './services/gauges.ts';
 import { createHealthService, type HealthService } from './services/health.ts';
 import { keepHouse } from './services/housekeeping.ts';
@@ -28,13 +28,11 @@ import { getImport, importBook, type Import as StoredImport } from './services/i
 import { createEntryLists } from './services/ledger-entries.ts';
 import { takeOpenings } from './services/openings.ts';
 import { createRecheckJob } from './services/rechecks.ts';
-import { watchRetention } from './services/retention.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
 import { reverifySeals } from './services/reverify.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
-import { verifyRange } from './services/verify-range.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
 import { createFileSide } from './sources/side-file.ts';
 import { createFileArtifacts } from './outbound/artifacts.ts';
@@ -212,7 +210,22 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     sandbox: isSandbox,
     events,
   });
-  const backfills = composeBackfills({ db, queue, config, sources: [source], replica: base.replica, events });
+  const backfills = composeBackfills({
+    db,
+    queue,
+    config,
+    sources: [source, ...otherSources],
+    replica: base.replica,
+    events,
+  });
+  const control = composeControl({
+    db,
+    queue,
+    config,
+    sources: [followed, ...otherSources],
+    backfills: backfills.service,
+    health,
+  });
   const startLedger =
     config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
   const following = {
@@ -250,6 +263,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       exports: exporting.service,
       alerts: alerts.service,
       backfills: backfills.service,
+      control: control.port,
     }),
     backfilling: backfills.run,
     jobs: createJobs({
@@ -271,14 +285,8 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       sealIntervalMs: config.evidence.storage === 'memory' || !signs ? null : config.evidence.sealIntervalMs,
       reverify: async (_payload, { signal }) => void (await reverifySeals({ db }, signal)),
       reverifyIntervalMs: config.reconciliation.reverifyIntervalMs,
-      watchRetention: () =>
-        watchRetention({
-          db,
-          networkPassphrase: network,
-          layers: source.layers,
-          endLedger: config.source.endLedgerInclusive,
-          raise: (em, alert) => raiseAlert(em, queue, alert),
-        }),
+      watchRetention: control.watchRetention,
+      backfillNewMembers: async () => void (await control.backfillNewMembers()),
       events,
     }),
     follower: {
@@ -332,14 +340,13 @@ interface Services {
   readonly db: Database;
   readonly networkPassphrase: string;
   readonly source: Source;
-  /** Asked only to compare. */
-  readonly otherSources: readonly Source[];
   readonly config: Config;
   readonly reconciliation: ReconciliationService;
   readonly exports: ExportsService;
   readonly health: HealthService;
   readonly alerts: RpcPorts['alerts'];
   readonly backfills: RpcPorts['backfills'];
+  readonly control: RpcPorts['control'];
   readonly events: Events;
   readonly evidence: Evidence;
 }
@@ -349,7 +356,6 @@ function createPorts({
   db,
   networkPassphrase,
   source,
-  otherSources,
   config,
   reconciliation,
   health,
@@ -358,6 +364,7 @@ function createPorts({
   exports,
   evidence,
   backfills,
+  control,
 }: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
@@ -399,18 +406,7 @@ function createPorts({
       listCoverage: (filter, page) => coverage.listCoverage(filter, page),
       listGaps: (filter, page) => coverage.listGaps(filter, page),
     },
-    control: {
-      verifyRange: (call, signal) =>
-        verifyRange(
-          { db, networkPassphrase, sources: [source, ...otherSources], watch: config.source.watch },
-          call,
-          signal,
-        ),
-      async restart(call, asker) {
-        const stream = await restartFollower({ db, networkPassphrase }, call, asker);
-        return (await health.status(stream)).streams[0]!;
-      },
-    },
+    control,
     exports,
     health: health.port,
     manifests: {

@@ -7,7 +7,8 @@ import {
   type VerifyRangeResponseSchema,
 } from '../../gen/trueup/v1/backfill_service_pb.js';
 import { askerOf } from './asker.ts';
-import { fromRange, layerIn, orNull, toFailure, toRange } from './convert-common.ts';
+import { toBackfill } from './convert-backfill.ts';
+import { fromRange, layerIn, orNull, present, toFailure, toRange } from './convert-common.ts';
 import { toTrust } from './convert-coverage.ts';
 import { toStreamStatus } from './convert-health.ts';
 import type { ServiceHandlers } from './methods.ts';
@@ -21,7 +22,10 @@ const VERDICT_OUT: Record<RangeVerdict, RangeVerdictMessage> = {
 
 export function ledgerControlHandlers({
   control,
-}: Pick<RpcPorts, 'control'>): Pick<ServiceHandlers<typeof BackfillService>, 'verifyRange' | 'restartFollower'> {
+}: Pick<RpcPorts, 'control'>): Pick<
+  ServiceHandlers<typeof BackfillService>,
+  'verifyRange' | 'restartFollower' | 'rescanFromCheckpoint'
+> {
   return {
     async verifyRange(request, call) {
       const verify = {
@@ -42,6 +46,17 @@ export function ledgerControlHandlers({
         requestId: orNull(request.requestId),
       };
       return { stream: toStreamStatus(await control.restart(restart, askerOf(call))) };
+    },
+
+    async rescanFromCheckpoint(request, call) {
+      const rescan = {
+        stream: orNull(request.stream),
+        ...present({ layer: layerIn(request.layer) }),
+        ledgers: request.ledgerCount,
+        reason: request.reason,
+        requestId: orNull(request.requestId),
+      };
+      return { backfill: toBackfill(await control.rescan(rescan, askerOf(call))) };
     },
   };
 }

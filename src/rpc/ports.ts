@@ -4,6 +4,7 @@ import type { Backfill, BackfillEvent, BackfillFilter } from '../core/backfill.t
 import type { DriftFilter, Drift, DriftTransitionRecord } from '../core/drift.ts';
 import type { ExportJob, ExportListFilter, ExportOrder } from '../core/export.ts';
 import type { Hold, ManifestFilter, ShownManifest } from '../core/evidence.ts';
+import type { Layer } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type {
   BalanceFilter,
@@ -174,6 +175,18 @@ export interface LedgerControlPort {
     },
     asker: Asker,
   ): Promise<StreamStatus>;
+  /** Starts a backfill that compares the ledgers below the checkpoint with what is stored. */
+  rescan(
+    call: {
+      readonly stream: string | null;
+      readonly layer?: Layer;
+      /** 0: as many as by default. */
+      readonly ledgers: number;
+      readonly reason: string;
+      readonly requestId: string | null;
+    },
+    asker: Asker,
+  ): Promise<Backfill>;
 }
 
 export interface HealthPort {

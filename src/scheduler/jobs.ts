@@ -11,6 +11,7 @@ const HOUSEKEEPING_JOB = 'housekeeping';
 const REVERIFY_JOB = 'reverify';
 const EVIDENCE_JOB = 'evidence';
 const RETENTION_JOB = 'retention';
+const NEW_MEMBERS_JOB = 'new-members';
 /** Every job that may be sent; the same on all replicas. */
 export const JOB_NAMES = [
   RECONCILE_JOB,
@@ -22,6 +23,7 @@ export const JOB_NAMES = [
   EXPORT_JOB,
   EVIDENCE_JOB,
   RETENTION_JOB,
+  NEW_MEMBERS_JOB,
 ] as const;
 
 /** Runs at once in one process: a slow policy doesn't hold up the others. */
@@ -33,6 +35,7 @@ const FIRST_RUN_DELAY_MS = 10_000;
 const OPENINGS_INTERVAL_MS = 20_000;
 const HOUSEKEEPING_INTERVAL_MS = 3_600_000;
 const RETENTION_INTERVAL_MS = 60_000;
+const NEW_MEMBERS_INTERVAL_MS = 60_000;
 
 type Work = (payload: JobPayload, context: JobContext) => Promise<void>;
 
@@ -54,6 +57,7 @@ export interface JobsOptions {
   readonly reverify: Work;
   readonly reverifyIntervalMs: number;
   readonly watchRetention: Work;
+  readonly backfillNewMembers: Work;
   readonly events: JobEvents;
 }
 
@@ -118,6 +122,11 @@ export function createJobs(options: JobsOptions): Job[] {
       name: RETENTION_JOB,
       schedules: [{ name: RETENTION_JOB, intervalMs: RETENTION_INTERVAL_MS, enabled: true }],
       run: options.watchRetention,
+    },
+    {
+      name: NEW_MEMBERS_JOB,
+      schedules: [{ name: NEW_MEMBERS_JOB, intervalMs: NEW_MEMBERS_INTERVAL_MS, enabled: true }],
+      run: options.backfillNewMembers,
     },
   ];
   options.events.jobsKnown(

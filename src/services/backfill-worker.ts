@@ -58,6 +58,7 @@ interface Held {
 /** Works until the signal aborts; what is in hand then is given back at once. */
 export async function runBackfillWorker(options: BackfillWorkerOptions, signal: AbortSignal): Promise<void> {
   const leaseMs = options.leaseMs ?? BACKFILL_LEASE_MS;
+  const networks = options.sources.map((source) => source.networkPassphrase);
   const held = new Map<string, Held>();
   const working = new Set<Promise<void>>();
   const heartbeat = beat(options, leaseMs, held, signal);
@@ -89,7 +90,8 @@ export async function runBackfillWorker(options: BackfillWorkerOptions, signal: 
     try {
       // Before the look, so that no ring is lost between the look and the wait.
       const rung = options.bell.next();
-      const taken = working.size < options.workers ? await claimChunk(options.db.em(), options.holder, leaseMs) : null;
+      const taken =
+        working.size < options.workers ? await claimChunk(options.db.em(), networks, options.holder, leaseMs) : null;
       if (taken !== null) {
         const share: Promise<void> = begin(options, taken.job)
           .then(() => work(taken.job, taken.chunk))

@@ -99,9 +99,8 @@ async function restart(
  * @throws TrueUpError STREAM_NOT_FOUND, LEDGER_NOT_YET_CLOSED where nothing was followed yet, and whatever the start of a backfill throws
  */
 export async function rescanFromCheckpoint<Backfill>(
-  deps: FollowerControlDeps & { readonly startReread: (reread: Reread, caller: Caller) => Promise<Backfill> },
+  deps: FollowerControlDeps & { readonly startReread: (reread: Reread) => Promise<Backfill> },
   call: RescanCall,
-  caller: Caller,
 ): Promise<Backfill> {
   const { stream, row } = await followedStream(deps, call.stream);
   const range = rescanRange(row, call.ledgers);
@@ -111,7 +110,7 @@ export async function rescanFromCheckpoint<Backfill>(
     });
   }
   const { layer, reason, requestId } = call;
-  return deps.startReread({ stream: stream.name, ...(layer && { layer }), range, reason, requestId }, caller);
+  return deps.startReread({ stream: stream.name, ...(layer && { layer }), range, reason, requestId });
 }
 
 export function rescanRange(row: Pick<FollowerRow, 'startLedger' | 'nextLedger'>, ledgers: number): LedgerRange {

@@ -140,10 +140,7 @@ async function store(
 ): Promise<void> {
   const startedMs = performance.now();
   const committed = await options.db.em().transactional(async (em) => {
-    // Which source gave the range is kept with it.
-    const given = batch.source ?? options.source.id;
-    const from = given === options.source.id ? target : { ...target, sourceId: await ensureSource(em, given) };
-    const result = await commitBatch(em, from, batch);
+    const result = await commitBatch(em, target, batch);
     await advanceFollower(em, stream.id, {
       nextLedger: batch.range.to,
       last: batch.last,

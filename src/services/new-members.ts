@@ -18,13 +18,26 @@ export interface NewMembersDeps {
   readonly networkPassphrase: string;
   /** The layers that should be covered. */
   readonly layers: readonly Layer[];
-  readonly startBackfill: (call: StartBackfillCall, caller: Caller) => Promise<unknown>;
+  readonly startBackfill: (call: StartBackfillCall, caller: JobCaller) => Promise<unknown>;
 }
 
 /** Accounts and contracts that one backfill reads for; more are started for at the next look. */
 const MAX_MEMBERS_PER_BACKFILL = 1_000;
 
-const CALLER: Caller = { actor: 'trueup', role: 'admin', method: 'job/new-members', requestId: '', traceId: null };
+/** The service itself, as the audit log names it. */
+interface JobCaller extends Caller {
+  readonly traceId: string;
+  readonly peer: string;
+}
+
+const CALLER: JobCaller = {
+  actor: 'trueup',
+  role: 'admin',
+  method: 'job/new-members',
+  requestId: '',
+  traceId: '',
+  peer: '',
+};
 
 /**
  * Starts a backfill for each group of members that lack the same history. One look starts each once: a look after it finds the

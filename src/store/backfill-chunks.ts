@@ -38,10 +38,12 @@ export async function addChunks(
  * Takes the first free share of the job that has the fewest workers; a long row is cut, and its rest stays free. In a transaction of
  * its own: the job's row is locked first, so that its limit of workers is exact over all replicas.
  *
+ * @param networks whose ledgers this process can read, by passphrase
  * @returns null where there is nothing to do, or somebody else is taking it at this very moment
  */
 export async function claimChunk(
   em: EntityManager,
+  networks: readonly string[],
   holder: string,
   leaseMs: number,
 ): Promise<{ job: BackfillJob; chunk: HeldChunk } | null> {
@@ -49,11 +51,13 @@ export async function claimChunk(
     const [candidate] = await sql<{ id: string }>(
       tx,
       `select b.id, ${FREE_WHEN_IDLE} from trueup.backfills b
-       where b.completed_at is null and b.state = any($1::text[]) and (b.retry_at is null or b.retry_at <= clock_timestamp())
+       where b.completed_at is null and b.state = any($1::text[])
+         and b.stream_id in (select id from trueup.streams where network_passphrase = any($2::text[]))
+         and (b.retry_at is null or b.retry_at <= clock_timestamp())
          and exists (select 1 from trueup.backfill_chunks c where c.backfill_id = b.id and ${FREE})
        order by (select count(*) from trueup.backfill_chunks c where c.backfill_id = b.id and not ${FREE}), b.created_at
        limit 1 for no key update of b skip locked`,
-      [WORKING_STATES],
+      [WORKING_STATES, networks],
     );
     const job = candidate && (await findJob(tx, candidate.id));
     if (!job) return null;

@@ -51,6 +51,9 @@ export async function openBackfills(
 ): Promise<BackfillHouse> {
   const watch = options.watch ?? WATCH_EVERYTHING;
   const opened = await openTestStream(db, { passphrase: source.networkPassphrase, watch });
+  // The source's own anchor, so that a follower may go on with the stream.
+  const anchor = await source.header(opened.stream.anchorLedger, new AbortController().signal);
+  await sql(db.em(), 'update trueup.streams set epoch = $2 where id = $1', [opened.stream.id, anchor.hash]);
   const bell = createBell();
   const { events } = quietEvents();
   const service = createBackfillService({

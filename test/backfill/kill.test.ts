@@ -178,7 +178,7 @@ describe('a process that is stopped past its lease', () => {
     const house = await openBackfills(test.db, source);
     const { id } = await house.start({ from: 1, to: 65 });
     await tendBackfill({ db: test.db, onMoved: () => undefined }, id);
-    const claimed = (await claimChunk(test.db.em(), 'stuck', 300))!;
+    const claimed = (await claimChunk(test.db.em(), [source.networkPassphrase], 'stuck', 300))!;
     const woken = Promise.withResolvers<void>();
     const stuck = test.db.em().transactional(async (em) => {
       await holdChunk(em, claimed.chunk, 300);

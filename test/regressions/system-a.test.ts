@@ -1,6 +1,9 @@
 // Goal: none of the defects of the scheduled reconciliation backend that TrueUp replaces (System A) is ours. Method: each is tried through the
 // public function that could have it; the numbers are those of the list of defects.
 import { createHash, randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { StrKey } from '@stellar/stellar-sdk';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeConfig } from '../../src/config/describe-config.ts';
@@ -8,17 +11,24 @@ import { readConfig } from '../../src/config/read-config.ts';
 import { parseBookRow } from '../../src/core/book.ts';
 import { TrueUpError } from '../../src/core/errors.ts';
 import { createReconciliationService } from '../../src/services/reconciliation.ts';
+import { keepHouse } from '../../src/services/housekeeping.ts';
+import { tendBackfill } from '../../src/services/backfill-steps.ts';
 import { runReconciliation } from '../../src/services/run-reconciliation.ts';
 import type { Caller } from '../../src/store/audit.ts';
-import { openDatabase } from '../../src/store/database.ts';
+import { claimChunk } from '../../src/store/backfill-chunks.ts';
+import { coverageOf } from '../../src/store/coverage-read.ts';
+import { openDatabase, sql } from '../../src/store/database.ts';
 import { saveFollowerError } from '../../src/store/streams.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { channelTo, openOutbox } from '../_util/alerts.ts';
+import { openBackfills } from '../_util/backfill.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
 import { openEvidenceHouse } from '../_util/evidence-house.ts';
+import { openExportHouse } from '../_util/exports.ts';
+import { fake, follow, numbers, reached, stored } from '../_util/follow.ts';
 import { failureOf } from '../_util/failure-of.ts';
 import { hashAt, openHouse, type House, type HouseOptions } from '../_util/reconcile.ts';
-import { quietEvents } from '../_util/services.ts';
+import { quietEvents, testCaller } from '../_util/services.ts';
 import { startServing, TOKENS } from '../_util/serving.ts';
 import { startWebhookReceiver } from '../_util/webhook-receiver.ts';
 
@@ -217,6 +227,164 @@ describe('System A defect 14: the checksum was not that of the file, verify comp
     const result = await verify(record.checksum);
     expect(result).toMatchObject({ outcome: 'altered', checksumMatch: true });
     expect(result.actualChecksum).not.toBe(record.checksum);
+  });
+});
+
+describe('System A defect 15: a cancel was overwritten by completion, and cells could be formulas', () => {
+  it('stays cancelled though its rows were written, and leaves no file', async () => {
+    const at = await house();
+    await at.ledgers({ from: 1, to: 65 }, [leg(10)]);
+    const folder = mkdtempSync(join(tmpdir(), 'trueup-defect-'));
+    try {
+      const exports = openExportHouse({
+        ...{ db: test.db, folder, networkPassphrase: at.name },
+        async recordManifest() {
+          await exports.service.cancel({ id: started.id, reason: 'at the last moment' }, testCaller);
+          return randomUUID();
+        },
+      });
+      const started = await exports.start({ kind: 'entries' });
+      await exports.work(started.id);
+      expect(await exports.service.get(started.id)).toMatchObject({ state: 'cancelled', manifestId: null });
+      expect(exports.files()).toEqual([]);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  it('puts an apostrophe before what a spreadsheet would run', async () => {
+    const at = await house();
+    await at.ledgers({ from: 1, to: 65 }, [leg(10, 5n, { subAccount: '=HYPERLINK("https://example.com")' })]);
+    const folder = mkdtempSync(join(tmpdir(), 'trueup-defect-'));
+    try {
+      const exports = openExportHouse({ db: test.db, folder, networkPassphrase: at.name });
+      const { bytes } = await exports.exported({ kind: 'entries' });
+      expect(bytes.toString()).toContain(`,"'=HYPERLINK(""https://example.com"")",`);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+});
+
+describe('System A defect 9: a backfill did not resume after a restart, and stayed running for ever', () => {
+  it('is taken up by whoever comes, from what was committed, also when its worker died with a share in hand', async () => {
+    const source = fake({ tip: 2_000 });
+    const at = await openBackfills(test.db, source);
+    const { id } = await at.start({ from: 1, to: 701 });
+    await tendBackfill({ db: test.db, onMoved: () => undefined }, id);
+    // Somebody claims a share and is never heard of again.
+    expect(await claimChunk(test.db.em(), [source.networkPassphrase], 'a dead process', 100)).not.toBeNull();
+    const worker = at.work({ holder: 'after the restart' });
+    expect(await at.ended(id)).toMatchObject({ state: 'succeeded', progress: { scannedLedgers: 700 } });
+    await worker.end();
+  });
+});
+
+describe('System A defect 10: the start awaited the whole job, errors read as nothing, and results past one page were dropped', () => {
+  it('returns while the source has not answered a single read', async () => {
+    const source = fake({ tip: 2_000 });
+    const gate = Promise.withResolvers<void>();
+    source.gate = gate.promise;
+    const at = await openBackfills(test.db, source);
+    const worker = at.work();
+    const { id } = await at.start({ from: 1, to: 701 });
+    expect((await at.service.get(id)).progress.scannedLedgers).toBe(0);
+    gate.resolve();
+    expect((await at.ended(id)).state).toBe('succeeded');
+    await worker.end();
+  });
+
+  it('takes an error for an error: nothing is covered that was not read', async () => {
+    const source = fake({ tip: 2_000 });
+    source.faults.set(300, { reason: 'SOURCE_REFUSED', named: false });
+    const at = await openBackfills(test.db, source);
+    expect(await at.run({ from: 1, to: 701 })).toMatchObject({ state: 'failed', error: { reason: 'SOURCE_REFUSED' } });
+    const { done } = await coverageOf(test.db.em(), at.opened.stream.id, 'operations', null);
+    expect(done.some((range) => range.from <= 300 && range.to > 300)).toBe(false);
+  });
+
+  it('stores the 300th row of a ledger too', async () => {
+    const legs = (ledger: number) =>
+      Array.from({ length: ledger === 5 ? 300 : 0 }, (_, i) => ({ ledger, leg: i, account: SHOP, amount: 1n }));
+    const at = await openBackfills(test.db, fake({ tip: 2_000, entries: legs }));
+    expect(await at.run({ from: 1, to: 11 })).toMatchObject({ progress: { insertedEntries: 300n } });
+  });
+});
+
+describe('System A defect 11: a backfill wrote a marker without the row, and the follower then skipped the event for good', () => {
+  it('writes the rows themselves, and neither of the two skips or doubles what the other has', async () => {
+    const source = fake({ tip: 200 });
+    const at = await openBackfills(test.db, source);
+    await at.run({ from: 50, to: 150 });
+    const follower = follow(test.db, source);
+    await reached(test.db, source, 200);
+    await follower.end();
+    expect(await stored(test.db, source)).toMatchObject({
+      ledgers: numbers({ from: 1, to: 201 }),
+      done: [{ from: 1, to: 201 }],
+    });
+  });
+});
+
+describe('System A defect 12: rows and checkpoint in two transactions, progress counted twice, and a key that never ran again', () => {
+  it.each(['trueup.entries', 'trueup.coverage_chunks', 'trueup.coverage_islands', 'trueup.backfills'])(
+    'keeps all or nothing of a piece where the write breaks at %s, and counts it once',
+    async (table) => {
+      const source = fake({ tip: 2_000 });
+      const at = await openBackfills(test.db, source);
+      const em = test.db.em();
+      await sql(em, `create sequence breaks`);
+      // Twice it breaks, the third time it is let through: a sequence is not rolled back.
+      await sql(
+        em,
+        `create function break_it() returns trigger language plpgsql as $$ begin
+           if nextval('breaks') <= 2 then raise 'killed here'; end if; return new; end $$`,
+      );
+      const counted = table === 'trueup.backfills' ? 'when (old.scanned_ledgers <> new.scanned_ledgers)' : '';
+      await sql(
+        em,
+        `create trigger break_it after ${counted === '' ? 'insert' : 'update'} on ${table} for each row ${counted} execute function break_it()`,
+      );
+      const done = await at.run({ from: 1, to: 65 }).finally(() => sql(em, 'drop function break_it cascade'));
+      await sql(em, 'drop sequence breaks');
+      expect(done).toMatchObject({
+        state: 'succeeded',
+        progress: { scannedLedgers: 64, insertedEntries: 64n, duplicateEntries: 0n },
+      });
+    },
+  );
+
+  it('runs again over the same ledgers, however often', async () => {
+    const at = await openBackfills(test.db, fake({ tip: 2_000 }));
+    for (const missing of [64, 0, 0])
+      expect(await at.run({ from: 1, to: 65 })).toMatchObject({
+        state: 'succeeded',
+        progress: { missingLedgers: missing },
+      });
+  });
+});
+
+describe('System A defect 13: nobody called the pruning, and the address of the source came from the request', () => {
+  it('prunes ended backfills in the hourly housekeeping, by the time of their end', async () => {
+    const at = await openBackfills(test.db, fake({ tip: 2_000 }));
+    const { id } = await at.run({ from: 1, to: 2 });
+    await keepHouse({ db: test.db, backfillRetentionDays: 30 });
+    expect((await at.service.get(id)).state).toBe('succeeded');
+    await sql(test.db.em(), `update trueup.backfills set completed_at = now() - interval '31 days' where id = $1`, [
+      id,
+    ]);
+    await keepHouse({ db: test.db, backfillRetentionDays: 30 });
+    expect(await failureOf(at.service.get(id))).toMatchObject({ reason: 'BACKFILL_NOT_FOUND' });
+  });
+
+  it('knows sources by their configured name only', async () => {
+    const source = fake({ tip: 2_000 });
+    const at = await openBackfills(test.db, source);
+    for (const name of ['http://169.254.169.254/latest', 'https://evil.example', 'file:///etc/passwd'])
+      expect(await failureOf(at.start({ from: 1, to: 2 }, { source: name }))).toMatchObject({
+        reason: 'SOURCE_NOT_FOUND',
+      });
+    expect(source.reads).toEqual([]);
   });
 });
 

@@ -64,3 +64,34 @@ describe('RestartFollower', () => {
     expect(entries[0]).toMatchObject({ reason: 'it hangs', requestId });
   });
 });
+
+describe('RescanFromCheckpoint', () => {
+  it('starts a backfill that reads the last ledgers again, finds them the same, and changes nothing', async () => {
+    const call = { ledgerCount: 50, reason: 'to be sure', requestId: randomUUID() };
+    const { backfill } = await app.client.backfill.rescanFromCheckpoint(call);
+    const last = (await stream()).contiguousThrough!;
+    expect(backfill).toMatchObject({ toLedger: last, fromLedger: last - 49, reread: true, dryRun: false });
+    expect((await app.client.backfill.rescanFromCheckpoint(call)).backfill?.id).toBe(backfill?.id);
+    const state = async () => (await app.client.backfill.getBackfill({ backfillId: backfill!.id })).backfill?.state;
+    await eventually(async () => expect(await state()).toBe(contract.BackfillState.SUCCEEDED), 60_000);
+    expect((await app.client.backfill.verifyRange({ fromLedger: 1, toLedger: last })).verdict).toBe(
+      contract.RangeVerdict.VERIFIED,
+    );
+  });
+
+  it('does not pass over other content: it is an incident', async () => {
+    source.tamper = (batch) => ({
+      ...batch,
+      records: batch.records.map((record) => ({
+        ...record,
+        entries: record.entries.map((entry) => ({ ...entry, amount: 7n })),
+      })),
+    });
+    const { backfill } = await app.client.backfill.rescanFromCheckpoint({ ledgerCount: 10, reason: 'another content' });
+    await eventually(async () => {
+      const now = await app.client.backfill.getBackfill({ backfillId: backfill!.id });
+      expect(now.backfill?.error?.reason).toBe(contract.ErrorReason.ENTRY_CONFLICT);
+    }, 60_000);
+    source.tamper = null;
+  });
+});

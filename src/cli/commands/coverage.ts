@@ -18,6 +18,7 @@ import { layerOf, printTable, rangeOf } from './ledger.ts';
 const PAGE_SIZE = 200;
 const DEFAULT_LIMIT = 50;
 const MAX_LIMIT = 1_000_000_000;
+const MAX_RESCAN_LEDGERS = 1_000_000;
 
 interface CoverageOptions extends RemoteOptions {
   readonly layer?: 'operations' | 'token_events';
@@ -39,6 +40,12 @@ interface VerifyOptions extends RemoteOptions {
 interface RestartOptions extends RemoteOptions {
   readonly reason: string;
   readonly openNewEpoch?: true;
+}
+
+interface RescanOptions extends RemoteOptions {
+  readonly layer?: 'operations' | 'token_events';
+  readonly ledgers: number;
+  readonly reason: string;
 }
 
 export function registerCoverage(program: Command, world: World, run: Run): void {
@@ -67,6 +74,14 @@ export function registerCoverage(program: Command, world: World, run: Run): void
     .requiredOption('--reason <text>', 'why; kept in the audit log')
     .option('--open-new-epoch', 'the network was reset: open its new history as a stream of its own')
     .action((options: RestartOptions) => run(() => restartFollower(world, options)));
+  remoteOptions(
+    follower.command('rescan').description('read the last ledgers again and compare them with what is stored'),
+    world,
+  )
+    .addOption(layer())
+    .option('--ledgers <count>', 'how many below the checkpoint', positive(MAX_RESCAN_LEDGERS), 128)
+    .requiredOption('--reason <text>', 'why; kept in the audit log')
+    .action((options: RescanOptions) => run(() => rescan(world, options)));
 }
 
 async function printCoverage(world: World, options: CoverageOptions): Promise<number> {
@@ -146,6 +161,22 @@ async function restartFollower(world: World, options: RestartOptions): Promise<n
     );
     if (options.json) await printMessage(world, contract.RestartFollowerResponseSchema, answer);
     else await printLine(world, `the follower of ${answer.stream?.stream ?? ''} begins again from its checkpoint`);
+    return EXIT.ok;
+  });
+}
+
+async function rescan(world: World, options: RescanOptions): Promise<number> {
+  return await withClient(world, options, async (client) => {
+    const { backfill } = await client.backfill.rescanFromCheckpoint(
+      { layer: layerOf(options), ledgerCount: options.ledgers, reason: options.reason, requestId: randomUUID() },
+      { signal: world.signal },
+    );
+    if (options.json) await printMessage(world, contract.BackfillSchema, backfill!);
+    else
+      await printLine(
+        world,
+        `backfill ${backfill?.id} reads ledgers ${backfill?.fromLedger}-${backfill?.toLedger} again: trueup backfill watch ${backfill?.id}`,
+      );
     return EXIT.ok;
   });
 }
