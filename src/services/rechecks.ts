@@ -82,7 +82,7 @@ async function recheckPolicy(deps: RunDeps, policy: Policy, asked: Recheck, sign
       accounts: bookFrame.accounts,
     };
     await using rekeyed = await rekeyedBook(deps, book, join, signal);
-    return recheckOpenDrifts({
+    return await recheckOpenDrifts({
       ...side,
       book: rekeyed ?? book,
       policyScope: policy.scope,
