@@ -1,6 +1,6 @@
 // `trueup manifests`: list them, look at one, write its evidence into a folder, hold and release it.
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { timestampFromDate } from '@bufbuild/protobuf/wkt';
@@ -8,6 +8,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { contract, describeError, type TrueUpClient } from '../../client/index.ts';
 import { proofBytes } from '../../core/inclusion-proof.ts';
 import { canonicalBytes } from '../../core/jcs.ts';
+import { openManifest, partName } from '../../core/manifest.ts';
 import { readPublicKey } from '../../core/signing-key.ts';
 import { pagesOf, positive, printMessage, remoteOptions, type RemoteOptions, time, withClient } from '../remote.ts';
 import { factLines } from '../table.ts';
@@ -46,10 +47,7 @@ export function registerManifests(program: Command, world: World, run: Run): voi
   verb('get <manifest>', 'one manifest').action((id: string, options: RemoteOptions) =>
     run(() => withClient(world, options, (client) => print(world, client, id, options))),
   );
-  verb(
-    'bundle <manifest> <folder>',
-    'write its evidence into a folder for `trueup verify`; the artifact goes beside it',
-  )
+  verb('bundle <manifest> <folder>', 'write its evidence and its artifact into a folder for `trueup verify`')
     .option('--wait <seconds>', 'longest wait for the log to be sealed', positive(MAX_WAIT_S), DEFAULT_WAIT_S)
     .action((id: string, folder: string, options: RemoteOptions & { wait: number }) =>
       run(() => withClient(world, options, (client) => bundle(world, client, id, folder, options))),
@@ -157,14 +155,55 @@ async function bundle(
   ];
   await mkdir(folder, { recursive: true });
   for (const [name, bytes] of files) await writeFile(join(folder, name), bytes);
+  const parts = await fetchParts(world, client, manifest!, folder);
   if (options.json) {
     const written = files.map(([name, bytes]) => ({ name, sha256: createHash('sha256').update(bytes).digest('hex') }));
-    await printLine(world, JSON.stringify({ manifestId: id, folder, files: written }));
+    await printLine(world, JSON.stringify({ manifestId: id, folder, files: [...written, ...parts] }));
   } else {
-    await printLine(world, `${folder}: ${files.map(([name]) => name).join(', ')}`);
-    await printLine(world, `Put ${manifest!.fileName} there too, then: trueup verify ${folder}`);
+    const names = [...files.map(([name]) => name), ...parts.map(({ name }) => name)];
+    await printLine(world, `${folder}: ${names.join(', ')}`);
+    if (parts.length === 0)
+      await printLine(world, 'The artifact was removed by retention; its manifest is all there is.');
+    await printLine(world, `next: trueup verify ${folder}`);
   }
   return EXIT.ok;
+}
+
+/** The artifact's files, as its manifest cuts them; none where retention has removed the bytes. */
+async function fetchParts(
+  world: World,
+  client: TrueUpClient,
+  { artifact, envelope }: contract.Manifest,
+  folder: string,
+): Promise<{ name: string; sha256: string }[]> {
+  const opened = openManifest(envelope);
+  if (opened === undefined || artifact?.state !== contract.ArtifactState.STORED) return [];
+  const { parts } = opened.manifest.content;
+  const done: { name: string; sha256: string }[] = [];
+  const messages = client.manifest.downloadArtifact({ artifactId: artifact.id }, { signal: world.signal });
+  const chunks = messages[Symbol.asyncIterator]();
+  let left = Buffer.alloc(0);
+  for (const [index, { sizeBytes }] of parts.entries()) {
+    const name = partName(opened.manifest, index);
+    const hash = createHash('sha256');
+    await using file = await open(join(folder, name), 'w', 0o640);
+    for (let missing = sizeBytes; missing > 0;) {
+      if (left.length === 0) {
+        const next = await chunks.next();
+        if (next.done === true) throw new CommandError('CHECKSUM_MISMATCH', `the server sent too little of ${name}`);
+        left = Buffer.from(next.value.chunk);
+        continue;
+      }
+      const piece = left.subarray(0, missing);
+      hash.update(piece);
+      await file.write(piece);
+      missing -= piece.length;
+      left = left.subarray(piece.length);
+    }
+    done.push({ name, sha256: hash.digest('hex') });
+  }
+  await chunks.return?.();
+  return done;
 }
 
 /** The log is sealed in intervals, so a manifest that was just made has no proof for some seconds. */
