@@ -35,12 +35,29 @@ const BENCHES: readonly Bench[] = [
     run: async () => (await import('./start.ts')).startBench(),
   },
   {
+    figures: ['reconcile.join_pairs_per_second'],
+    run: async () => (await import('./join.ts')).joinBench(),
+  },
+  {
     figures: ['house.follower_rss_mib', 'house.follower_rss_growth_ratio'],
     run: async () => (await import('./memory.ts')).memoryBench(),
   },
   {
+    figures: [
+      'reconcile.service_rss_rows',
+      'reconcile.service_rss_mib',
+      'reconcile.service_rss_above_idle_mib',
+      'reconcile.service_rss_growth_ratio',
+    ],
+    run: async () => (await import('./reconcile-memory.ts')).reconcileMemoryBench(),
+  },
+  {
     figures: ['reconcile.sql_equal_ratio', 'reconcile.sql_one_percent_ratio'],
     run: async () => (await import('./sql-digest.ts')).sqlDigestBench(),
+  },
+  {
+    figures: ['reconcile.sealed_recheck_ms'],
+    run: async () => (await import('./sealed.ts')).sealedBench(),
   },
   {
     figures: [
@@ -50,6 +67,15 @@ const BENCHES: readonly Bench[] = [
       'backfill.list_gaps_watches_ms',
     ],
     run: async () => (await import('./gaps.ts')).gapsBench(),
+  },
+  {
+    figures: [
+      'reconcile.list_drifts_p99_ms',
+      'reconcile.list_drifts_p50_ms',
+      'reconcile.stream_drifts_rss_mib',
+      'reconcile.stream_drifts_per_second',
+    ],
+    run: async () => (await import('./drifts.ts')).driftsBench(),
   },
   {
     figures: ['manifest.csv_rows_per_second'],
@@ -66,6 +92,18 @@ const BENCHES: readonly Bench[] = [
   {
     figures: ['backfill.worker_rss_mib'],
     run: async () => (await import('./backfill-memory.ts')).backfillMemoryBench(),
+  },
+  {
+    figures: ['manifest.verify_openssl_ratio', 'manifest.verify_rss_mib'],
+    run: async () => (await import('./manifest.ts')).offlineBench(),
+  },
+  {
+    figures: ['manifest.inclusion_proof_ms', 'manifest.inclusion_proof_hashes', 'manifest.inclusion_proof_slowest_ms'],
+    run: async () => (await import('./manifest.ts')).inclusionBench(),
+  },
+  {
+    figures: ['manifest.chain_seconds'],
+    run: async () => (await import('./manifest.ts')).chainBench(),
   },
 ];
 

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { compareKey, type Item, type MatchRules } from '../src/core/match.ts';
-import { groupsInOrder, mergeGroups } from '../src/core/order.ts';
+import { mergeInOrder } from '../src/core/order.ts';
 import { compareDigests, drawMark, drawSeeds, equalRowsOf } from '../src/services/run-digest.ts';
 import { createFindingSink } from '../src/services/run-findings.ts';
 import { toFindingRow } from '../src/services/run-items.ts';
@@ -58,16 +58,19 @@ async function reconcile(db: Database, left: string, right: string, expected: nu
     const read = { left: 0, right: 0 };
     let [agreed, differing] = [0, 0];
     if (outcome.kind === 'some') {
-      const [l, r] = [sides.left, sides.right].map((side) =>
-        groupsInOrder(side.rows<Row>(outcome.choice, signal), keyOf),
-      );
-      for await (const group of mergeGroups(l!, r!)) {
-        read.left += group.left.length;
-        read.right += group.right.length;
-        for (const finding of compareKey(group.left.map(toItem), group.right.map(toItem), RULES)) {
-          if (finding.kinds.length === 0) agreed++;
-          else differing++;
-          if (finding.kinds.length > 0) await sink.add(toFindingRow(group.key, finding));
+      const [l, r] = [sides.left, sides.right].map((side) => ({
+        batches: side.rows<Row>(outcome.choice, signal),
+        keyOf,
+      }));
+      for await (const groups of mergeInOrder(l!, r!)) {
+        for (const group of groups) {
+          read.left += group.left.length;
+          read.right += group.right.length;
+          for (const finding of compareKey(group.left.map(toItem), group.right.map(toItem), RULES)) {
+            if (finding.kinds.length === 0) agreed++;
+            else differing++;
+            if (finding.kinds.length > 0) await sink.add(toFindingRow(group.key, finding, null));
+          }
         }
       }
     }

@@ -60,7 +60,8 @@ async function startOnce(dataDir: string): Promise<number> {
   }
 }
 
-async function untilServing(port: number, child: ChildProcess, words: () => string): Promise<void> {
+/** Waits until gRPC health says SERVING, or fails with the process's last words. */
+export async function untilServing(port: number, child: ChildProcess, words: () => string): Promise<void> {
   const deadlineMs = performance.now() + START_TIMEOUT_MS;
   while (performance.now() < deadlineMs) {
     if (child.exitCode !== null) break;
@@ -87,7 +88,7 @@ function isServing(client: Client): Promise<boolean> {
   });
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const probe = createServer();
   await new Promise<void>((resolve, reject) => probe.once('error', reject).listen(0, '127.0.0.1', resolve));
   const { port } = probe.address() as { port: number };

@@ -2,6 +2,7 @@
 import { composeAlerts } from './alerts.ts';
 import { join } from 'node:path';
 import { composeBackfills } from './backfilling.ts';
+import { composeControl } from './controlling.ts';
 import { composeExports } from './exporting.ts';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
@@ -30,12 +31,16 @@ import { createRecheckJob } from './services/rechecks.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
+import { reverifySeals } from './services/reverify.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
+import { createFileSide } from './sources/side-file.ts';
 import { createFileArtifacts } from './outbound/artifacts.ts';
 import { developmentKey } from './outbound/development-key.ts';
-import { createSource } from './sources/create-source.ts';
-import { createHttpClient } from './sources/http/client.ts';
+import { createOtherSources, createSource } from './sources/create-source.ts';
+import { createHttpClient, systemClock } from './sources/http/client.ts';
+import { createPacer } from './sources/http/pacer.ts';
+import { DEFAULT_RETRY } from './sources/http/retry.ts';
 import type { HttpClient } from './sources/http/types.ts';
 import {
   SANDBOX_STARTED_AT_MS,
@@ -44,8 +49,10 @@ import {
   type SandboxSource,
 } from './sources/sandbox.ts';
 import { faultsNamed } from './sources/sandbox/faults.ts';
+import { createSourceSet } from './sources/source-set.ts';
 import type { Source } from './sources/source.ts';
 import type { Database } from './store/database.ts';
+import { claimRequests, deferRequests } from './store/source-budgets.ts';
 import { createQueue, type Queue } from './store/queue.ts';
 import type { Events } from './telemetry/events.ts';
 import type { Logger } from './telemetry/logger.ts';
@@ -55,6 +62,7 @@ import { VERSION } from './version.ts';
 /** What tests put in place of the outside world. */
 export interface Overrides {
   readonly source?: Source;
+  readonly otherSources?: readonly Source[];
   readonly log?: Logger;
   /** Where log lines go; standard output when absent. */
   readonly logDestination?: { write(line: string): void };
@@ -107,20 +115,41 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       (url) => url !== null,
     ),
     userAgent: `trueup/${VERSION}`,
+    pacer: createPacer({
+      budget: {
+        claim: (host, count) => claimRequests(db.em(), host, count, config.source.requestsPerSecond),
+        defer: (host, waitMs) => deferRequests(db.em(), host, waitMs),
+      },
+      requestsPerSecond: config.source.requestsPerSecond,
+      maxWaitMs: DEFAULT_RETRY.maxRetryAfterMs,
+      clock: systemClock,
+    }),
     onEvent: (event) => events.httpClient(config.source.kind, event),
   });
   const sandbox = sandboxOptions(config);
-  const source =
+  const followed =
     overrides.source ??
     (await createSource(
       { ...config.source, url: config.secrets.sourceUrl, sandbox },
       http,
       AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS),
     ));
+  const otherSources =
+    overrides.source === undefined
+      ? await createOtherSources(config.secrets.otherSourceUrls, followed, { ...config.source, sandbox }, http)
+      : (overrides.otherSources ?? []);
+  const fallbacks = config.source.fallbacks.flatMap((kind) => otherSources.filter((each) => each.kind === kind));
+  const source =
+    fallbacks.length === 0
+      ? followed
+      : createSourceSet({
+          sources: [followed, ...fallbacks],
+          onSwitch: ({ from, to, error }) => events.sourceSwitched({ from, to, error }),
+        });
   const policies = new Map(
     config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]),
   );
-  const books = bookOpener(config, db);
+  const { bookOf: books, ledgerOf } = sideOpeners(config, db);
   const queue = createQueue({
     db,
     jobs: JOB_NAMES.map((name) => ({
@@ -181,7 +210,22 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     sandbox: isSandbox,
     events,
   });
-  const backfills = composeBackfills({ db, queue, config, sources: [source], replica: base.replica, events });
+  const backfills = composeBackfills({
+    db,
+    queue,
+    config,
+    sources: [source, ...otherSources],
+    replica: base.replica,
+    events,
+  });
+  const control = composeControl({
+    db,
+    queue,
+    config,
+    sources: [followed, ...otherSources],
+    backfills: backfills.service,
+    health,
+  });
   const startLedger =
     config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
   const following = {
@@ -192,6 +236,8 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     db,
     policies,
     bookOf: books,
+    ledgerOf,
+    spillFolder: spillFolder(config),
     networkPassphrase: network,
     following,
     alerts: alerts.runs,
@@ -203,10 +249,21 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     queue,
     health,
     ports: createPorts({
-      ...{ db, networkPassphrase: network, source, config, reconciliation, health, events, evidence },
+      ...{
+        db,
+        networkPassphrase: network,
+        source: followed,
+        otherSources,
+        config,
+        reconciliation,
+        health,
+        events,
+        evidence,
+      },
       exports: exporting.service,
       alerts: alerts.service,
       backfills: backfills.service,
+      control: control.port,
     }),
     backfilling: backfills.run,
     jobs: createJobs({
@@ -226,6 +283,10 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       runExport: exporting.run,
       tendEvidence: () => evidence.tend(),
       sealIntervalMs: config.evidence.storage === 'memory' || !signs ? null : config.evidence.sealIntervalMs,
+      reverify: async (_payload, { signal }) => void (await reverifySeals({ db }, signal)),
+      reverifyIntervalMs: config.reconciliation.reverifyIntervalMs,
+      watchRetention: control.watchRetention,
+      backfillNewMembers: async () => void (await control.backfillNewMembers()),
       events,
     }),
     follower: {
@@ -268,7 +329,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       checkSource(source, startLedger, config, AbortSignal.any([signal, AbortSignal.timeout(SOURCE_CHECK_TIMEOUT_MS)])),
     async close() {
       health.close();
-      await source.close();
+      for (const each of [followed, ...otherSources]) await each.close();
       await http.close();
       await alerts.close();
     },
@@ -285,6 +346,7 @@ interface Services {
   readonly health: HealthService;
   readonly alerts: RpcPorts['alerts'];
   readonly backfills: RpcPorts['backfills'];
+  readonly control: RpcPorts['control'];
   readonly events: Events;
   readonly evidence: Evidence;
 }
@@ -302,6 +364,7 @@ function createPorts({
   exports,
   evidence,
   backfills,
+  control,
 }: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
@@ -343,6 +406,7 @@ function createPorts({
       listCoverage: (filter, page) => coverage.listCoverage(filter, page),
       listGaps: (filter, page) => coverage.listGaps(filter, page),
     },
+    control,
     exports,
     health: health.port,
     manifests: {
@@ -363,20 +427,43 @@ function listedImport({ counts, lineCount, errors, ...rest }: StoredImport): Imp
   };
 }
 
-/** One book a policy, opened anew for each run. */
-function bookOpener(config: Config, db: Database): (policy: Policy) => Book {
+interface SideOpeners {
+  readonly bookOf: (policy: Policy) => Book;
+  readonly ledgerOf: (policy: Policy) => Book;
+}
+
+/** The sides of each policy, opened anew for each run. */
+function sideOpeners(config: Config, db: Database): SideOpeners {
   const postgres =
     config.book !== null && config.secrets.bookUrl !== null
       ? createPostgresBook({ url: config.secrets.bookUrl, query: config.book.query })
       : null;
-  return (policy) => {
-    if (policy.book.kind === 'recorded') return createRecordedBook({ db }, policy.book.name);
-    if (postgres !== null) return postgres;
-    throw new TrueUpError(
-      'INVALID_CONFIGURATION',
-      `policy ${policy.name} reads the book from PostgreSQL, but TRUEUP_BOOK_URL is unset`,
-    );
+  const external = new Map(Object.keys(config.reconciliation.sides).map((name) => [name, externalSide(config, name)]));
+  const sideOf = (policy: Policy, side: Policy['book'] | Policy['ledger']): Book => {
+    const found =
+      side.kind === 'external'
+        ? external.get(side.name)
+        : side.kind === 'recorded'
+          ? createRecordedBook({ db }, side.name)
+          : side.kind === 'postgres'
+            ? postgres
+            : null;
+    if (found) return found;
+    throw new TrueUpError('INVALID_CONFIGURATION', `policy ${policy.name} reads a side that is not configured`, {
+      fix: 'set TRUEUP_BOOK_URL, or declare the side in trueup.yaml',
+    });
   };
+  return { bookOf: (policy) => sideOf(policy, policy.book), ledgerOf: (policy) => sideOf(policy, policy.ledger) };
+}
+
+function externalSide(config: Config, name: string): Book {
+  const side = config.reconciliation.sides[name]!;
+  if (side.kind === 'postgres') return createPostgresBook({ url: config.secrets.sideUrls[name]!, query: side.query });
+  return createFileSide({ ...side, spillFolder: spillFolder(config) });
+}
+
+function spillFolder(config: Config): string {
+  return join(config.service.dataDir, 'spill');
 }
 
 /** A file has no circuit to open. */

@@ -3,9 +3,11 @@ import { describeError } from '../client/index.ts';
 import { registerAlerts } from './commands/alerts.ts';
 import { registerBackfill } from './commands/backfill.ts';
 import { registerBooks } from './commands/books.ts';
+import { registerCoverage } from './commands/coverage.ts';
 import { registerExport } from './commands/export.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerLocal } from './commands/local.ts';
+import { registerManifests } from './commands/manifests.ts';
 import { registerDrifts } from './commands/drifts.ts';
 import { registerReconciliation } from './commands/reconciliation.ts';
 import { registerStatus } from './commands/status.ts';
@@ -21,6 +23,8 @@ const VERBS: readonly Register[] = [
   registerAlerts,
   registerBooks,
   registerLedger,
+  registerCoverage,
+  registerManifests,
   registerBackfill,
   registerExport,
   registerVerify,

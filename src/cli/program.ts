@@ -45,16 +45,20 @@ export async function runProgram(
 }
 
 function createProgram(world: World): Command {
-  return new Command('trueup')
-    .description("Keeps a business's books true to the outside world.")
-    .helpCommand('help [verb]', 'explain a verb')
-    .addHelpText('after', EXIT_CODES)
-    .showHelpAfterError('(trueup --help explains)')
-    .exitOverride()
-    .configureOutput({
-      writeOut: (text) => world.stdout.write(text),
-      writeErr: (text) => world.stderr.write(text),
-      getOutHelpWidth: () => 100,
-      getErrHelpWidth: () => 100,
-    });
+  return (
+    new Command('trueup')
+      .description("Keeps a business's books true to the outside world.")
+      .helpCommand('help [verb]', 'explain a verb')
+      .addHelpText('after', EXIT_CODES)
+      .showHelpAfterError('(trueup --help explains)')
+      // A verb's options are its own, also where it has verbs of its own.
+      .enablePositionalOptions()
+      .exitOverride()
+      .configureOutput({
+        writeOut: (text) => world.stdout.write(text),
+        writeErr: (text) => world.stderr.write(text),
+        getOutHelpWidth: () => 100,
+        getErrHelpWidth: () => 100,
+      })
+  );
 }

@@ -40,6 +40,7 @@ export function runLines(run: contract.Reconciliation, paint: Paint): string[] {
     lines.push(`  ${paint('yellow', contract.InconclusiveReason[reason] ?? UNKNOWN)}: ${message}`);
     if (fix !== '') lines.push(`    fix: ${fix}`);
   }
+  for (const note of run.notes) lines.push(`  ${note}`);
   if (run.error !== undefined) {
     lines.push(`  ${paint('red', contract.ErrorReason[run.error.reason] ?? UNKNOWN)}: ${run.error.message}`);
     if (run.error.fix !== '') lines.push(`    fix: ${run.error.fix}`);

@@ -14,6 +14,12 @@ export const CONFIGURED_SOURCE_KINDS = [
 ] as const;
 export type ConfiguredSourceKind = (typeof CONFIGURED_SOURCE_KINDS)[number];
 export type ExternalSourceKind = Exclude<ConfiguredSourceKind, 'sandbox'>;
+export const EXTERNAL_SOURCE_KINDS = [
+  'stellar-archive',
+  'stellar-horizon',
+  'stellar-rpc',
+  'stellar-lake',
+] as const satisfies readonly ExternalSourceKind[];
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -62,6 +68,8 @@ export interface Config {
   };
   readonly source: {
     readonly kind: ConfiguredSourceKind;
+    /** Of secrets.otherSourceUrls those that are read when the followed source can't answer, in this order. */
+    readonly fallbacks: readonly ExternalSourceKind[];
     /** Null: the source's own word is taken at first contact. Always null for the sandbox, which has its own. */
     readonly networkPassphrase: string | null;
     readonly watch: Watch;
@@ -72,6 +80,8 @@ export interface Config {
     /** False: the SSRF guard refuses private, loopback and link-local addresses that a name resolves to. */
     readonly allowPrivateAddresses: boolean;
     readonly pollIntervalMs: number;
+    /** To one host, over all replicas; null: no rate. */
+    readonly requestsPerSecond: number | null;
     readonly retry: {
       readonly maxAttempts: number;
       readonly initialBackoffMs: number;
@@ -100,6 +110,8 @@ export interface Config {
     readonly enabled: boolean;
     readonly intervalMs: number;
     readonly windowHours: number;
+    /** Time between two full readings of what is sealed, milliseconds. */
+    readonly reverifyIntervalMs: number;
     /** Absolute; null: no trueup.yaml, the policies are the environment's two. */
     readonly configFile: string | null;
     readonly policies: readonly Policy[];

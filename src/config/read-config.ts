@@ -69,6 +69,7 @@ export function readConfig(
     enabled: values.reconciliationEnabled,
     intervalMs: values.reconciliationIntervalMs,
     windowHours: values.windowHours,
+    reverifyIntervalMs: values.reverifyIntervalMs,
     configFile,
     policies,
     sides,
@@ -85,11 +86,13 @@ export function readConfig(
     source: {
       kind: source.kind,
       networkPassphrase: source.networkPassphrase,
+      fallbacks: source.fallbacks,
       watch,
       startLedger: values.startLedger,
       endLedgerInclusive: values.endLedger,
       allowPrivateAddresses: values.allowPrivateAddresses,
       pollIntervalMs: values.pollIntervalSecs * 1000,
+      requestsPerSecond: values.requestsPerSecond,
       retry: {
         maxAttempts: values.rpcMaxAttempts,
         initialBackoffMs: values.rpcInitialBackoffMs,

@@ -21,6 +21,7 @@ export interface ChosenSource {
   readonly url: string | null;
   readonly otherUrls: Readonly<Partial<Record<ExternalSourceKind, string>>>;
   readonly networkPassphrase: string | null;
+  readonly fallbacks: readonly ExternalSourceKind[];
 }
 
 export function chooseSource(values: VariableValues, problems: Problems, warnings: string[]): ChosenSource {
@@ -36,17 +37,28 @@ export function chooseSource(values: VariableValues, problems: Problems, warning
   if (kind === 'sandbox') {
     if (values.networkPassphrase !== null)
       warnings.push('STELLAR_NETWORK_PASSPHRASE is ignored: the sandbox has a network of its own');
-    return { kind, url: null, otherUrls: urls, networkPassphrase: null };
+    if (values.sourceFallbacks !== null)
+      warnings.push('TRUEUP_SOURCE_FALLBACKS is ignored: the sandbox never fails by itself');
+    return { kind, url: null, otherUrls: urls, networkPassphrase: null, fallbacks: [] };
   }
   const { [kind]: url, ...otherUrls } = urls;
   if (url === undefined)
     problems.add(variableOf(kind), `is unset though TRUEUP_SOURCE is ${kind}. Fix: set it to the endpoint's URL.`);
+  const fallbacks = [...new Set(values.sourceFallbacks ?? [])].filter((each) => each !== kind);
+  for (const each of fallbacks) {
+    if (urls[each] === undefined)
+      problems.add(
+        variableOf(each),
+        `is unset though TRUEUP_SOURCE_FALLBACKS names ${each}. Fix: set it to the endpoint's URL.`,
+      );
+  }
   const passphrase = values.networkPassphrase;
   return {
     kind,
     url: url ?? null,
     otherUrls,
     networkPassphrase: passphrase === null ? null : (PASSPHRASES[passphrase] ?? passphrase),
+    fallbacks,
   };
 }
 

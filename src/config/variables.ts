@@ -1,6 +1,6 @@
 // Every environment variable on one screen. This table is what is read, checked, documented and diffed.
 import { isStrkey } from '../core/strkey.ts';
-import { CONFIGURED_SOURCE_KINDS, LOG_LEVELS, SANDBOX_FAULTS } from './config.ts';
+import { CONFIGURED_SOURCE_KINDS, EXTERNAL_SOURCE_KINDS, LOG_LEVELS, SANDBOX_FAULTS } from './config.ts';
 import * as type from './value-types.ts';
 import type { ValueType } from './value-types.ts';
 
@@ -79,6 +79,7 @@ export const VARIABLES = {
   poolMax: database('TRUEUP_POOL_MAX', type.integer(2, 500), '10', 'Most connections this process opens to its database.', { unit: 'connections' }),
 
   sourceKind: source('TRUEUP_SOURCE', type.oneOf(CONFIGURED_SOURCE_KINDS, SOURCE_SHORTHANDS), null, 'Which source is followed. Unset: the one whose URL is set; `sandbox` only when no source, database or book is configured at all.'),
+  sourceFallbacks: source('TRUEUP_SOURCE_FALLBACKS', type.listOf(type.oneOf(EXTERNAL_SOURCE_KINDS, SOURCE_SHORTHANDS)), null, 'Sources that are read when the followed one fails, lags or no longer keeps a ledger, in this order; the URL of each must be set. The others whose URLs are set are only compared.'),
   archiveUrl: source('STELLAR_ARCHIVE_URL', FILE_OR_HTTP, null, 'A Stellar history archive.', SOURCE_URL),
   lakeUrl: source('STELLAR_LAKE_URL', FILE_OR_HTTP, null, 'A data lake of LedgerCloseMeta batches (SEP-54).', SOURCE_URL),
   rpcUrl: source('STELLAR_RPC_URL', HTTP, null, 'A Stellar RPC endpoint.', SOURCE_URL),
@@ -91,6 +92,7 @@ export const VARIABLES = {
   endLedger: source('TRUEUP_END_LEDGER', LEDGER, null, 'Last ledger to follow, inclusive. Unset: the tip is followed for ever.', { unit: 'ledger' }),
   allowPrivateAddresses: source('TRUEUP_ALLOW_PRIVATE_ADDRESSES', type.boolean, 'false', 'Whether source URLs may lead to private, loopback or link-local addresses.'),
   pollIntervalSecs: source('POLL_INTERVAL_SECS', type.integer(1, 86_400), '5', 'Pause between two looks at the tip when nothing is left to read.', { unit: 's' }),
+  requestsPerSecond: source('TRUEUP_SOURCE_REQUESTS_PER_SECOND', type.decimal(0.01, 100_000), null, 'Most requests to one host of a source, over all replicas together. Unset: no rate; a Retry-After is obeyed by all replicas either way.', { unit: 'requests/s' }),
   rpcMaxAttempts: source('RPC_MAX_ATTEMPTS', type.integer(1, 20), '5', 'Attempts of one request to a source, the first included.', { unit: 'attempts' }),
   rpcInitialBackoffMs: source('RPC_INITIAL_BACKOFF_MS', type.integer(1, 60_000), '250', 'Wait before the second attempt; doubles, with jitter. A Retry-After is honoured.', { unit: 'ms' }),
   rpcMaxBackoffSecs: source('RPC_MAX_BACKOFF_SECS', type.integer(1, 3600), '5', 'Longest wait between two attempts.', { unit: 's' }),
@@ -104,6 +106,7 @@ export const VARIABLES = {
   reconciliationEnabled: reconciliation('LEDGER_RECONCILIATION_ENABLED', type.onUnlessFalse, 'true', 'Whether policies run on the clock.'),
   reconciliationIntervalMs: reconciliation('LEDGER_RECONCILIATION_INTERVAL_MS', type.timerMs, '300000', 'Time between two scheduled runs of a policy that doesn\'t say its own.', { unit: 'ms' }),
   windowHours: reconciliation('RECONCILIATION_WINDOW_HOURS', type.decimal(0.01, 87_600), '24', 'How far back from the cut a run looks, for a policy that doesn\'t say its own.', { unit: 'h' }),
+  reverifyIntervalMs: reconciliation('TRUEUP_REVERIFY_INTERVAL_MS', type.timerMs, '86400000', 'Time between two full readings of sealed chunks, which distrust their seals.', { unit: 'ms' }),
   driftAlertThreshold: reconciliation('RECONCILIATION_DRIFT_ALERT_THRESHOLD', type.integer(1, 1_000_000_000), '1', 'Drifts from which an alert is sent; each must have been seen by two scheduled runs.', { unit: 'drifts', since: 'alerts' }),
   alertCooldownMs: reconciliation('RECONCILIATION_ALERT_COOLDOWN_MS', type.integer(0, type.MAX_TIMER_MS), '900000', 'Shortest time between two drift alerts of one policy, from the delivery of the first, unless drift grows.', { unit: 'ms', since: 'alerts' }),
   alertWebhookUrl: reconciliation('RECONCILIATION_ALERT_WEBHOOK_URL', HTTP, null, 'Where alerts go; else SLACK_WEBHOOK_URL. Slack\'s own host gets its JSON, any other Standard Webhooks (docs/alerts.md).', { ...SECRET, since: 'alerts' }),

@@ -53,13 +53,14 @@ function policy(rule: AlertRule = RULE) {
 }
 
 describe('drifts', () => {
-  it('are told once inside a cooldown, and again after it while nobody has acknowledged them', () => {
+  it('that stand as they were told are told once, however long they stand; more of them after the cooldown are told as new', () => {
     const one = policy();
     expect(one.told(0, drifted(2))).toEqual(['DRIFT_DETECTED']);
     for (const minute of [5, 10, 14]) expect(one.told(minute, drifted(2))).toEqual([]);
-    expect(one.told(15, drifted(2))).toEqual(['DRIFT_DETECTED']);
+    for (const minute of [15, 40, 10_000]) expect(one.told(minute, drifted(2))).toEqual([]);
+    expect(one.told(10_005, drifted(3))).toEqual(['DRIFT_DETECTED']);
     const acknowledged = drifted(2, { standing: { ...drifted(2).standing, unacknowledged: 0 } });
-    expect(one.told(40, acknowledged)).toEqual([]);
+    expect(policy().told(0, acknowledged)).toEqual([]);
   });
 
   it('below the threshold are told nobody', () => {
@@ -95,11 +96,14 @@ describe('drifts', () => {
   });
 
   it('count the cooldown from the delivery, however late it was', () => {
-    const one = policy();
-    const [first] = one.run(0, drifted(1));
-    one.accept(first!.key, 30);
-    expect(one.told(40, drifted(1))).toEqual([]);
-    expect(one.told(45, drifted(1))).toEqual(['DRIFT_DETECTED']);
+    const growsAt = (minute: number) => {
+      const one = policy();
+      const [first] = one.run(0, drifted(1));
+      one.accept(first!.key, 30);
+      return one.told(minute, drifted(2));
+    };
+    expect(growsAt(44)).toEqual(['DRIFT_RISING']);
+    expect(growsAt(45)).toEqual(['DRIFT_DETECTED']);
   });
 
   it('are resolved by two clean runs in a row, once, and by nothing that could not be read', () => {

@@ -4,7 +4,8 @@
 // |------------------------------------------------------|-----------------------------------------|--------------------------|
 // | `threshold` drifts that two scheduled runs have seen | nothing                                 | DRIFT_DETECTED           |
 // | the same, more of them or more value at risk         | inside the cooldown                     | DRIFT_RISING             |
-// | the same, not all of them acknowledged               | the cooldown is over                    | DRIFT_DETECTED again     |
+// | the same, more of them or more value at risk         | the cooldown is over                    | DRIFT_DETECTED again     |
+// | the same, unchanged                                  | once, however long ago                  | nothing                  |
 // | any of these                                         | a message that is still on its way      | nothing                  |
 // | CLEAN, for the second time in a row                  | drifts                                  | RESOLVED                 |
 // | INCONCLUSIVE for max(30 min, 3 intervals)            | nothing of it, and it doesn't catch up  | INCONCLUSIVE, once       |
@@ -149,9 +150,10 @@ function driftKindDue(
 ): 'DRIFT_DETECTED' | 'DRIFT_RISING' | null {
   if (standing.count < rule.threshold) return null;
   const isNews = told === null ? standing.unacknowledged > 0 : hasGrown(told, standing);
+  // What stands as it was told is told once: whoever was woken by it knows.
+  if (!isNews) return null;
   const inCooldown = told !== null && now.getTime() - told.at.getTime() < rule.cooldownMs;
-  if (inCooldown) return isNews ? 'DRIFT_RISING' : null;
-  return isNews || standing.unacknowledged > 0 ? 'DRIFT_DETECTED' : null;
+  return inCooldown ? 'DRIFT_RISING' : 'DRIFT_DETECTED';
 }
 
 /** More drifts, or more of any asset at risk. */

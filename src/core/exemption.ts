@@ -28,6 +28,8 @@ export interface Exemptions {
   readonly expired: readonly Exemption[];
 }
 
+export const NO_EXEMPTIONS: Exemptions = { of: () => null, expired: [] };
+
 /** A policy's exemptions as they stand at a moment, Unix ms. Of several that hold the one that lasts longest counts. */
 export function exemptionsAt(declared: readonly Exemption[], nowMs: number): Exemptions {
   const expired = declared.filter((each) => each.expiresAt.getTime() <= nowMs);

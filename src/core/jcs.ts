@@ -17,13 +17,12 @@ export function canonicalJson(value: Json): string {
     throw new TrueUpError('INTERNAL', `${value} has no canonical JSON`);
   if (value === null || typeof value !== 'object') return JSON.stringify(value);
   if (isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
-  const members = Object.keys(value)
-    .sort()
-    .flatMap((key) => {
-      const member = value[key];
-      return member === undefined ? [] : [`${canonicalJson(key)}:${canonicalJson(member)}`];
-    });
-  return `{${members.join(',')}}`;
+  let members = '';
+  for (const key of Object.keys(value).sort()) {
+    const member = value[key];
+    if (member !== undefined) members += `${members === '' ? '' : ','}${canonicalJson(key)}:${canonicalJson(member)}`;
+  }
+  return `{${members}}`;
 }
 
 export function canonicalBytes(value: Json): Buffer {

@@ -48,4 +48,6 @@ export interface LedgerBatch {
   readonly bytesRead: number;
   /** Milliseconds this process spent decoding, apart from waiting. */
   readonly decodeMs: number;
+  /** Which source gave it, where several stand behind one; absent: the one that was asked. */
+  readonly source?: string;
 }

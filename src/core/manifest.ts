@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { type Envelope, readEnvelope, signEnvelope } from './dsse.ts';
 import type { Layer } from './entry.ts';
 import type { ExportCompression, ExportFormat, ExportKind } from './export.ts';
-import { canonicalBytes, isJsonObject, type Json, readCanonical } from './jcs.ts';
+import { canonicalBytes, isJsonObject, type Json } from './jcs.ts';
 import type { SigningKey } from './signing-key.ts';
 
 export const STATEMENT_TYPE = 'https://in-toto.io/Statement/v1';
@@ -122,13 +122,20 @@ export function signManifest(manifest: Manifest, key: SigningKey): Buffer {
 export function openManifest(bytes: Uint8Array): OpenedManifest | undefined {
   const envelope = readEnvelope(bytes);
   if (envelope?.payloadType !== PAYLOAD_TYPE) return undefined;
-  const statement = readCanonical(envelope.payload);
-  if (!isJsonObject(statement) || statement['predicateType'] !== PREDICATE_TYPE) return undefined;
-  const manifest: unknown = statement['predicate'];
+  const manifest = predicateOf(envelope.payload);
   if (!isManifest(manifest) || manifestDigest(manifest.content) !== manifest.contentSha256) return undefined;
-  // Subject and type follow from the predicate; a statement in which they don't is none of ours.
+  // All of it follows from the predicate, its canonical form too; a statement that is another is none of ours.
   if (!statementBytes(manifest).equals(envelope.payload)) return undefined;
   return { manifest, statement: envelope.payload, envelope };
+}
+
+function predicateOf(statement: Buffer): unknown {
+  try {
+    const parsed: unknown = JSON.parse(statement.toString());
+    return isJsonObject(parsed) ? parsed['predicate'] : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The file of a part: the artifact's own name, numbered where there are several. */

@@ -2,8 +2,9 @@
 import type { DriftField, DriftKind } from './drift.ts';
 import { ENTRY_KINDS, type EntryStatus } from './entry.ts';
 import { absolute } from './money.ts';
-import { asked, inNumberOrder, pairItems, pairSums, type Meaning, type Sides } from './pairing.ts';
-import type { LedgerStatus } from './policy.ts';
+import { asked, inNumberOrder, pairByTime, pairItems, pairSums, type Meaning, type Sides } from './pairing.ts';
+import type { ExactField, LedgerStatus } from './policy.ts';
+import type { ToleranceOf } from './tolerance.ts';
 
 /** One side's row, or legs summed into one. */
 export interface Item {
@@ -29,6 +30,14 @@ export interface MatchRules {
   readonly sumLegs: boolean;
   readonly statusMap: Readonly<Record<string, LedgerStatus>>;
   readonly timeToleranceMs: number | null;
+  /** Fields that must be equal. Absent: all of them; time is asked for by its tolerance. */
+  readonly exact?: ReadonlySet<ExactField>;
+  /** Absent: amounts must be equal. */
+  readonly toleranceOf?: ToleranceOf;
+  /** Several movements may have one key: a row too many is missing on the other side, not a repetition. */
+  readonly keyRepeats?: boolean;
+  /** Both sides speak words of their own: kinds are compared whatever the words. Else only the ledger's words are. */
+  readonly ownWords?: boolean;
   /**
    * What the comparison is about. An item outside of it may be the other half of one inside, but is never accused by itself.
    * Absent: everything.
@@ -45,6 +54,15 @@ export interface Finding {
   readonly book: Item | null;
   /** The book has the movement as pending, and nothing else differs: it may only be late in saying that it happened. */
   readonly bookPending: boolean;
+  /** By how much the amounts differ inside the tolerance, minor units; 0 where they don't, or it is no pair. */
+  readonly absorbed: bigint;
+}
+
+/** Whether one row of each side is the same movement and agrees in every field: what nearly all keys of a run are. */
+export function agreesExactly(entry: Item, row: Item, rules: MatchRules): boolean {
+  if (entry.amount !== row.amount || entry.account !== row.account || entry.asset !== row.asset) return false;
+  for (const check of OTHER_CHECKS) if (check.differs(entry, row, rules) && isAsked(check, rules)) return false;
+  return true;
 }
 
 /**
@@ -57,25 +75,25 @@ export function compareKey(ledger: readonly Item[], book: readonly Item[], rules
   const sides: Sides = {
     ledger: asked(ledger, (item) => ({
       inScope: inScope(item, 'ledger'),
-      status: item.status as EntryStatus,
+      status: ledgerStatus(item, rules),
       kind: item.kind,
     })),
     book: asked(book, (item) => ({
       inScope: inScope(item, 'book'),
-      status: bookStatus(item, rules),
-      kind: item.kind !== null && isLedgerWord(item.kind) ? item.kind : null,
+      status: statusOf(item, rules),
+      kind: item.kind !== null && (rules.ownWords === true || isLedgerWord(item.kind)) ? item.kind : null,
     })),
   };
-  const pairs = rules.sumLegs ? pairSums(sides) : pairItems(sides);
+  const pairs = rules.sumLegs ? pairSums(sides) : rules.keyRepeats ? pairByTime(sides) : pairItems(sides);
   return pairs
     .sort(inNumberOrder)
-    .map((pair, occurrence) => ({ pair, occurrence }))
+    .map((pair, place) => ({ pair, occurrence: pair.occurrence ?? place }))
     .filter(({ pair }) => pair.ledger?.inScope || pair.book?.inScope)
     .map(({ pair, occurrence }) => {
       const [entry, row] = [pair.ledger?.item ?? null, pair.book?.item ?? null];
       if (entry && row) return { occurrence, ledger: entry, book: row, ...differences(entry, row, rules) };
       const kinds = lonelyKinds(entry, row, pair.duplicate, rules);
-      return { occurrence, ledger: entry, book: row, kinds, fields: [], bookPending: false };
+      return { occurrence, ledger: entry, book: row, kinds, fields: [], bookPending: false, absorbed: 0n };
     });
 }
 
@@ -88,55 +106,137 @@ export function valueAtRisk(finding: Finding): bigint {
   return absolute(book.amount === 0n ? ledger.amount : book.amount);
 }
 
-function differences(entry: Item, row: Item, rules: MatchRules): Pick<Finding, 'kinds' | 'fields' | 'bookPending'> {
-  const kinds = new Set<DriftKind>();
-  const fields: DriftField[] = [];
-  const differ = (kind: DriftKind, field: DriftField['field'], ledger: string | null, book: string | null): void => {
-    kinds.add(kind);
-    fields.push({ field, ledger, book });
-  };
-  if (entry.account !== row.account) differ('ACCOUNT_MISMATCH', 'account', entry.account, row.account);
-  if (entry.asset !== row.asset) differ('ASSET_MISMATCH', 'asset', entry.asset, row.asset);
-  // A failed entry moved nothing, so its zero is no amount to compare with what the book had intended.
-  if (entry.status !== 'failed' && entry.amount !== row.amount) {
-    differ('AMOUNT_MISMATCH', 'amount', String(entry.amount), String(row.amount));
-  }
-  if (row.kind !== null && entry.kind !== null && isLedgerWord(row.kind) && row.kind !== entry.kind) {
-    differ('TYPE_MISMATCH', 'kind', entry.kind, row.kind);
-  }
-  if (bookStatus(row, rules) !== entry.status) differ('STATUS_MISMATCH', 'status', entry.status, row.status);
-  if (row.counterparty !== null && entry.counterparty !== null && row.counterparty !== entry.counterparty) {
-    differ('ACCOUNT_MISMATCH', 'counterparty', entry.counterparty, row.counterparty);
-  }
-  if (row.subAccount !== null && row.subAccount !== entry.subAccount) {
-    differ('ACCOUNT_MISMATCH', 'sub_account', entry.subAccount, row.subAccount);
-  }
-  if (rules.timeToleranceMs !== null && entry.atMs !== null && row.atMs !== null) {
-    if (Math.abs(entry.atMs - row.atMs) > rules.timeToleranceMs) {
-      differ('TIME_MISMATCH', 'time', new Date(entry.atMs).toISOString(), new Date(row.atMs).toISOString());
-    }
-  }
-  const bookPending = kinds.size === 1 && kinds.has('STATUS_MISMATCH') && bookStatus(row, rules) === 'pending';
-  return { kinds: [...kinds], fields, bookPending };
+/** One field's comparison: when it differs, what it is called, and what each side shows of it. */
+interface Check {
+  readonly kind: DriftKind;
+  readonly field: DriftField['field'];
+  differs(entry: Item, row: Item, rules: MatchRules): boolean;
+  shown(item: Item): string | null;
+}
+
+/** In the order in which differences are listed. */
+const CHECKS: readonly Check[] = [
+  {
+    kind: 'ACCOUNT_MISMATCH',
+    field: 'account',
+    differs: (entry, row) => entry.account !== row.account,
+    shown: (item) => item.account,
+  },
+  {
+    kind: 'ASSET_MISMATCH',
+    field: 'asset',
+    differs: (entry, row) => entry.asset !== row.asset,
+    shown: (item) => item.asset,
+  },
+  {
+    kind: 'AMOUNT_MISMATCH',
+    field: 'amount',
+    // A failed entry moved nothing, so its zero is no amount to compare with what the book had intended.
+    differs: (entry, row, rules) =>
+      entry.amount !== row.amount &&
+      ledgerStatus(entry, rules) !== 'failed' &&
+      amountGap(entry, row) > tolerated(entry, rules),
+    shown: (item) => String(item.amount),
+  },
+  {
+    kind: 'TYPE_MISMATCH',
+    field: 'kind',
+    differs: (entry, row, rules) =>
+      row.kind !== null &&
+      entry.kind !== null &&
+      row.kind !== entry.kind &&
+      (rules.ownWords === true || isLedgerWord(row.kind)),
+    shown: (item) => item.kind,
+  },
+  {
+    kind: 'STATUS_MISMATCH',
+    field: 'status',
+    differs: (entry, row, rules) => statusDiffers(entry, row, rules),
+    shown: (item) => item.status,
+  },
+  {
+    kind: 'ACCOUNT_MISMATCH',
+    field: 'counterparty',
+    differs: (entry, row) =>
+      row.counterparty !== null && entry.counterparty !== null && row.counterparty !== entry.counterparty,
+    shown: (item) => item.counterparty,
+  },
+  {
+    kind: 'ACCOUNT_MISMATCH',
+    field: 'sub_account',
+    differs: (entry, row) => row.subAccount !== null && row.subAccount !== entry.subAccount,
+    shown: (item) => item.subAccount,
+  },
+  {
+    kind: 'TIME_MISMATCH',
+    field: 'time',
+    differs: (entry, row, { timeToleranceMs }) =>
+      timeToleranceMs !== null &&
+      entry.atMs !== null &&
+      row.atMs !== null &&
+      Math.abs(entry.atMs - row.atMs) > timeToleranceMs,
+    shown: (item) => (item.atMs === null ? null : new Date(item.atMs).toISOString()),
+  },
+];
+
+/** Those beside what `agreesExactly` has compared by itself. */
+const OTHER_CHECKS = CHECKS.filter(({ field }) => field !== 'amount' && field !== 'account' && field !== 'asset');
+
+function differences(
+  entry: Item,
+  row: Item,
+  rules: MatchRules,
+): Pick<Finding, 'kinds' | 'fields' | 'bookPending' | 'absorbed'> {
+  const found = CHECKS.filter((check) => isAsked(check, rules) && check.differs(entry, row, rules));
+  const kinds = [...new Set(found.map((check) => check.kind))];
+  const fields = found.map((check) => ({ field: check.field, ledger: check.shown(entry), book: check.shown(row) }));
+  const bookPending = kinds.length === 1 && kinds[0] === 'STATUS_MISMATCH' && statusOf(row, rules) === 'pending';
+  const gap = entry.asset === row.asset && ledgerStatus(entry, rules) !== 'failed' ? amountGap(entry, row) : 0n;
+  return { kinds, fields, bookPending, absorbed: gap <= tolerated(entry, rules) ? gap : 0n };
+}
+
+function isAsked({ field }: Check, { exact }: MatchRules): boolean {
+  return exact === undefined || field === 'time' || exact.has(field as ExactField);
+}
+
+function amountGap(entry: Item, row: Item): bigint {
+  return absolute(entry.amount - row.amount);
+}
+
+function tolerated(entry: Item, { toleranceOf }: MatchRules): bigint {
+  return toleranceOf === undefined ? 0n : toleranceOf(entry.asset, entry.amount);
 }
 
 function lonelyKinds(entry: Item | null, row: Item | null, duplicate: boolean, rules: MatchRules): DriftKind[] {
   if (entry) {
     // Nothing moved, so a book without the row is right.
-    if (entry.status === 'failed') return [];
+    if (ledgerStatus(entry, rules) === 'failed') return [];
     return [duplicate ? 'DUPLICATE_ON_LEDGER' : 'MISSING_IN_DB'];
   }
-  if (bookStatus(row!, rules) === 'failed') return [];
+  if (statusOf(row!, rules) === 'failed') return [];
   return [duplicate ? 'DUPLICATE_IN_DB' : 'MISSING_ON_LEDGER'];
 }
 
-/** What the book's word means on the ledger: no word is a claim that it happened, a word outside the map is none of ours. */
-function bookStatus(row: Item, rules: MatchRules): Meaning {
-  if (row.status === null) return 'success';
-  return rules.statusMap[row.status.toLowerCase()] ?? 'unknown';
+function statusDiffers(entry: Item, row: Item, rules: MatchRules): boolean {
+  const book = statusOf(row, rules);
+  // Two words that mean nothing to the policy agree where they are the same word.
+  return ledgerStatus(entry, rules) !== book || (book === 'unknown' && row.status !== entry.status);
+}
+
+/** The stream's statuses are the ledger's words already; another side's are words of its own. */
+function ledgerStatus(entry: Item, rules: MatchRules): Meaning {
+  return rules.ownWords === true ? statusOf(entry, rules) : (entry.status as EntryStatus);
+}
+
+/** What a side's word means on the ledger: no word is a claim that it happened, a word outside the map is none of ours. */
+function statusOf({ status }: Item, { statusMap }: MatchRules): Meaning {
+  if (status === null) return 'success';
+  return statusMap[status] ?? statusMap[status.toLowerCase()] ?? 'unknown';
 }
 
 /** A business's own words for kinds ("deposit", "payout") aren't compared with the ledger's. */
 export function isLedgerWord(kind: string): boolean {
-  return (ENTRY_KINDS as readonly string[]).includes(kind);
+  return LEDGER_WORDS.has(kind);
 }
+
+const LEDGER_WORDS: ReadonlySet<string> = new Set(ENTRY_KINDS);

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { cases } from '../../test/_util/cases.ts';
-import { compareBytes, groupsInOrder, MAX_ITEMS_PER_KEY, mergeGroups } from './order.ts';
+import { compareBytes, MAX_ITEMS_PER_KEY, mergeInOrder, type Ordered } from './order.ts';
 
 const key = fc.oneof(
   fc.string({ unit: 'grapheme', maxLength: 3 }),
@@ -14,11 +14,14 @@ const keyOf = (pair: readonly [string, number]): string => pair[0];
 async function* batchesOf<T>(items: readonly T[], size: number): AsyncGenerator<T[]> {
   for (let from = 0; from < items.length; from += size) yield items.slice(from, from + size);
 }
-async function collect<T>(all: AsyncIterable<T>): Promise<T[]> {
+async function collect<T>(all: AsyncIterable<readonly T[]>): Promise<T[]> {
   const found: T[] = [];
-  for await (const each of all) found.push(each);
+  for await (const batch of all) found.push(...batch);
   return found;
 }
+type Pair = readonly [string, number];
+const side = (batches: AsyncIterable<readonly Pair[]>): Ordered<Pair> => ({ batches, keyOf });
+const nothing = () => side(batchesOf([], 1));
 const ordered = (keys: readonly string[]) =>
   keys.map((each, i) => [each, i] as const).sort((a, b) => compareBytes(a[0], b[0]));
 
@@ -46,10 +49,7 @@ describe('merging two ordered sides', () => {
         fc.integer({ min: 1, max: 7 }),
         async (left, right, size) => {
           const merged = await collect(
-            mergeGroups(
-              groupsInOrder(batchesOf(ordered(left), size), keyOf),
-              groupsInOrder(batchesOf(ordered(right), size), keyOf),
-            ),
+            mergeInOrder(side(batchesOf(ordered(left), size)), side(batchesOf(ordered(right), 8 - size))),
           );
           const keys = [...new Set([...left, ...right])].sort((a, b) => (bytes(a) < bytes(b) ? -1 : 1));
           expect(merged.map((each) => each.key)).toEqual(keys);
@@ -64,18 +64,20 @@ describe('merging two ordered sides', () => {
     );
   });
 
-  it('refuses sides that are not in order, instead of missing matches', async () => {
+  it.each([1, 10])('refuses sides that are not in order, instead of missing matches (%i a batch)', async (size) => {
     await expect(
       collect(
-        groupsInOrder(
-          batchesOf(
-            [
-              ['b', 1],
-              ['a', 2],
-            ] as const,
-            10,
+        mergeInOrder(
+          side(
+            batchesOf(
+              [
+                ['b', 1],
+                ['a', 2],
+              ] as const,
+              size,
+            ),
           ),
-          keyOf,
+          nothing(),
         ),
       ),
     ).rejects.toMatchObject({ reason: 'BOOK_UNREADABLE' });
@@ -83,15 +85,15 @@ describe('merging two ordered sides', () => {
 
   it('refuses more rows of one key than its limit, instead of holding them all', async () => {
     const many = Array.from({ length: MAX_ITEMS_PER_KEY + 1 }, (_, i) => ['', i] as const);
-    await expect(collect(groupsInOrder(batchesOf(many, 1000), keyOf))).rejects.toMatchObject({
+    await expect(collect(mergeInOrder(nothing(), side(batchesOf(many, 1000))))).rejects.toMatchObject({
       reason: 'TOO_MANY_ROWS',
     });
-    expect(await collect(groupsInOrder(batchesOf(many.slice(1), 1000), keyOf))).toHaveLength(1);
+    expect(await collect(mergeInOrder(nothing(), side(batchesOf(many.slice(1), 1000))))).toHaveLength(1);
   });
 
   it('closes both sides when its reader stops early or one of them fails', async () => {
     const closed: string[] = [];
-    async function* side(name: string, fails = false): AsyncGenerator<(readonly [string, number])[]> {
+    async function* closing(name: string, fails = false): AsyncGenerator<(readonly [string, number])[]> {
       try {
         yield [['a', 1]];
         if (fails) throw new Error('gone');
@@ -101,10 +103,8 @@ describe('merging two ordered sides', () => {
         closed.push(name);
       }
     }
-    for await (const _ of mergeGroups(groupsInOrder(side('left'), keyOf), groupsInOrder(side('right'), keyOf))) break;
-    await expect(
-      collect(mergeGroups(groupsInOrder(side('l'), keyOf), groupsInOrder(side('r', true), keyOf))),
-    ).rejects.toThrow('gone');
+    for await (const _ of mergeInOrder(side(closing('left')), side(closing('right')))) break;
+    await expect(collect(mergeInOrder(side(closing('l')), side(closing('r', true))))).rejects.toThrow('gone');
     expect(closed.sort()).toEqual(['l', 'left', 'r', 'right']);
   });
 });

@@ -1,4 +1,5 @@
 // Which row of one side belongs to which of the other, within one match key. Pure.
+import { alignInTime } from './align.ts';
 import type { Item } from './match.ts';
 
 /** What a status means on the ledger; a word that means nothing there is `unknown`. */
@@ -23,6 +24,8 @@ export interface Pair {
   readonly book: Asked | null;
   /** The row repeats one that is paired. */
   readonly duplicate: boolean;
+  /** Its number, where that isn't its place among the pairs. */
+  readonly occurrence?: number;
 }
 
 /** In an order of their own, whatever order they came in; those that the comparison is about choose their partner first. */
@@ -94,6 +97,46 @@ export function pairItems({ ledger: entries, book }: Sides): Pair[] {
     }),
     ...[...rows].map((row): Pair => ({ ledger: null, book: row, duplicate: pairedRows.has(amountOf(row)) })),
   ];
+}
+
+/** Numbers of rows that only the book has begin here, so that what the ledger gets later doesn't renumber them. */
+const BOOK_ONLY_FROM = 1_000_000;
+
+/**
+ * For keys that many movements share, such as an account and amount: rows are alike but for their time and status, and the nearest of
+ * one status belong together. A pair has the number of its entry among the ledger's, in the order of time, so that later movements
+ * renumber none.
+ */
+export function pairByTime({ ledger, book }: Sides): Pair[] {
+  const [entries, rows] = [[...ledger].sort(inTime), [...book].sort(inTime)];
+  const partner = new Map<Asked, Asked>();
+  const taken = new Set<Asked>();
+  const align = (mayPair: (each: Asked) => boolean): void => {
+    const free = entries.filter((entry) => mayPair(entry) && !partner.has(entry));
+    const waiting = rows.filter((row) => mayPair(row) && !taken.has(row));
+    for (const [i, j] of alignInTime(free.map(timeOf), waiting.map(timeOf))) {
+      partner.set(free[i]!, waiting[j]!);
+      taken.add(waiting[j]!);
+    }
+  };
+  for (const status of new Set(entries.map((entry) => entry.status))) align((each) => each.status === status);
+  align(() => true);
+  return [
+    ...entries.map((entry, occurrence): Pair => {
+      return { ledger: entry, book: partner.get(entry) ?? null, duplicate: false, occurrence };
+    }),
+    ...rows.flatMap((row, i): Pair[] =>
+      taken.has(row) ? [] : [{ ledger: null, book: row, duplicate: false, occurrence: BOOK_ONLY_FROM + i }],
+    ),
+  ];
+}
+
+function timeOf({ item }: Asked): number | null {
+  return item.atMs;
+}
+
+function inTime(a: Asked, b: Asked): number {
+  return (a.item.atMs ?? Infinity) - (b.item.atMs ?? Infinity) || byContent(a.item, b.item);
 }
 
 /**

@@ -1,6 +1,7 @@
 // A side that can be asked for its rows: in order of their key, for a range of keys, or by key. A book is one, and so is
 // what a policy names in place of the stream.
 import type { BookRow } from './book.ts';
+import type { TimeSpan } from './seal.ts';
 
 /** Keys in byte order, from the first (inclusive) to the last (exclusive); null: no bound. */
 export interface KeyRange {
@@ -22,6 +23,8 @@ export interface RowQuery {
   readonly occurredFrom?: Date;
   /** Exclusive. */
   readonly occurredTo?: Date;
+  /** Times left out, in order and apart from each other; only of a book that TrueUp keeps. */
+  readonly except?: readonly TimeSpan[];
 }
 
 /**

@@ -3,7 +3,7 @@
 // A chunk is sealed with the ledger's entries in it and the book's rows of its time: after the close of the ledger before it, through
 // its own last close. An entry and its row may lie in chunks of their own, as a row may be written a moment before
 // the ledger closes: each chunk is sealed with what is counted in it, a pair where its entry lies.
-import { chunkOf, isWholeChunk } from './coverage.ts';
+import { chunkOf } from './coverage.ts';
 import type { Finding, Item } from './match.ts';
 import { CHUNK_LEDGERS, type LedgerRange } from './ledger.ts';
 
@@ -109,7 +109,7 @@ export class ChunkTallies {
     this.#spoilt.add(startOf(row.ledger));
   }
 
-  matched(finding: Finding): void {
+  matched(finding: Pick<Finding, 'ledger'>): void {
     const tally = finding.ledger && this.#chunks.get(startOf(finding.ledger.ledger!));
     if (tally) tally.matched++;
   }
@@ -139,11 +139,6 @@ export class ChunkTallies {
     const seal = this.#pending[low];
     return seal !== undefined && seal.fromMs < atMs ? seal.from : null;
   }
-}
-
-/** Whole chunks only, as their digest is final. */
-export function isSealable(range: LedgerRange): boolean {
-  return isWholeChunk(range);
 }
 
 function startOf(ledger: number): number {

@@ -1,5 +1,6 @@
 // How far two amounts of one movement may lie apart and still count as equal. Integers only.
 import { absolute } from './money.ts';
+import type { AssetTotal } from './run.ts';
 
 /** One asset's tolerance: so many minor units, or a share of the ledger's amount. */
 export interface AmountTolerance {
@@ -23,4 +24,20 @@ export function toleranceOf(tolerances: readonly AmountTolerance[]): ToleranceOf
     if (found === undefined) return 0n;
     return found.minor ?? (absolute(ledgerAmount) * BigInt(found.basisPoints ?? 0)) / BASIS_POINTS_OF_ONE;
   };
+}
+
+/** What tolerances took for equal, by asset; plain values, as they are kept with a run's checkpoint. */
+export type AbsorbedByAsset = Record<string, { readonly amount: bigint; readonly count: number }>;
+
+/** Differences of zero are none. */
+export function absorb(absorbed: AbsorbedByAsset, asset: string, difference: bigint): void {
+  if (difference === 0n) return;
+  const total = absorbed[asset] ?? { amount: 0n, count: 0 };
+  absorbed[asset] = { amount: total.amount + difference, count: total.count + 1 };
+}
+
+export function absorbedTotals(absorbed: AbsorbedByAsset): AssetTotal[] {
+  return Object.entries(absorbed)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([asset, total]) => ({ asset, ...total }));
 }

@@ -37,7 +37,7 @@ export function classify(finding: Finding, facts: AccusationFacts): FindingClass
     : classifyMissingOnLedger(finding, facts);
 }
 
-function classifyPair(finding: Finding, facts: AccusationFacts): FindingClass {
+function classifyPair(finding: Finding, facts: Pick<AccusationFacts, 'grace' | 'cutAtMs'>): FindingClass {
   if (finding.kinds.length === 0) return 'matched';
   // A row that was written when the payment was sent has as long to be confirmed as a missing one has to be written.
   const isFresh = facts.cutAtMs - (finding.ledger!.atMs ?? 0) < facts.grace.missingInDbMs;
@@ -63,6 +63,31 @@ function classifyMissingOnLedger(finding: Finding, facts: AccusationFacts): Find
   if (facts.cutClosedMs - atMs < facts.grace.missingOnLedgerMs) return 'pending';
   if (named) return 'drift';
   return facts.missingTimes.some((gap) => gap.fromMs <= atMs && atMs <= gap.toMs) ? 'skipped' : 'drift';
+}
+
+/** What is known of two sides that are no stream. */
+export interface SideFacts {
+  readonly grace: Policy['grace'];
+  /** When the earlier of both snapshots was taken, Unix ms. */
+  readonly cutAtMs: number;
+  /** Up to when each side says that it is complete, Unix ms; null: it never did. */
+  readonly ledgerCompleteThroughMs: number | null;
+  readonly bookCompleteThroughMs: number | null;
+}
+
+/** As `classify`, for two sides that were read whole: nothing is missing past the time up to which the other side is complete. */
+export function classifyBetweenSides(finding: Finding, facts: SideFacts): FindingClass {
+  const { ledger, book, kinds } = finding;
+  if (ledger && book) return classifyPair(finding, facts);
+  if (kinds.length === 0) return 'nothing';
+  if (kinds.some((kind) => kind === 'DUPLICATE_IN_DB' || kind === 'DUPLICATE_ON_LEDGER')) return 'drift';
+  const [atMs, graceMs, throughMs] = ledger
+    ? [ledger.atMs, facts.grace.missingInDbMs, facts.bookCompleteThroughMs]
+    : [book!.atMs, facts.grace.missingOnLedgerMs, facts.ledgerCompleteThroughMs];
+  if (throughMs === null) return 'skipped';
+  // Without a time of its own nothing says that a row is young.
+  if (atMs === null) return 'drift';
+  return facts.cutAtMs - atMs < graceMs || atMs > throughMs ? 'pending' : 'drift';
 }
 
 /** INCONCLUSIVE wins, but masks nothing: the drifts that were proven are stored all the same. */

@@ -1,5 +1,6 @@
 // Coverage and its gaps to messages.
 import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { CoverageProof } from '../core/ledger.ts';
 import type { CoverageRange, CoverageState, Gap } from '../core/status.ts';
 import {
   type CoverageRangeSchema,
@@ -24,12 +25,7 @@ export function toCoverageRange(range: CoverageRange): MessageInitShape<typeof C
     watch: range.watch,
     ...toRange(range.range),
     state: COVERAGE_STATE_OUT[range.state],
-    trust:
-      range.proof === null
-        ? CoverageTrust.UNSPECIFIED
-        : range.proof === 'chained'
-          ? CoverageTrust.CHAINED
-          : CoverageTrust.PROVIDER_ASSERTED,
+    trust: toTrust(range.proof),
     entryCount: range.entryCount,
     transactionCount: range.transactionCount ?? undefined,
     firstPreviousHash: range.firstPrevHash ?? '',
@@ -39,6 +35,11 @@ export function toCoverageRange(range: CoverageRange): MessageInitShape<typeof C
     failure: optionalFailure(range.failure),
     updateTime: toTimestamp(range.updatedAt),
   };
+}
+
+export function toTrust(proof: CoverageProof | null): CoverageTrust {
+  if (proof === null) return CoverageTrust.UNSPECIFIED;
+  return proof === 'chained' ? CoverageTrust.CHAINED : CoverageTrust.PROVIDER_ASSERTED;
 }
 
 export function toGap(gap: Gap): MessageInitShape<typeof GapSchema> {

@@ -4,7 +4,7 @@ import type { Hold, LogCheckpoint, ManifestFilter, ManifestRecord, ShownManifest
 import { mediaTypeOf } from '../core/export.ts';
 import type { Manifest, ManifestFilter as ManifestRows } from '../core/manifest.ts';
 import type { Check, Outcome } from '../core/verify.ts';
-import type { ProvenManifest, Verification } from '../services/manifests.ts';
+import type { ProvenManifest, ManifestVerification } from '../services/manifests.ts';
 import { CoverageTrust } from '../../gen/trueup/v1/coverage_pb.js';
 import { DriftKind, DriftState } from '../../gen/trueup/v1/drift_pb.js';
 import {
@@ -120,7 +120,7 @@ export function toProof(proof: ProvenManifest): MessageInitShape<typeof Inclusio
   };
 }
 
-export function toVerification(result: Verification): MessageInitShape<typeof VerifyManifestResponseSchema> {
+export function toVerification(result: ManifestVerification): MessageInitShape<typeof VerifyManifestResponseSchema> {
   return {
     verdict: VERDICT_OUT[result.outcome],
     checks: result.checks.map(toCheck),

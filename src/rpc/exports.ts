@@ -51,7 +51,7 @@ export function exportHandlers({ exports }: Pick<RpcPorts, 'exports'>): Handlers
       return {
         exports: page.items.map(toExport),
         nextPageToken: pager.nextToken(page),
-        totalSize: BigInt(page.totalSize),
+        totalSize: BigInt(page.totalSize ?? 0),
       };
     },
 

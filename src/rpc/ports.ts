@@ -4,6 +4,7 @@ import type { Backfill, BackfillEvent, BackfillFilter } from '../core/backfill.t
 import type { DriftFilter, Drift, DriftTransitionRecord } from '../core/drift.ts';
 import type { ExportJob, ExportListFilter, ExportOrder } from '../core/export.ts';
 import type { Hold, ManifestFilter, ShownManifest } from '../core/evidence.ts';
+import type { Layer } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type {
   BalanceFilter,
@@ -32,13 +33,15 @@ import type {
   Schedule,
   StatusEvent,
   StatusWatch,
+  StreamStatus,
 } from '../core/status.ts';
+import type { Verification, VerifyCall } from '../core/verification.ts';
 import type { BackfillTransition, BackfillWishCall, StartBackfillCall } from '../services/backfill.ts';
 import type { RecordAnswer, RecordCall, StreamMessage } from '../services/book.ts';
 import type { TransitionCall } from '../services/drifts.ts';
 import type { ArtifactDownload } from '../services/artifact-download.ts';
 import type { HoldCall, ReleaseCall } from '../services/manifest-holds.ts';
-import type { ProvenCheckpoint, ProvenManifest, Verification } from '../services/manifests.ts';
+import type { ManifestVerification, ProvenCheckpoint, ProvenManifest } from '../services/manifests.ts';
 import type { AccessRole } from './roles.ts';
 
 /** Who asks, for the audit log: found out by the chain, never said by the caller. */
@@ -158,6 +161,34 @@ export interface LedgerPort {
   ): Promise<Page<Gap> & { readonly missingLedgers: number }>;
 }
 
+/** An operator's hand on the follower, and a look at whether what is stored is still what was read. */
+export interface LedgerControlPort {
+  /** What can't be checked is a finding; nothing is changed. */
+  verifyRange(call: VerifyCall, signal: AbortSignal): Promise<Verification>;
+  /** Answers with the stream as it is then; a repeated `requestId` restarts nothing again. */
+  restart(
+    call: {
+      readonly stream: string | null;
+      readonly reason: string;
+      readonly openNewEpoch: boolean;
+      readonly requestId: string | null;
+    },
+    asker: Asker,
+  ): Promise<StreamStatus>;
+  /** Starts a backfill that compares the ledgers below the checkpoint with what is stored. */
+  rescan(
+    call: {
+      readonly stream: string | null;
+      readonly layer?: Layer;
+      /** 0: as many as by default. */
+      readonly ledgers: number;
+      readonly reason: string;
+      readonly requestId: string | null;
+    },
+    asker: Asker,
+  ): Promise<Backfill>;
+}
+
 export interface HealthPort {
   /** @throws STREAM_NOT_FOUND for a name that there isn't; null asks for all. */
   status(stream: string | null): Promise<DeploymentStatus>;
@@ -173,7 +204,7 @@ export interface ExportPort {
   /** Answers with the export of the first call where `requestId` is repeated. @throws FEATURE_DISABLED, SIGNING_KEY_UNAVAILABLE */
   start(order: ExportOrder & { readonly requestId: string | null }, asker: Asker): Promise<ExportJob>;
   get(id: string): Promise<ExportJob>;
-  list(filter: ExportListFilter, page: PageRequest): Promise<Page<ExportJob> & { readonly totalSize: number }>;
+  list(filter: ExportListFilter, page: PageRequest): Promise<Page<ExportJob>>;
   /** As ReconciliationPort's. */
   watch(id: string, since: bigint | null, signal: AbortSignal): AsyncIterable<ExportJob>;
   cancel(cancel: { readonly id: string; readonly reason: string }, asker: Asker): Promise<ExportJob>;
@@ -183,7 +214,7 @@ export interface ManifestPort {
   get(id: string): Promise<ShownManifest>;
   list(filter: ManifestFilter, page: PageRequest): Promise<Page<ShownManifest>>;
   /** Reads the stored bytes to their end. Throws `signal.reason` when aborted. */
-  verify(id: string, checksum: string | null, signal: AbortSignal): Promise<Verification>;
+  verify(id: string, checksum: string | null, signal: AbortSignal): Promise<ManifestVerification>;
   /** Null: the newest checkpoint. @throws CHECKPOINT_NOT_FOUND, also for a manifest that isn't sealed yet */
   proveInclusion(id: string, size: number | null): Promise<ProvenManifest>;
   checkpoint(size: number | null, fromSize: number | null): Promise<ProvenCheckpoint>;
@@ -201,6 +232,7 @@ export interface RpcPorts {
   readonly books: BookPort;
   readonly backfills: BackfillPort;
   readonly ledger: LedgerPort;
+  readonly control: LedgerControlPort;
   readonly exports: ExportPort;
   readonly health: HealthPort;
 }

@@ -9,6 +9,7 @@ import { bookHandlers } from './book.ts';
 import { driftHandlers } from './drifts.ts';
 import { exportHandlers } from './exports.ts';
 import { healthHandlers } from './health.ts';
+import { ledgerControlHandlers } from './ledger-control.ts';
 import { manifestHandlers } from './manifest.ts';
 import { serve, type ServiceRoutes } from './methods.ts';
 import type { RpcPorts } from './ports.ts';
@@ -32,7 +33,7 @@ export function createServices(ports: RpcPorts): readonly ServiceRoutes[] {
   };
   return [
     serve(ReconciliationService, reconciliation),
-    serve(BackfillService, backfillHandlers(ports)),
+    serve(BackfillService, { ...backfillHandlers(ports), ...ledgerControlHandlers(ports) }),
     serve(ManifestService, { ...exportHandlers(ports), ...manifestHandlers(ports) }),
     serve(HealthService, healthHandlers(ports)),
   ];

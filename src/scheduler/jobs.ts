@@ -8,16 +8,22 @@ import type { Job, JobContext, JobPayload, JobSchedule } from './scheduler.ts';
 
 const OPENINGS_JOB = 'openings';
 const HOUSEKEEPING_JOB = 'housekeeping';
+const REVERIFY_JOB = 'reverify';
 const EVIDENCE_JOB = 'evidence';
+const RETENTION_JOB = 'retention';
+const NEW_MEMBERS_JOB = 'new-members';
 /** Every job that may be sent; the same on all replicas. */
 export const JOB_NAMES = [
   RECONCILE_JOB,
   RECHECK_JOB,
   OPENINGS_JOB,
   HOUSEKEEPING_JOB,
+  REVERIFY_JOB,
   ALERT_JOB,
   EXPORT_JOB,
   EVIDENCE_JOB,
+  RETENTION_JOB,
+  NEW_MEMBERS_JOB,
 ] as const;
 
 /** Runs at once in one process: a slow policy doesn't hold up the others. */
@@ -28,6 +34,8 @@ const ALERT_CONCURRENCY = 2;
 const FIRST_RUN_DELAY_MS = 10_000;
 const OPENINGS_INTERVAL_MS = 20_000;
 const HOUSEKEEPING_INTERVAL_MS = 3_600_000;
+const RETENTION_INTERVAL_MS = 60_000;
+const NEW_MEMBERS_INTERVAL_MS = 60_000;
 
 type Work = (payload: JobPayload, context: JobContext) => Promise<void>;
 
@@ -46,6 +54,10 @@ export interface JobsOptions {
   readonly tendEvidence: Work;
   /** Null: the timetable has nothing to seal. */
   readonly sealIntervalMs: number | null;
+  readonly reverify: Work;
+  readonly reverifyIntervalMs: number;
+  readonly watchRetention: Work;
+  readonly backfillNewMembers: Work;
   readonly events: JobEvents;
 }
 
@@ -93,6 +105,28 @@ export function createJobs(options: JobsOptions): Job[] {
         },
       ],
       run: options.tendEvidence,
+    },
+    {
+      name: REVERIFY_JOB,
+      schedules: [
+        {
+          name: REVERIFY_JOB,
+          intervalMs: options.reverifyIntervalMs,
+          enabled: true,
+          firstDelayMs: options.reverifyIntervalMs,
+        },
+      ],
+      run: options.reverify,
+    },
+    {
+      name: RETENTION_JOB,
+      schedules: [{ name: RETENTION_JOB, intervalMs: RETENTION_INTERVAL_MS, enabled: true }],
+      run: options.watchRetention,
+    },
+    {
+      name: NEW_MEMBERS_JOB,
+      schedules: [{ name: NEW_MEMBERS_JOB, intervalMs: NEW_MEMBERS_INTERVAL_MS, enabled: true }],
+      run: options.backfillNewMembers,
     },
   ];
   options.events.jobsKnown(

@@ -1,7 +1,7 @@
 // Reading a share of a backfill piece by piece: several reads make one commit, and a bad ledger is found and named.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Layer } from '../core/entry.ts';
-import { isTrueUpError, TrueUpError } from '../core/errors.ts';
+import { isTrueUpError, type TrueUpError } from '../core/errors.ts';
 import { leaseEnd } from '../core/backfill-pace.ts';
 import { afterBadRead, checkBatch, joinBatches, nextRead } from '../core/follow.ts';
 import { CHUNK_LEDGERS, type LedgerBatch, type LedgerRange } from '../core/ledger.ts';

@@ -1,7 +1,7 @@
 // One share of a backfill, worked on by whoever holds its lease: read and write piece by piece, or check what was written.
 import type { BackfillState } from '../core/backfill.ts';
 import { halvedPieceSize, limitedPieceSize, nextPieceSize, unitsOf } from '../core/backfill-pace.ts';
-import { isTrueUpError, TrueUpError } from '../core/errors.ts';
+import { isTrueUpError, type TrueUpError } from '../core/errors.ts';
 import type { LedgerBatch, LedgerRange } from '../core/ledger.ts';
 import type { Source } from '../sources/source.ts';
 import { addToDigest, shrinkPieces, takeBudget } from '../store/backfill-counts.ts';

@@ -1,5 +1,5 @@
 // Backfills as a resource: a start stores a job and returns, and refuses at once what cannot work; wishes change its state.
-import { randomUUID } from 'node:crypto';
+import { hash, randomUUID } from 'node:crypto';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import {
   isFinalState,
@@ -19,7 +19,7 @@ import type { Page, PageRequest } from '../core/page.ts';
 import type { Watch } from '../core/watch.ts';
 import type { Source } from '../sources/source.ts';
 import { writeAudit, type Caller } from '../store/audit.ts';
-import { wasRequested } from '../store/audit-requests.ts';
+import { answerOnce } from '../store/call-answers.ts';
 import { silenceChunks } from '../store/backfill-chunks.ts';
 import { listBackfills, sequenceOf, viewBackfill } from '../store/backfill-view.ts';
 import {
@@ -152,17 +152,17 @@ export function createBackfillService(deps: BackfillDeps) {
 
   async function wish(what: BackfillWish, call: BackfillWishCall, caller: Caller): Promise<Backfill> {
     await mustView(call.id);
-    const moves = await db.em().transactional(async (em) => {
-      const request = { backfill_id: call.id, reason: call.reason, limits: call.limits ?? null };
-      if (await wasRequested(em, caller, call.requestId, request)) return [];
+    const request = { backfill_id: call.id, reason: call.reason, limits: call.limits ?? null };
+    const digest = hash('sha256', JSON.stringify(request));
+    const moves: Parameters<BackfillDeps['events']['backfillMoved']>[0][] = [];
+    const carryOut = async (em: EntityManager): Promise<null> => {
       const job = (await findJob(em, call.id, true))!;
       let next = stateAfterWish(job.state, what);
       if (call.limits) await changeLimits(em, call.id, call.limits);
-      const done = [];
       const cause = { actor: caller.actor, reason: call.reason };
       while (next !== null) {
         const from = await moveBackfill(em, call.id, next, cause);
-        if (from !== null) done.push({ id: call.id, from, to: next });
+        if (from !== null) moves.push({ id: call.id, from, to: next });
         // Where nobody has a share in hand there is nothing to wait for.
         const waits = next === 'pausing' || next === 'cancelling';
         next = waits && (await silenceChunks(em, call.id)) ? (next === 'pausing' ? 'paused' : 'cancelled') : null;
@@ -175,11 +175,16 @@ export function createBackfillService(deps: BackfillDeps) {
           resourceId: call.id,
           reason: call.reason,
           before: { state: job.state },
-          after: { request, state: done.at(-1)?.to ?? job.state },
+          after: { request, state: moves.at(-1)?.to ?? job.state },
         },
       );
-      return done;
-    });
+      return null;
+    };
+    await db
+      .em()
+      .transactional((em) =>
+        answerOnce(em, { method: caller.method, requestId: call.requestId, digest }, () => carryOut(em)),
+      );
     for (const move of moves) deps.events.backfillMoved(move);
     bell.ring();
     return mustView(call.id);

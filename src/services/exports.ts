@@ -51,8 +51,7 @@ export function createExportsService(deps: ExportsDeps) {
 
     get: mustGet,
 
-    list: (filter: ExportListFilter, page: PageRequest): Promise<Page<ExportJob> & { readonly totalSize: number }> =>
-      listExports(db.em(), filter, page),
+    list: (filter: ExportListFilter, page: PageRequest): Promise<Page<ExportJob>> => listExports(db.em(), filter, page),
 
     async *watch(id: string, since: bigint | null, signal: AbortSignal): AsyncGenerator<ExportJob> {
       const watched = {

@@ -1,9 +1,11 @@
 // An operator's hand on the follower: begin again, or read again what is below the checkpoint.
+import { hash } from 'node:crypto';
+import type { EntityManager } from '@mikro-orm/postgresql';
 import { TrueUpError } from '../core/errors.ts';
 import type { Layer } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import { writeAudit, type Caller } from '../store/audit.ts';
-import { wasRequested } from '../store/audit-requests.ts';
+import { answerOnce } from '../store/call-answers.ts';
 import type { Database } from '../store/database.ts';
 import { revokeLease } from '../store/leases.ts';
 import { currentStream, noteRestart, readFollower, type FollowerRow, type Stream } from '../store/streams.ts';
@@ -53,32 +55,42 @@ export const RESCAN_DEFAULT_LEDGERS = 128;
  * @throws TrueUpError STREAM_NOT_FOUND, INVALID_REQUEST for an older epoch or a new one that nothing asks for, REQUEST_ID_REUSED
  */
 export async function restartFollower(deps: FollowerControlDeps, call: RestartCall, caller: Caller): Promise<string> {
-  return deps.db.em().transactional(async (em) => {
-    const { stream, row } = await followedStream(deps, call.stream);
-    const request = { stream: stream.name, reason: call.reason, open_new_epoch: call.openNewEpoch };
-    // Before anything is judged: the state that made it possible may have passed since.
-    if (await wasRequested(em, caller, call.requestId, request)) return stream.name;
-    if (call.openNewEpoch && stream.state !== 'diverged') {
-      throw new TrueUpError('INVALID_REQUEST', `${stream.name} is not diverged: its source serves the same history`, {
-        fix: 'restart without open_new_epoch',
-        fields: [{ field: 'open_new_epoch', description: 'needs a stream that is SOURCE_DIVERGED' }],
-      });
-    }
-    await noteRestart(em, stream.id, call.openNewEpoch);
-    await revokeLease(em, followerLease(stream.networkPassphrase));
-    await writeAudit(
-      em,
-      { ...caller, requestId: call.requestId ?? '' },
-      {
-        resourceType: 'follower',
-        resourceId: stream.name,
-        reason: call.reason,
-        before: { state: stream.state, next_ledger: row.nextLedger, last_error: row.lastErrorReason },
-        after: { request },
-      },
-    );
-    return stream.name;
-  });
+  const content = JSON.stringify([call.stream, call.reason, call.openNewEpoch]);
+  const repeatable = { method: caller.method, requestId: call.requestId, digest: hash('sha256', content) };
+  // Before anything is judged: the state that made it possible may have passed since.
+  const { stream } = await deps.db
+    .em()
+    .transactional((em) => answerOnce(em, repeatable, async () => ({ stream: await restart(em, deps, call, caller) })));
+  return stream;
+}
+
+async function restart(
+  em: EntityManager,
+  deps: FollowerControlDeps,
+  call: RestartCall,
+  caller: Caller,
+): Promise<string> {
+  const { stream, row } = await followedStream(deps, call.stream);
+  if (call.openNewEpoch && stream.state !== 'diverged') {
+    throw new TrueUpError('INVALID_REQUEST', `${stream.name} is not diverged: its source serves the same history`, {
+      fix: 'restart without open_new_epoch',
+      fields: [{ field: 'open_new_epoch', description: 'needs a stream that is SOURCE_DIVERGED' }],
+    });
+  }
+  await noteRestart(em, stream.id, call.openNewEpoch);
+  await revokeLease(em, followerLease(stream.networkPassphrase));
+  await writeAudit(
+    em,
+    { ...caller, requestId: call.requestId ?? '' },
+    {
+      resourceType: 'follower',
+      resourceId: stream.name,
+      reason: call.reason,
+      before: { state: stream.state, next_ledger: row.nextLedger, last_error: row.lastErrorReason },
+      after: { open_new_epoch: call.openNewEpoch },
+    },
+  );
+  return stream.name;
 }
 
 /**
@@ -87,9 +99,8 @@ export async function restartFollower(deps: FollowerControlDeps, call: RestartCa
  * @throws TrueUpError STREAM_NOT_FOUND, LEDGER_NOT_YET_CLOSED where nothing was followed yet, and whatever the start of a backfill throws
  */
 export async function rescanFromCheckpoint<Backfill>(
-  deps: FollowerControlDeps & { readonly startReread: (reread: Reread, caller: Caller) => Promise<Backfill> },
+  deps: FollowerControlDeps & { readonly startReread: (reread: Reread) => Promise<Backfill> },
   call: RescanCall,
-  caller: Caller,
 ): Promise<Backfill> {
   const { stream, row } = await followedStream(deps, call.stream);
   const range = rescanRange(row, call.ledgers);
@@ -99,7 +110,7 @@ export async function rescanFromCheckpoint<Backfill>(
     });
   }
   const { layer, reason, requestId } = call;
-  return deps.startReread({ stream: stream.name, ...(layer && { layer }), range, reason, requestId }, caller);
+  return deps.startReread({ stream: stream.name, ...(layer && { layer }), range, reason, requestId });
 }
 
 export function rescanRange(row: Pick<FollowerRow, 'startLedger' | 'nextLedger'>, ledgers: number): LedgerRange {

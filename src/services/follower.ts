@@ -154,7 +154,7 @@ async function store(
     stream: stream.name,
     range: batch.range,
     writer: 'follower',
-    source: options.source.id,
+    source: batch.source ?? options.source.id,
     entries: committed.insertedEntries,
     newLedgers: committed.newLedgers,
     bytesRead: batch.bytesRead,

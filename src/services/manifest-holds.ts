@@ -30,7 +30,7 @@ export function createManifestHolds({ db, store }: { readonly db: Database; read
         }
         const id = randomUUID();
         if (!(await store.placeHold(em, { id, manifestId, reason, placedBy: caller.actor, requestId })))
-          throw await nothingToHold(manifestId, (await store.findManifest(em, manifestId)) !== null);
+          throw nothingToHold(manifestId, (await store.findManifest(em, manifestId)) !== null);
         const hold = (await store.findHold(em, id))!;
         await store.append(em, {
           ...{ kind: 'hold', holdId: id, manifestId, actor: caller.actor, reason },

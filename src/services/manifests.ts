@@ -35,7 +35,7 @@ export interface ManifestsDeps {
   readonly keys: KeyRing;
 }
 
-export interface Verification {
+export interface ManifestVerification {
   readonly outcome: ReturnType<typeof worstOf>;
   readonly checks: readonly Check[];
   /** SHA-256 of the bytes as read now; null: they were removed. */
@@ -122,7 +122,7 @@ export function createManifests({ db, store, artifacts, keys }: ManifestsDeps) {
     },
 
     /** Reads the stored bytes to their end, every time; nothing that was noted before is believed. */
-    async verify(id: string, checksum: string | null, signal: AbortSignal): Promise<Verification> {
+    async verify(id: string, checksum: string | null, signal: AbortSignal): Promise<ManifestVerification> {
       const em = db.em();
       const record = await mustFind(em, id);
       const proof = await prove(em, id, null).catch((error: unknown) => {

@@ -1,20 +1,22 @@
 // Looking again at open drifts that newly read ledgers may explain, at once and not only when the next run comes.
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { Layer } from '../core/entry.ts';
+import { NO_EXEMPTIONS } from '../core/exemption.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type { Policy } from '../core/policy.ts';
 import type { Inconclusive } from '../core/run.ts';
 import { lockDrifts } from '../store/drift-counts.ts';
 import { resolveAgreed } from '../store/drift-transitions.ts';
 import { explainedKeys, openOccurrences, type FindingRow } from '../store/findings.ts';
-import { withLedgerSnapshot } from '../store/ledger-side.ts';
+import { withLedgerSnapshot } from '../store/ledger-snapshot.ts';
 import type { Queue } from '../store/queue.ts';
 import { recheckOpenBalances } from './run-balances.ts';
 import { recheckOpenDrifts } from './run-entries.ts';
 import type { FindingSink } from './run-findings.ts';
 import { frameRun } from './run-frame.ts';
-import { FOLLOWING_DEFAULTS, SEGMENT_KEYS, type RunDeps } from './run-reconciliation.ts';
+import { FOLLOWING_DEFAULTS, rekeyedBook, SEGMENT_KEYS, type RunDeps } from './run-compare.ts';
 import { frameBook, kindsOf, resolveJoin } from './run-scope.ts';
+import { NO_SKIPPED_KEYS } from './run-skipped.ts';
 
 export const RECHECK_JOB = 'recheck';
 
@@ -49,7 +51,8 @@ export function createRecheckJob(deps: RunDeps) {
   return async (payload: Readonly<Record<string, unknown>>, { signal }: { readonly signal: AbortSignal }) => {
     const asked = fromPayload(payload);
     for (const policy of deps.policies.values()) {
-      if (policy.layer === asked.layer) await recheckPolicy(deps, policy, asked, signal);
+      if (policy.ledger.kind === 'stream' && policy.layer === asked.layer)
+        await recheckPolicy(deps, policy, asked, signal);
     }
   };
 }
@@ -78,8 +81,20 @@ async function recheckPolicy(deps: RunDeps, policy: Policy, asked: Recheck, sign
       kinds: kindsOf(policy),
       accounts: bookFrame.accounts,
     };
-    const entryRun = { ...side, policyScope: policy.scope, bookFrame, join, scope, resume: null };
-    return recheckOpenDrifts({ ...entryRun, segmentKeys: SEGMENT_KEYS });
+    await using rekeyed = await rekeyedBook(deps, book, join, signal);
+    return await recheckOpenDrifts({
+      ...side,
+      book: rekeyed ?? book,
+      policyScope: policy.scope,
+      bookFrame,
+      join,
+      scope,
+      seals: null,
+      resume: null,
+      segmentKeys: SEGMENT_KEYS,
+      exemptions: NO_EXEMPTIONS,
+      skipped: NO_SKIPPED_KEYS,
+    });
   };
   await withLedgerSnapshot(deps.db, work, signal);
 }

@@ -4,7 +4,8 @@ import type { BookBalance, BookSide } from '../core/book.ts';
 import type { DriftSide } from '../core/drift.ts';
 import { absolute } from '../core/money.ts';
 import type { Policy } from '../core/policy.ts';
-import type { Inconclusive, UnderivedItem } from '../core/run.ts';
+import type { AssetTotal, Inconclusive, UnderivedItem } from '../core/run.ts';
+import { absorb, absorbedTotals, toleranceOf, type AbsorbedByAsset, type ToleranceOf } from '../core/tolerance.ts';
 import { balancesOfPairs, MAX_BALANCE_PAIRS, type PairBalance } from '../store/balances.ts';
 import { agreement, type FindingSink } from './run-findings.ts';
 import type { RunFrame } from './run-frame.ts';
@@ -33,6 +34,7 @@ export interface BalanceCounts {
 
 export interface BalanceOutcome {
   readonly counts: BalanceCounts;
+  readonly toleranceAbsorbed: readonly AssetTotal[];
   readonly underivedItems: readonly UnderivedItem[];
 }
 
@@ -41,6 +43,8 @@ export async function compareBalances(run: BalanceRun, inconclusive: Inconclusiv
   const counts: BalanceCounts = { ledgerRecords: 0, bookRecords: 0, matched: 0, drifts: 0, underived: 0, skipped: 0 };
   const underivedItems: UnderivedItem[] = [];
   const noOpening: string[] = [];
+  const absorbed: AbsorbedByAsset = {};
+  const tolerance = toleranceOf(run.policy.amountTolerances);
   for await (const batch of run.book.balances({ cutLedger: run.frame.cutLedger }, run.signal)) {
     for (let from = 0; from < batch.length; from += MAX_BALANCE_PAIRS) {
       run.signal.throwIfAborted();
@@ -49,7 +53,7 @@ export async function compareBalances(run: BalanceRun, inconclusive: Inconclusiv
       for (const [i, balance] of stated.entries()) {
         counts.bookRecords++;
         counts.ledgerRecords++;
-        await judge(run, balance, derived[i]!, counts, underivedItems, noOpening);
+        await judge(run, balance, derived[i]!, counts, underivedItems, noOpening, absorbed, tolerance);
       }
       await run.sink.progress('comparing', counts.bookRecords);
     }
@@ -67,7 +71,7 @@ export async function compareBalances(run: BalanceRun, inconclusive: Inconclusiv
       itemCount: noOpening.length,
     });
   }
-  return { counts, underivedItems };
+  return { counts, underivedItems, toleranceAbsorbed: absorbedTotals(absorbed) };
 }
 
 /**
@@ -75,6 +79,7 @@ export async function compareBalances(run: BalanceRun, inconclusive: Inconclusiv
  * zero. Both sides are read again before one is closed.
  */
 export async function recheckOpenBalances(run: BalanceRun): Promise<void> {
+  const tolerance = toleranceOf(run.policy.amountTolerances);
   for (let after: string | null = null; ;) {
     const keys = await run.sink.openKeys(after, MAX_BALANCE_PAIRS);
     if (keys.length === 0) break;
@@ -84,7 +89,7 @@ export async function recheckOpenBalances(run: BalanceRun): Promise<void> {
     for (const [i, drift] of drifts.entries()) {
       const ledger = derived[i]!;
       if (ledger.state !== 'derived') continue;
-      if (ledger.amount === stated[i]!.amount) await run.sink.add(agreement(drift.matchKey, drift));
+      if (agrees(stated[i]!, ledger.amount, tolerance)) await run.sink.add(agreement(drift.matchKey, drift));
       else await run.sink.add(finding(run, stated[i]!, ledger));
     }
     after = keys.at(-1)!;
@@ -121,6 +126,8 @@ async function judge(
   counts: BalanceCounts,
   underivedItems: UnderivedItem[],
   noOpening: string[],
+  absorbed: AbsorbedByAsset,
+  tolerance: ToleranceOf,
 ): Promise<void> {
   if (ledger.state === 'underived') {
     counts.underived++;
@@ -135,12 +142,17 @@ async function judge(
     }
   } else if (ledger.state === 'no_opening') {
     noOpening.push(balance.account);
-  } else if (ledger.amount === balance.amount) {
+  } else if (agrees(balance, ledger.amount, tolerance)) {
     counts.matched++;
+    absorb(absorbed, balance.asset, absolute(ledger.amount - balance.amount));
   } else {
     counts.drifts++;
     await run.sink.add(finding(run, balance, ledger));
   }
+}
+
+function agrees(balance: BookBalance, ledgerAmount: bigint, tolerance: ToleranceOf): boolean {
+  return absolute(ledgerAmount - balance.amount) <= tolerance(balance.asset, ledgerAmount);
 }
 
 function finding(run: BalanceRun, balance: BookBalance, ledger: PairBalance): Parameters<FindingSink['add']>[0] {

@@ -9,8 +9,9 @@ import { coveredBySets, ledgerAsOf, type CoveredBySet, type LedgerAsOf } from '.
 import { beginCheckpoint, readCheckpoint, type Checkpoint } from '../store/run-checkpoints.ts';
 import { toJson } from '../store/json.ts';
 import type { HeldRun } from '../store/runs.ts';
-import type { EntryCounts } from './run-entries.ts';
+import type { EntryCounts } from './run-judge.ts';
 import type { RunFrame } from './run-frame.ts';
+import type { KeptSeals } from './run-sealed.ts';
 import type { BookFrame, ResolvedJoin } from './run-scope.ts';
 
 /** Plain values: they are kept with the run's checkpoint. */
@@ -21,6 +22,8 @@ interface RunCut {
   readonly frame: RunFrame;
   readonly bookFrame: BookFrame;
   readonly join: ResolvedJoin;
+  /** What is left out: at the cut it was under seals, whatever was written since. */
+  readonly seals: KeptSeals | null;
   /** What was covered of the ledger side at the cut. */
   readonly covered: readonly CoveredBySet[];
   readonly inconclusive: readonly Inconclusive[];
@@ -53,7 +56,7 @@ export async function keepCut(
   run: HeldRun,
   policy: Policy,
   book: BookSide,
-  cut: Pick<RunCut, 'frame' | 'bookFrame' | 'join' | 'inconclusive'>,
+  cut: Pick<RunCut, 'frame' | 'bookFrame' | 'join' | 'seals' | 'inconclusive'>,
 ): Promise<void> {
   if (book.position === undefined) return;
   const covered = await coveredBySets(em, cut.frame.stream.id, policy.layer);

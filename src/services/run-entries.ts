@@ -1,23 +1,22 @@
-// A run at the level of entries: a merge join of two ordered sides, and no accusation before both were asked by key.
+// A run at the level of entries against the stream: which of its ledgers and of the book's rows are compared, and when one may accuse.
 import type { EntityManager } from '@mikro-orm/postgresql';
-import type { BookRow, BookSide } from '../core/book.ts';
+import type { Exemptions } from '../core/exemption.ts';
 import type { LedgerRange } from '../core/ledger.ts';
-import { compareKey, isLedgerWord, type Finding, type Item, type MatchRules } from '../core/match.ts';
-import { groupsInOrder, mergeGroups } from '../core/order.ts';
-import { keysAfter } from '../core/row-side.ts';
+import { isLedgerWord, type Item } from '../core/match.ts';
 import type { Policy } from '../core/policy.ts';
+import { keysAfter, type RowQuery, type RowSide } from '../core/row-side.ts';
+import { NOTHING_SKIPPED, type ChunkTallies } from '../core/seal.ts';
 import { classify, type AccusationFacts } from '../core/verdict.ts';
-import { readLedgerItems, readLedgerItemsByKeys, type KeyedItem, type LedgerScope } from '../store/ledger-side.ts';
+import { readLedgerItems, readLedgerItemsByKeys, type LedgerScope } from '../store/ledger-side.ts';
 import type { Progress } from '../store/run-checkpoints.ts';
-import { agreement, type FindingSink, type OpenDrift } from './run-findings.ts';
-import { byKey, groupRows, slotOf, toFindingRow, toItem } from './run-items.ts';
+import type { FindingSink } from './run-findings.ts';
 import type { RunFrame } from './run-frame.ts';
+import { keyed, slotOf } from './run-items.ts';
+import { joinSides, recheckOpenDrifts as recheckOpen, recheckSkipped, type Join, type JoinSide } from './run-join.ts';
+import { Judge, matchRules, nothingCounted, type EntryCounts, type SideName } from './run-judge.ts';
+import type { RunSeals } from './run-sealed.ts';
 import type { BookFrame, ResolvedJoin } from './run-scope.ts';
-
-/** Keys asked for at once on the other side. */
-const LOOKUP_KEYS = 1000;
-/** Items held while they wait for a lookup. */
-const LOOKUP_ITEMS = 10_000;
+import type { SkippedKeys } from './run-skipped.ts';
 
 export interface EntryRun {
   readonly em: EntityManager;
@@ -25,252 +24,125 @@ export interface EntryRun {
   /** The policy's own scope, where a caller narrowed it for this run. */
   readonly policyScope: Policy['scope'];
   readonly frame: RunFrame;
-  readonly book: BookSide;
+  readonly book: RowSide;
   readonly bookFrame: BookFrame;
   readonly join: ResolvedJoin;
   readonly scope: LedgerScope;
+  readonly exemptions: Exemptions;
   readonly sink: FindingSink;
+  readonly skipped: SkippedKeys;
+  /** Null: nothing is left out, and nothing will be sealed. */
+  readonly seals: RunSeals | null;
   readonly signal: AbortSignal;
   /** How far an attempt before this one came at the same cut; null: not at all. */
   readonly resume: Progress<EntryCounts> | null;
-  /** Keys after which what was found and counted is kept: the most that is done again after a crash. */
   readonly segmentKeys: number;
-}
-
-/** Plain values: they are kept with each checkpoint. */
-export interface EntryCounts {
-  ledgerRecords: number;
-  bookRecords: number;
-  matched: number;
-  pending: number;
-  skipped: number;
-  drifts: number;
-  /** Keys that both sides have. */
-  keysMet: number;
 }
 
 /** Compares the window; findings go to the sink, counts come back. */
 export async function compareWindow(run: EntryRun): Promise<EntryCounts> {
-  const { em, policy, frame, book, scope, signal, resume } = run;
-  const counts = { ...NOTHING, ...resume?.counts };
-  if (resume?.phase === 'recheck') return counts;
-  const afterKey = resume?.afterKey ?? null;
-  const judge = new Judge(run, policy.scope, frame.cutClosedMs, counts);
-  const ledger = groupsInOrder(readLedgerItems(em, scope, frame.window, afterKey), (entry: KeyedItem) => entry.key);
-  const rows = groupsInOrder(
-    book.entries(
-      {
-        occurredFrom: new Date(Math.max(0, frame.windowFromMs - policy.lookaroundMs)),
-        occurredTo: new Date(frame.cutClosedMs + policy.lookaroundMs),
-        ...(afterKey !== null && { keys: keysAfter(afterKey) }),
-      },
-      signal,
-    ),
-    (row: BookRow) => row.key,
-  );
-  const forBook = new Waiting();
-  const forLedger = new Waiting();
-  let keysDone = 0;
-  for await (const group of mergeGroups(ledger, rows)) {
-    signal.throwIfAborted();
-    const [legs, items] = [group.left.map((entry) => entry.item), group.right.map(toItem)];
-    if (items.length === 0) forBook.add(group.key, legs);
-    else if (!judge.agrees(legs, items)) forLedger.add(group.key, items);
-    if (forBook.isFull) await askBook(run, judge, forBook, forLedger);
-    if (forLedger.isFull) await askLedger(run, judge, forLedger);
-    if (++keysDone % LOOKUP_KEYS === 0) await run.sink.progress('comparing', keysDone);
-    if (keysDone % run.segmentKeys !== 0) continue;
-    // What waits is asked for first, so that everything up to this key is done.
-    await askBook(run, judge, forBook, forLedger);
-    await askLedger(run, judge, forLedger);
-    await run.sink.checkpoint({ phase: 'window', afterKey: group.key, counts });
-  }
-  await askBook(run, judge, forBook, forLedger);
-  await askLedger(run, judge, forLedger);
-  // Less than a segment is as soon done again as it is kept.
-  if (keysDone < run.segmentKeys) await run.sink.flush();
-  else await run.sink.checkpoint({ phase: 'recheck', afterKey: null, counts });
+  const { policy, frame, resume, seals } = run;
+  const { tally } = seals?.skipped ?? NOTHING_SKIPPED;
+  const counts = { ...nothingCounted(), ...(resume?.counts ?? { ...tally, keysMet: tally.matched }) };
+  await joinSides({ ...sidesOf(run), judge: judgeOf(run, policy.scope, frame.cutClosedMs, counts, seals?.tallies) });
   return counts;
 }
 
-/** Keys that a side has to be asked for by name, because the window alone doesn't settle them; with what the other side has. */
-class Waiting {
-  readonly items = new Map<string, readonly Item[]>();
-  #count = 0;
-
-  add(key: string, items: readonly Item[]): void {
-    this.items.set(key, items);
-    this.#count += items.length;
-  }
-
-  get isFull(): boolean {
-    return this.items.size >= LOOKUP_KEYS || this.#count >= LOOKUP_ITEMS;
-  }
-
-  clear(): void {
-    this.items.clear();
-    this.#count = 0;
-  }
+/** Reads the keys of open drifts again that the window didn't show. */
+export async function recheckOpenDrifts(run: EntryRun, counts = nothingCounted()): Promise<void> {
+  await recheckOpen(recheckOf(run), counts);
 }
 
-/** Legs without a row nearby: the book is asked for their keys, whatever time its rows bear. */
-async function askBook(run: EntryRun, judge: Judge, forBook: Waiting, forLedger: Waiting): Promise<void> {
-  if (forBook.items.size === 0) return;
-  const rows = groupRows(await run.book.entriesByKeys([...forBook.items.keys()], run.signal));
-  for (const [key, legs] of forBook.items) {
-    const found = rows.get(key) ?? [];
-    if (!judge.agrees(legs, found)) forLedger.add(key, found);
-    if (forLedger.isFull) await askLedger(run, judge, forLedger);
-  }
-  forBook.clear();
+/** Reads again what runs had to skip; returns how many keys still wait. */
+export async function recheckSkippedKeys(run: EntryRun): Promise<number> {
+  return recheckSkipped(recheckOf(run));
 }
 
-/** Nobody is accused before the ledger was asked for all legs of the key, of whatever ledger and account they are. */
-async function askLedger(run: EntryRun, judge: Judge, forLedger: Waiting): Promise<void> {
-  if (forLedger.items.size === 0) return;
-  const legs = byKey(
-    await readLedgerItemsByKeys(run.em, run.scope, [...forLedger.items.keys()], run.frame.headLedger + 1),
-  );
-  for (const [key, rows] of forLedger.items) await judge.key(key, legs.get(key) ?? [], rows);
-  forLedger.clear();
+/** With the policy's whole scope, up to the newest ledger that was looked at. */
+function recheckOf(run: EntryRun): Join {
+  return { ...sidesOf(run), judge: judgeOf(run, run.policyScope, run.frame.headClosedMs, nothingCounted()) };
 }
 
-/**
- * Reads both sides again for every unresolved drift that the window didn't show: a drift closes only when both were read and
- * agree, never by leaving the window, nor because this run looks at less than the policy does.
- */
-export async function recheckOpenDrifts(run: EntryRun, counts: EntryCounts = NOTHING): Promise<void> {
-  const judge = new Judge(run, run.policyScope, run.frame.headClosedMs, { ...NOTHING });
-  for (let after = run.resume?.phase === 'recheck' ? run.resume.afterKey : null, keysDone = 0; ;) {
-    const keys: string[] = await run.sink.openKeys(after, LOOKUP_KEYS);
-    if (keys.length === 0) break;
-    run.signal.throwIfAborted();
-    const legs = byKey(await readLedgerItemsByKeys(run.em, run.scope, keys, run.frame.headLedger + 1));
-    const rows = groupRows(await run.book.entriesByKeys(keys, run.signal));
-    const open = Map.groupBy(await run.sink.openDrifts(keys), (drift) => drift.matchKey);
-    for (const key of keys) await judge.recheck(key, legs.get(key) ?? [], rows.get(key) ?? [], open.get(key) ?? []);
-    await run.sink.progress('comparing', (keysDone += keys.length));
-    after = keys.at(-1)!;
-    if (keysDone % run.segmentKeys < keys.length)
-      await run.sink.checkpoint({ phase: 'recheck', afterKey: after, counts });
-  }
-  await run.sink.flush();
+function sidesOf(run: EntryRun): Omit<Join, 'judge'> {
+  const { em, policy, frame, book, scope, sink, skipped, signal, resume, segmentKeys } = run;
+  const { ledgers, times } = run.seals?.skipped ?? NOTHING_SKIPPED;
+  const ledger: JoinSide = {
+    rows: (afterKey) => readLedgerItems(em, { ...scope, except: ledgers }, frame.window, afterKey),
+    rowsByKeys: (keys) => readLedgerItemsByKeys(em, scope, keys, frame.headLedger + 1),
+    whole: false,
+  };
+  const query = {
+    occurredFrom: new Date(Math.max(0, frame.windowFromMs - policy.lookaroundMs)),
+    occurredTo: new Date(frame.cutClosedMs + policy.lookaroundMs),
+    except: times,
+  };
+  const bookSide = { ...joinSideOf(book, query, false, signal), leavesOut: times.length > 0 };
+  return { ledger, book: bookSide, sink, skipped, signal, resume, segmentKeys };
 }
 
-const NOTHING: EntryCounts = {
-  ledgerRecords: 0,
-  bookRecords: 0,
-  matched: 0,
-  pending: 0,
-  skipped: 0,
-  drifts: 0,
-  keysMet: 0,
-};
+/** A side of rows as a side of a join. */
+export function joinSideOf(side: RowSide, query: RowQuery, whole: boolean, signal: AbortSignal): JoinSide {
+  return {
+    async *rows(afterKey) {
+      const after = afterKey === null ? {} : { keys: keysAfter(afterKey) };
+      for await (const rows of side.entries({ ...query, ...after }, signal)) yield keyed(rows);
+    },
+    rowsByKeys: async (keys) => keyed(await side.entriesByKeys(keys, signal)),
+    whole,
+  };
+}
 
-class Judge {
-  readonly #run: EntryRun;
-  readonly #counts: EntryCounts;
-  readonly #rules: MatchRules;
-  readonly #facts: AccusationFacts;
-  readonly #accounts: ReadonlySet<string> | null;
-  readonly #assets: ReadonlySet<string> | null;
-  readonly #pairs: ReadonlySet<string> | null;
-  readonly #kinds: ReadonlySet<string>;
+function judgeOf(
+  run: EntryRun,
+  scope: Policy['scope'],
+  cutClosedMs: number,
+  counts: EntryCounts,
+  tallies?: ChunkTallies,
+): Judge {
+  const { policy, frame, bookFrame, exemptions, sink, skipped } = run;
+  const facts: AccusationFacts = {
+    grace: policy.grace,
+    cutAtMs: frame.cutAtMs,
+    cutClosedMs,
+    bookCompleteThroughMs: bookFrame.completeThrough?.getTime() ?? null,
+    covered: frame.done,
+    headLedger: frame.headLedger,
+    missingTimes: frame.missingTimes,
+    wholeHistory: frame.wholeHistory,
+  };
+  return new Judge({
+    rules: matchRules(policy, run.join.join),
+    inScope: scopeOf(run, scope),
+    inWindow: (item, side) => (side === 'ledger' ? inRange(item.ledger!, frame.window) : bookInWindow(item, frame)),
+    classify: (finding) => classify(finding, facts),
+    exemptions,
+    sink,
+    skipped,
+    counts,
+    ...(run.seals && { sealed: run.seals.skipped }),
+    ...(tallies && { tallies }),
+  });
+}
 
-  constructor(run: EntryRun, scope: Policy['scope'], cutClosedMs: number, counts: EntryCounts) {
-    const { policy, frame, bookFrame } = run;
-    this.#run = run;
-    this.#counts = counts;
-    this.#accounts = scope.accounts ? new Set(scope.accounts) : null;
-    this.#assets = scope.assets ? new Set(scope.assets) : null;
-    this.#pairs = run.policyScope.accounts ? null : new Set(bookFrame.pairs.map(slotOf));
-    this.#kinds = new Set(run.scope.kinds);
-    this.#rules = {
-      sumLegs: run.join.join === 'tx_hash',
-      statusMap: policy.statusMap,
-      timeToleranceMs: policy.timeToleranceMs,
-      inScope: (item, side) => this.#inScope(item, side),
-    };
-    this.#facts = {
-      grace: policy.grace,
-      cutAtMs: frame.cutAtMs,
-      cutClosedMs,
-      bookCompleteThroughMs: bookFrame.completeThrough?.getTime() ?? null,
-      covered: frame.done,
-      headLedger: frame.headLedger,
-      missingTimes: frame.missingTimes,
-      wholeHistory: frame.wholeHistory,
-    };
-  }
-
-  /** Counts a key on which both sides agree; false, and nothing counted, where they don't or one of them has nothing. */
-  agrees(legs: readonly Item[], rows: readonly Item[]): boolean {
-    if (legs.length === 0 || rows.length === 0) return false;
-    const findings = compareKey(legs, rows, this.#rules);
-    if (findings.some(({ ledger, book, kinds }) => !ledger || !book || kinds.length > 0)) return false;
-    this.#countRecords(legs, rows);
-    this.#counts.matched += findings.filter((finding) => this.#inWindow(finding)).length;
-    return true;
-  }
-
-  async key(key: string, legs: readonly Item[], rows: readonly Item[]): Promise<void> {
-    this.#countRecords(legs, rows);
-    for (const finding of compareKey(legs, rows, this.#rules)) {
-      // What lies outside the window is another window's business.
-      if (!this.#inWindow(finding)) continue;
-      const what = classify(finding, this.#facts);
-      if (what === 'nothing') continue;
-      if (what === 'drift') await this.#run.sink.add(toFindingRow(key, finding));
-      this.#counts[what === 'drift' ? 'drifts' : what]++;
-    }
-  }
-
-  /** What a re-read says of a key's open drifts: still there, agreed, or not to be told now. */
-  async recheck(key: string, legs: readonly Item[], rows: readonly Item[], open: readonly OpenDrift[]): Promise<void> {
-    const accused = new Set(open.map(slotOf));
-    const inScope: MatchRules['inScope'] = (item, side) => accused.has(slotOf(item)) || this.#inScope(item, side);
-    const findings = new Map(
-      compareKey(legs, rows, { ...this.#rules, inScope }).map((finding) => [finding.occurrence, finding]),
-    );
-    for (const drift of open) {
-      const finding = findings.get(drift.occurrence);
-      const what = finding === undefined ? 'nothing' : classify(finding, this.#facts);
-      if (finding !== undefined && what === 'drift') await this.#run.sink.add(toFindingRow(key, finding));
-      else if (what === 'matched' || what === 'nothing') await this.#run.sink.add(agreement(key, drift));
-    }
-  }
-
-  #countRecords(legs: readonly Item[], rows: readonly Item[]): void {
-    if (legs.length > 0 && rows.length > 0) this.#counts.keysMet++;
-    this.#counts.ledgerRecords += legs.filter(
-      (leg) => this.#inScope(leg, 'ledger') && this.#ledgerInWindow(leg),
-    ).length;
-    this.#counts.bookRecords += rows.filter((row) => this.#inScope(row, 'book') && this.#bookInWindow(row)).length;
-  }
-
-  #inScope(item: Item, side: 'ledger' | 'book'): boolean {
-    if (this.#accounts && !this.#accounts.has(item.account)) return false;
-    if (this.#assets && !this.#assets.has(item.asset)) return false;
-    if (side === 'ledger') return this.#pairs === null || this.#pairs.has(slotOf(item));
+function scopeOf(run: EntryRun, scope: Policy['scope']): (item: Item, side: SideName) => boolean {
+  const accounts = scope.accounts ? new Set(scope.accounts) : null;
+  const assets = scope.assets ? new Set(scope.assets) : null;
+  const pairs = run.policyScope.accounts ? null : new Set(run.bookFrame.pairs.map(slotOf));
+  const kinds: ReadonlySet<string> = new Set(run.scope.kinds);
+  return (item, side) => {
+    if (accounts && !accounts.has(item.account)) return false;
+    if (assets && !assets.has(item.asset)) return false;
+    if (side === 'ledger') return pairs === null || pairs.has(slotOf(item));
     // A fee in the book is none of the movements compared, unless the policy says so.
-    return item.kind === null || !isLedgerWord(item.kind) || this.#kinds.has(item.kind);
-  }
+    return item.kind === null || !isLedgerWord(item.kind) || kinds.has(item.kind);
+  };
+}
 
-  #inWindow({ ledger, book }: Finding): boolean {
-    return (ledger !== null && this.#ledgerInWindow(ledger)) || (book !== null && this.#bookInWindow(book));
-  }
-
-  #ledgerInWindow(leg: Item): boolean {
-    return inRange(leg.ledger!, this.#run.frame.window);
-  }
-
-  #bookInWindow(row: Item): boolean {
-    const { frame } = this.#run;
-    // A ledger that hasn't closed yet is none to go by.
-    if (row.ledger !== null && row.ledger <= frame.headLedger) return inRange(row.ledger, frame.window);
-    if (row.atMs === null) return row.ledger === null;
-    return frame.windowFromMs < row.atMs && row.atMs <= frame.cutClosedMs;
-  }
+function bookInWindow(row: Item, frame: RunFrame): boolean {
+  // A ledger that hasn't closed yet is none to go by.
+  if (row.ledger !== null && row.ledger <= frame.headLedger) return inRange(row.ledger, frame.window);
+  if (row.atMs === null) return row.ledger === null;
+  return frame.windowFromMs < row.atMs && row.atMs <= frame.cutClosedMs;
 }
 
 function inRange(ledger: number, range: LedgerRange): boolean {

@@ -1,6 +1,7 @@
 // Rows of both sides as the items that are compared, and findings as the rows that are kept of them.
 import type { BookRow } from '../core/book.ts';
 import type { DriftSide } from '../core/drift.ts';
+import type { FindingExemption } from '../core/exemption.ts';
 import { valueAtRisk, type Finding, type Item } from '../core/match.ts';
 import type { FindingRow } from '../store/findings.ts';
 import type { KeyedItem } from '../store/ledger-side.ts';
@@ -9,7 +10,7 @@ import type { KeyedItem } from '../store/ledger-side.ts';
 const MAX_ROW_IDS = 100;
 
 /** A finding as it is stored. */
-export function toFindingRow(key: string, finding: Finding): FindingRow {
+export function toFindingRow(key: string, finding: Finding, exemption: FindingExemption | null): FindingRow {
   const item = (finding.ledger ?? finding.book)!;
   const atMs = finding.ledger?.atMs ?? finding.book?.atMs ?? null;
   return {
@@ -23,6 +24,7 @@ export function toFindingRow(key: string, finding: Finding): FindingRow {
     asset: item.asset,
     valueAtRisk: valueAtRisk(finding),
     itemAt: atMs === null ? null : new Date(atMs),
+    exemption,
   };
 }
 
@@ -43,7 +45,7 @@ function toSide(item: Item): DriftSide {
   };
 }
 
-/** A book's row as an item to compare. */
+/** A side's row as an item to compare. */
 export function toItem(row: BookRow): Item {
   return {
     account: row.account,
@@ -71,9 +73,9 @@ export function byKey(entries: readonly KeyedItem[]): Map<string, Item[]> {
   return groups;
 }
 
-/** A book's rows of each key, as items. */
-export function groupRows(rows: readonly BookRow[]): Map<string, Item[]> {
-  return byKey(rows.map((row) => ({ key: row.key, item: toItem(row) })));
+/** A side's rows, each with the key that it is joined on. */
+export function keyed(rows: readonly BookRow[]): KeyedItem[] {
+  return rows.map((row) => ({ key: row.key, item: toItem(row) }));
 }
 
 /** An account and asset as one text. */

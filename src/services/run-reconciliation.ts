@@ -1,56 +1,25 @@
 // One run, from its cut to its verdict: read both sides, compare, then drifts + run in one transaction.
-import type { EntityManager } from '@mikro-orm/postgresql';
-import type { Book, BookSide } from '../core/book.ts';
 import { isTrueUpError, messageOf } from '../core/errors.ts';
 import { DRIFT_KINDS } from '../core/drift.ts';
 import type { Policy } from '../core/policy.ts';
-import type { Inconclusive, RunSummary, Verdict } from '../core/run.ts';
+import type { RunSummary, Verdict } from '../core/run.ts';
 import { decideVerdict } from '../core/verdict.ts';
-import type { Database } from '../store/database.ts';
 import { countPolicy, lockDrifts } from '../store/drift-counts.ts';
 import { mergeFindings, type MergeResult } from '../store/findings.ts';
-import { feeTotals, withLedgerSnapshot } from '../store/ledger-side.ts';
 import { beginCheckpoint, discardIfOver } from '../store/run-checkpoints.ts';
 import { beginRun, endRun, finishRun, lostRun, type StoredRun } from '../store/runs.ts';
+import { forgetVerified } from '../store/skipped.ts';
 import { keepStatistics } from '../store/statistics.ts';
-import type { Events } from '../telemetry/events.ts';
 import { endExemptionsOf } from './drifts.ts';
-import type { RunAlerts } from './run-alerts.ts';
-import { compareBalances, recheckOpenBalances } from './run-balances.ts';
-import { asOfCut, keepCut, keptRun, openBook, type KeptRun } from './run-cut.ts';
-import { compareWindow, recheckOpenDrifts } from './run-entries.ts';
-import { createFindingSink, type FindingSink } from './run-findings.ts';
-import { frameRun, type Following, type RunFrame } from './run-frame.ts';
 import { whileHeld } from './run-hold.ts';
 import { reason } from './run-reasons.ts';
-import {
-  addBookReasons,
-  frameBook,
-  kindsOf,
-  narrow,
-  resolveJoin,
-  type BookFrame,
-  type ResolvedJoin,
-} from './run-scope.ts';
+import { keepSeals } from './run-sealed.ts';
+import { narrow } from './run-scope.ts';
+import { compareTwoSides } from './run-sides.ts';
+import { compare, NOTHING_COUNTED, type RunDeps } from './run-compare.ts';
 import { resultDigest, standingOf, summarize, type Outcome } from './run-summary.ts';
 
-export interface RunDeps {
-  readonly db: Database;
-  readonly policies: ReadonlyMap<string, Policy>;
-  readonly bookOf: (policy: Policy) => Book;
-  readonly networkPassphrase: string;
-  /** Absent: without an end, and unavailable after two minutes of silence. */
-  readonly following?: Following;
-  /** Absent: nobody is told. */
-  readonly alerts?: RunAlerts;
-  readonly events: Events;
-  /** Keys after which a comparison keeps how far it has come; absent: 20,000. */
-  readonly segmentKeys?: number;
-}
-
-export const SEGMENT_KEYS = 20_000;
-
-export const FOLLOWING_DEFAULTS: Following = { endLedger: null, maxSilenceMs: 120_000 };
+export type { RunDeps } from './run-compare.ts';
 
 interface Attempt {
   readonly attempt: number;
@@ -77,7 +46,9 @@ export async function runReconciliation(deps: RunDeps, runId: string, attempt: A
   try {
     if (run.cancelRequested) throw lostRun(run);
     await keepStatistics(deps.db.em());
-    const outcome = await whileHeld(deps.db, run, attempt.signal, (signal) => compare(deps, policy, run, signal));
+    const outcome = await whileHeld(deps.db, run, attempt.signal, (signal) =>
+      policy.ledger.kind === 'stream' ? compare(deps, policy, run, signal) : compareTwoSides(deps, policy, run, signal),
+    );
     await conclude(deps, policy, run, outcome, startedMs);
   } catch (error) {
     await unfinished(deps, policy, run, error, attempt, startedMs);
@@ -85,139 +56,6 @@ export async function runReconciliation(deps: RunDeps, runId: string, attempt: A
     // Best effort: housekeeping deletes what this couldn't. A run that will be tried again keeps how far it has come.
     await discardIfOver(deps.db.em(), run.id).catch(() => undefined);
   }
-}
-
-const NOTHING_COUNTED: Outcome['counts'] = {
-  ledgerRecords: 0,
-  bookRecords: 0,
-  matched: 0,
-  pending: 0,
-  underived: 0,
-  skipped: 0,
-};
-
-/** Goes on at the cut of the attempt before this one where its rows can be read again, else from the beginning. */
-async function compare(deps: RunDeps, policy: Policy, run: StoredRun, signal: AbortSignal): Promise<Outcome> {
-  const kept = await keptRun(deps.db.em(), run, policy);
-  await using book = await openBook(deps.bookOf(policy), policy, kept, signal);
-  const work = (em: EntityManager): Promise<Outcome> =>
-    kept === null ? begin(deps, policy, run, book, em, signal) : resume(deps, policy, run, book, em, kept, signal);
-  return await withLedgerSnapshot(deps.db, work, signal);
-}
-
-async function begin(
-  deps: RunDeps,
-  policy: Policy,
-  run: StoredRun,
-  book: BookSide,
-  em: EntityManager,
-  signal: AbortSignal,
-): Promise<Outcome> {
-  // What an attempt before this one found at a cut that can't be had again.
-  if (run.attempt > 1) await beginCheckpoint(deps.db.em(), run, null);
-  const inconclusive: Inconclusive[] = [];
-  const bookFrame = await frameBook(book, policy, inconclusive, signal);
-  const frame = await frameRun(
-    em,
-    deps.networkPassphrase,
-    policy,
-    run,
-    bookFrame.accounts,
-    deps.following ?? FOLLOWING_DEFAULTS,
-    inconclusive,
-  );
-  const nothing = { frame, bookFrame, join: null, counts: NOTHING_COUNTED, underivedItems: [], fees: [] };
-  if (frame === null) return { ...nothing, inconclusive };
-  addBookReasons(bookFrame, book.describe(), policy, frame.cutClosedMs, inconclusive);
-  const sink = createFindingSink(deps.db, run, policy.name);
-  const side = { em, policy, frame, book, sink, signal };
-  if (policy.level === 'balances') {
-    const { counts, underivedItems } = await compareBalances(side, inconclusive);
-    await recheckOpenBalances(side);
-    return { ...nothing, counts: { ...NOTHING_COUNTED, ...counts }, underivedItems, inconclusive };
-  }
-  const join = await resolveJoin(book, policy, inconclusive, signal);
-  if (join === null) return { ...nothing, inconclusive };
-  await keepCut(deps.db, em, run, policy, book, { frame, bookFrame, join, inconclusive });
-  return compareEntries(deps, run, { ...side, bookFrame, join, kept: null }, inconclusive);
-}
-
-async function resume(
-  deps: RunDeps,
-  policy: Policy,
-  run: StoredRun,
-  book: BookSide,
-  em: EntityManager,
-  kept: KeptRun,
-  signal: AbortSignal,
-): Promise<Outcome> {
-  const { frame, bookFrame, join, inconclusive } = kept.cut;
-  const sink = createFindingSink(deps.db, run, policy.name);
-  return compareEntries(deps, run, { em, policy, frame, book, sink, signal, bookFrame, join, kept }, [...inconclusive]);
-}
-
-async function compareEntries(
-  deps: RunDeps,
-  run: StoredRun,
-  side: {
-    em: EntityManager;
-    policy: Policy;
-    frame: RunFrame;
-    book: BookSide;
-    bookFrame: BookFrame;
-    join: ResolvedJoin;
-    kept: KeptRun | null;
-    sink: FindingSink;
-    signal: AbortSignal;
-  },
-  inconclusive: Inconclusive[],
-): Promise<Outcome> {
-  const { em, policy, frame, bookFrame, join, kept } = side;
-  const outcome = { frame, bookFrame, join, underivedItems: [], inconclusive };
-  const scope = {
-    streamId: frame.stream.id,
-    layer: policy.layer,
-    form: join.form,
-    kinds: kindsOf(policy),
-    accounts: bookFrame.accounts,
-    asOf: kept && (await asOfCut(em, kept, policy)),
-  };
-  const entryRun = {
-    ...side,
-    policyScope: deps.policies.get(policy.name)!.scope,
-    scope,
-    resume: kept,
-    segmentKeys: deps.segmentKeys ?? SEGMENT_KEYS,
-  };
-  const counts = await compareWindow(entryRun);
-  if (counts.keysMet === 0 && counts.ledgerRecords > 0 && counts.bookRecords > 0) {
-    // Not thousands of drifts: two sides that never meet were joined on the wrong thing.
-    await beginCheckpoint(deps.db.em(), run, null);
-    inconclusive.push(
-      reason(
-        'KEYS_DISJOINT',
-        null,
-        `none of the book's keys is a key of the ledger, joined as ${join.form}`,
-        'see `trueup doctor book` for the keys of both sides',
-      ),
-    );
-    const read = { ledgerRecords: counts.ledgerRecords, bookRecords: counts.bookRecords };
-    return { ...outcome, counts: { ...NOTHING_COUNTED, ...read }, fees: [] };
-  }
-  await recheckOpenDrifts(entryRun, counts);
-  if (counts.skipped > 0 && !inconclusive.some((each) => each.side === 'ledger')) {
-    const words = `${counts.skipped} rows of the book may lie in ledgers that were never read: before history begins, or without a time`;
-    inconclusive.push(
-      reason(
-        'COVERAGE_GAP',
-        'ledger',
-        words,
-        'backfill the ledgers before the first one, or give the rows `ledger` and occurred_at',
-      ),
-    );
-  }
-  const { drifts: _, keysMet: __, ...recorded } = counts;
-  return { ...outcome, counts: { ...NOTHING_COUNTED, ...recorded }, fees: await feeTotals(em, scope, frame.window) };
 }
 
 /** One transaction: drifts, run, and what the counters are told afterwards. */
@@ -235,22 +73,28 @@ async function conclude(
     await lockDrifts(em, [policy.name]);
     const merged = await mergeFindings(em, {
       runId: run.id,
-      cutAtMs: outcome.frame?.cutAtMs ?? Date.now(),
+      cutAtMs: outcome.frame?.cutAtMs ?? outcome.sidesFrame?.cutAtMs ?? Date.now(),
       policy: policy.name,
       level: policy.level,
-      stream: outcome.frame?.stream.name ?? null,
+      stream: streamOf(policy, outcome),
       sandbox: run.sandbox,
     });
+    if (outcome.seals) await keepSeals(em, outcome.seals);
     const totals = await countPolicy(em, policy.name);
     const verdict = decideVerdict(outcome.inconclusive, totals.open);
     const summary = summarize(policy, outcome, merged, totals, digest);
     // Whoever cancelled it, or took it over, must find nothing of it: the transaction is undone.
-    const stream = outcome.frame?.stream.name ?? null;
-    if (!(await finishRun(em, run, { verdict, stream, summary }))) throw lostRun(run);
+    if (!(await finishRun(em, run, { verdict, stream: streamOf(policy, outcome), summary }))) throw lostRun(run);
+    await forgetVerified(em, policy.name, run);
     await deps.alerts?.noteRun(em, run, policy, verdict, outcome);
     return { verdict, summary, merged };
   });
   report(deps, policy, run, done, startedMs);
+}
+
+/** The stream's name, or that of the side which stands for it. */
+function streamOf({ ledger }: Policy, { frame }: Outcome): string | null {
+  return ledger.kind === 'stream' ? (frame?.stream.name ?? null) : ledger.name;
 }
 
 async function unfinished(

@@ -9,7 +9,7 @@ import type { StoredRun } from '../store/runs.ts';
 import { reason } from './run-reasons.ts';
 
 /** Keys looked at to see what a book joins on. */
-const SAMPLE_KEYS = 100;
+export const SAMPLE_KEYS = 100;
 
 export interface BookFrame {
   readonly pairs: readonly BookPair[];
@@ -65,7 +65,7 @@ export function addBookReasons(
 }
 
 export interface ResolvedJoin {
-  readonly join: 'operation' | 'tx_hash';
+  readonly join: 'operation' | 'tx_hash' | 'sub_account';
   readonly form: LedgerKeyForm;
 }
 
@@ -76,6 +76,7 @@ export async function resolveJoin(
   inconclusive: Inconclusive[],
   signal: AbortSignal,
 ): Promise<ResolvedJoin | null> {
+  if (policy.join === 'sub_account') return { join: 'sub_account', form: 'sub_account' };
   if (policy.join === 'tx_hash') return { join: 'tx_hash', form: 'hash' };
   const keys = await book.sampleKeys(SAMPLE_KEYS, signal);
   if (keys.length === 0) return { join: 'tx_hash', form: 'hash' };

@@ -38,17 +38,15 @@ export async function findOrOpenStream(
 ): Promise<Stream> {
   const known = await currentStream(db.em(), source.networkPassphrase);
   if (known !== null) {
-    const diverged = await checkHistory(db, source, known, tip, signal).then(
-      () => null,
-      (error: unknown) => error,
-    );
     const allowed = (await readFollower(db.em(), known.id))?.newEpochAllowed ?? false;
-    if (diverged === null) {
-      if (allowed) await forbidNewEpoch(db.em(), known.id);
-      return known;
+    try {
+      await checkHistory(db, source, known, tip, signal);
+    } catch (error) {
+      if (!allowed || !isTrueUpError(error, 'SOURCE_DIVERGED')) throw error;
+      return openNewEpoch(db, source, watch, start, tip, known, error, signal);
     }
-    if (!allowed || !isTrueUpError(diverged, 'SOURCE_DIVERGED')) throw diverged;
-    return openNewEpoch(db, source, watch, start, tip, known, diverged, signal);
+    if (allowed) await forbidNewEpoch(db.em(), known.id);
+    return known;
   }
   return db.em().transactional(await opening(source, watch, start, tip, signal));
 }
@@ -131,7 +129,7 @@ async function checkHistory(
       'SOURCE_DIVERGED',
       `${source.id} has ledger ${sequence} as ${header.hash.slice(0, 16)}, stream ${stream.name} has it as ${expected.slice(0, 16)}`,
       {
-        fix: 'if the network was reset: trueup follower restart --open-new-epoch; otherwise point TrueUp at a source of the same network',
+        fix: 'if the network was reset: trueup follower restart --open-new-epoch --reason TEXT; otherwise point TrueUp at a source of the same network',
       },
     );
   }

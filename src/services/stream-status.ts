@@ -236,7 +236,7 @@ async function whyDegraded(
     const known =
       lastError?.reason === 'SOURCE_DIVERGED' ? lastError.message : `the source no longer serves stream ${stream.name}`;
     const fix =
-      'point TrueUp at a source of the same network; after a network reset: trueup follower restart --open-new-epoch';
+      'point TrueUp at a source of the same network; after a network reset: trueup follower restart --open-new-epoch --reason TEXT';
     degraded.push(keptFailure('SOURCE_DIVERGED', known, lastError?.at ?? null, fix));
   } else if (failing && lastError !== null && following !== null) {
     degraded.push(lastError);

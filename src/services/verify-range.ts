@@ -11,7 +11,7 @@ import type { Source } from '../sources/source.ts';
 import { gapsFrom, scopeOfFollowed } from '../store/coverage-gaps.ts';
 import type { Database } from '../store/database.ts';
 import { entriesOfRange } from '../store/entries.ts';
-import { withLedgerSnapshot } from '../store/ledger-side.ts';
+import { withLedgerSnapshot } from '../store/ledger-snapshot.ts';
 import { followerWatch, type WatchFacts } from '../store/status.ts';
 import type { Stream } from '../store/streams.ts';
 import { countedChunks, membersOfSets, type CountedChunk } from '../store/verify-read.ts';

@@ -57,6 +57,25 @@ export async function createSource(settings: SourceSettings, http: HttpClient, s
   }
 }
 
+/** The other sources that are configured, of the same network by our own word: their answers are checked against it. */
+export async function createOtherSources(
+  urls: Readonly<Partial<Record<SourceKind, string>>>,
+  followed: Source,
+  settings: Omit<SourceSettings, 'kind' | 'url'>,
+  http: HttpClient,
+): Promise<Source[]> {
+  if (followed.kind === 'sandbox') return [];
+  const { networkPassphrase } = followed;
+  return Promise.all(
+    // The passphrase is known, so nothing is asked and nothing has to be waited for.
+    (Object.entries(urls) as [SourceKind, string][]).map(([kind, url]) =>
+      createSource({ ...settings, kind, url, networkPassphrase }, http, NEVER),
+    ),
+  );
+}
+
+const NEVER = new AbortController().signal;
+
 async function askForNetwork(
   kind: Exclude<SourceKind, 'sandbox'>,
   url: string,

@@ -103,13 +103,13 @@ function rowsOfBook(asOf: bigint | null): string {
 export async function* readBookEntries(
   em: EntityManager,
   bookId: number,
-  { keys = ALL_KEYS, occurredFrom, occurredTo }: RowQuery,
+  { keys = ALL_KEYS, ...times }: RowQuery,
   asOf: bigint | null,
   signal: AbortSignal,
 ): AsyncGenerator<StoredBookRow[]> {
   const statement = `select ${ROW_COLUMNS} from ${rowsOfBook(asOf)}
     where not retracted and ($2::text is null or key >= $2) and ($3::text is null or key < $3)
-      ${timeCondition(occurredFrom, occurredTo)} order by key, row_id`;
+      ${timeCondition(times)} order by key, row_id`;
   for await (const rows of cursor<RowRow>(em, statement, signal, [bookId, keys.from, keys.to])) yield rows.map(toRow);
 }
 
@@ -179,11 +179,18 @@ async function* cursor<Row>(
   await sql(em, `close ${name}`);
 }
 
-function timeCondition(from: Date | undefined, to: Date | undefined): string {
-  const parts = [];
-  if (from !== undefined) parts.push(`occurred_at >= '${from.toISOString()}'`);
-  if (to !== undefined) parts.push(`occurred_at < '${to.toISOString()}'`);
-  return parts.length === 0 ? '' : `and (occurred_at is null or (${parts.join(' and ')}))`;
+/** The stretches between what is left out; each is a step along the index of time. */
+function timeCondition({ occurredFrom, occurredTo, except = [] }: RowQuery): string {
+  const afterEach = except.map((span) => new Date(span.toMs + 1));
+  const atEach = except.map((span) => new Date(span.fromMs + 1));
+  const parts = [occurredFrom, ...afterEach].flatMap((from, i) => {
+    const to = atEach[i] ?? occurredTo;
+    if (from === undefined && to === undefined) return [];
+    if (from !== undefined && to !== undefined && from >= to) return ['false'];
+    const bounds = [from && `occurred_at >= '${from.toISOString()}'`, to && `occurred_at < '${to.toISOString()}'`];
+    return [`(${bounds.filter((bound) => bound !== undefined).join(' and ')})`];
+  });
+  return parts.length === 0 ? '' : `and (occurred_at is null or ${parts.join(' or ')})`;
 }
 
 const STORED_COLUMNS = `row_id, key, account, asset, amount, kind, counterparty, status, sub_account, occurred_at, ledger, retracted,

@@ -8,6 +8,7 @@ import type { CoverageProof, LedgerBatch, LedgerRange, LedgerRecord } from '../c
 import { chunksOf, doneChunk, paintIslands, writeChunks, type Chunk, type CoverageTarget } from './coverage-chunks.ts';
 import { entriesOfRange, insertEntries, LAYER_CODES, type EntryToStore } from './entries.ts';
 import { sqlCount, sql } from './database.ts';
+import { ensureSource } from './streams.ts';
 
 export type { CoverageTarget } from './coverage-chunks.ts';
 
@@ -24,9 +25,11 @@ export interface CommittedBatch {
  */
 export async function commitBatch(
   em: EntityManager,
-  target: CoverageTarget,
+  asked: CoverageTarget,
   batch: LedgerBatch,
 ): Promise<CommittedBatch> {
+  // Where several sources stand behind the one that was asked, the one that answered is kept.
+  const target = batch.source === undefined ? asked : { ...asked, sourceId: await ensureSource(em, batch.source) };
   const insertedEntries: Partial<Record<Layer, number>> = {};
   const drafts = new Map<Layer, readonly Chunk[]>();
   for (const layer of batch.layers) {

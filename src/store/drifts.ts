@@ -54,14 +54,16 @@ export const DRIFT_COLUMNS = `id, policy, level, stream, sandbox, match_key, occ
   exempt_until, item_at, first_seen_at, last_seen_at, first_run_id, last_run_id, episode, reopened_count, transition_at,
   transition_actor, revision`;
 
-const DRIFT_FILTER_SQL = `($1::text is null or policy = $1) and ($2::text is null or level = $2)
-  and ($3::text[] is null or state = any($3)) and ($4::text[] is null or kinds && $4)
-  and ($5::text[] is null or accounts && $5) and ($6::text[] is null or assets && $6)
-  and ($7::uuid is null or last_run_id = $7 or first_run_id = $7)
+/** What the two sides hold. */
+const CONTENT_FILTER_SQL = `($4::text[] is null or kinds && $4) and ($5::text[] is null or accounts && $5)
+  and ($6::text[] is null or assets && $6) and ($10::int is null or ledger >= $10) and ($11::int is null or ledger < $11)`;
+const PLAIN_FILTER_SQL = `($1::text is null or policy = $1) and ($2::text is null or level = $2)
+  and ($3::text[] is null or state = any($3)) and ($7::uuid is null or last_run_id = $7 or first_run_id = $7)
   and ($8::text is null or match_key = $8) and ($9::text is null or assignee = $9)
-  and ($10::int is null or ledger >= $10) and ($11::int is null or ledger < $11)
   and ($12::timestamptz is null or first_seen_at >= $12) and ($13::timestamptz is null or first_seen_at < $13)`;
+const DRIFT_FILTER_SQL = `${PLAIN_FILTER_SQL} and ${CONTENT_FILTER_SQL}`;
 const FILTER_VALUES = 13;
+const AFTER_SQL = `($14::timestamptz is null or (first_seen_at, id) < ($14::timestamptz, $15::uuid))`;
 
 function filterValues(filter: DriftFilter): unknown[] {
   return [
@@ -82,7 +84,7 @@ function filterValues(filter: DriftFilter): unknown[] {
 }
 
 /** Counting goes no further than this where drifts have to be looked at one by one. */
-const MAX_COUNTED_DRIFTS = 10_000;
+const MAX_COUNTED_DRIFTS = 1_000;
 
 /** Newest first. The total is counted with the first page only. */
 export async function listDrifts(em: EntityManager, filter: DriftFilter, page: PageRequest): Promise<Page<Drift>> {
@@ -90,18 +92,43 @@ export async function listDrifts(em: EntityManager, filter: DriftFilter, page: P
   return page.after === null ? { ...result, totalSize: await countDrifts(em, filter) } : result;
 }
 
+/** So many are gone through in order before drifts are gathered by what they hold instead. */
+const NEAR_DRIFTS = 10_000;
+
 /** As `listDrifts`, never counted. */
 export async function pageOfDrifts(em: EntityManager, filter: DriftFilter, page: PageRequest): Promise<Page<Drift>> {
-  // Planned for these very values, so that what isn't asked for costs nothing and each filter finds its index.
-  const rows = await sql<DriftRow>(
-    em,
-    `select ${DRIFT_COLUMNS} from trueup.drifts where ${DRIFT_FILTER_SQL}
-       and ($${FILTER_VALUES + 1}::timestamptz is null
-         or (first_seen_at, id) < ($${FILTER_VALUES + 1}::timestamptz, $${FILTER_VALUES + 2}::uuid))
-     order by first_seen_at desc, id desc limit $${FILTER_VALUES + 3}`,
-    [...filterValues(filter), page.after?.firstSeenAt ?? null, page.after?.id ?? null, page.size + 1],
-  );
+  // What many drifts hold is found among the next ones in order; what few hold is gathered by an index and then put in order.
+  // Which of the two it is the planner can't know, and being wrong costs it a walk through a million rows.
+  const near = hasContent(filter) ? await readDrifts(em, filter, page, 'near') : [];
+  const rows =
+    near.length > page.size ? near : await readDrifts(em, filter, page, hasContent(filter) ? 'gathered' : 'planned');
   return pageOf(rows, page.size, (row) => ({ firstSeenAt: row.first_seen_at, id: row.id }), toDrift);
+}
+
+async function readDrifts(
+  em: EntityManager,
+  filter: DriftFilter,
+  page: PageRequest,
+  how: 'near' | 'gathered' | 'planned',
+): Promise<DriftRow[]> {
+  const order = 'order by first_seen_at desc, id desc';
+  const source = {
+    near: `(select * from trueup.drifts where ${PLAIN_FILTER_SQL} and ${AFTER_SQL} ${order} limit ${NEAR_DRIFTS}) as drift where ${CONTENT_FILTER_SQL}`,
+    // OFFSET keeps the order from being looked for before there is something to order.
+    gathered: `(select * from trueup.drifts where ${DRIFT_FILTER_SQL} offset 0) as drift where ${AFTER_SQL}`,
+    planned: `trueup.drifts where ${DRIFT_FILTER_SQL} and ${AFTER_SQL}`,
+  }[how];
+  // Planned for these very values, so that what isn't asked for costs nothing and each filter finds its index.
+  return sql<DriftRow>(em, `select ${DRIFT_COLUMNS} from ${source} ${order} limit $${FILTER_VALUES + 3}`, [
+    ...filterValues(filter),
+    page.after?.firstSeenAt ?? null,
+    page.after?.id ?? null,
+    page.size + 1,
+  ]);
+}
+
+function hasContent({ accounts, assets, kinds, ledgers }: DriftFilter): boolean {
+  return ledgers !== undefined || [accounts, assets, kinds].some((list) => list !== undefined && list.length > 0);
 }
 
 async function countDrifts(em: EntityManager, filter: DriftFilter): Promise<number> {

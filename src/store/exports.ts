@@ -48,7 +48,7 @@ export async function listExports(
   em: EntityManager,
   { states, kinds, requester }: ExportListFilter,
   page: PageRequest,
-): Promise<Page<ExportJob> & { readonly totalSize: number }> {
+): Promise<Page<ExportJob>> {
   const selected = given({ state: states?.slice(), kind: kinds?.slice(), requester });
   const where: FilterQuery<ExportRow>[] = [selected];
   if (page.after !== null) where.push(olderThan(String(page.after.createdAt), String(page.after.id)));

@@ -2,6 +2,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { DriftField, DriftKind, DriftSide } from '../core/drift.ts';
 import type { Layer } from '../core/entry.ts';
+import type { FindingExemption } from '../core/exemption.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type { Level } from '../core/policy.ts';
 import { sql, sqlCount } from './database.ts';
@@ -21,6 +22,8 @@ export interface FindingRow {
   readonly asset: string;
   readonly valueAtRisk: bigint | null;
   readonly itemAt: Date | null;
+  /** Why the policy doesn't hold it against anybody; absent: it does. */
+  readonly exemption?: FindingExemption | null;
 }
 
 /** Call it in a transaction in which the run is held. A finding that is there already was made of the same rows. */
@@ -29,11 +32,12 @@ export async function insertFindings(em: EntityManager, runId: string, findings:
   await sqlCount(
     em,
     `insert into trueup.run_findings (run_id, match_key, occurrence, kinds, fields, ledger_side, book_side, account, asset,
-       value_at_risk, item_at)
-     select $1, match_key, occurrence, string_to_array(kinds, ','), fields, ledger_side, book_side, account, asset, value_at_risk, item_at
+       value_at_risk, item_at, exemption)
+     select $1, match_key, occurrence, string_to_array(kinds, ','), fields, ledger_side, book_side, account, asset, value_at_risk,
+       item_at, exemption
      from unnest($2::text[], $3::int[], $4::text[], $5::jsonb[], $6::jsonb[], $7::jsonb[], $8::text[], $9::text[],
-       $10::numeric[], $11::timestamptz[])
-       as finding (match_key, occurrence, kinds, fields, ledger_side, book_side, account, asset, value_at_risk, item_at)
+       $10::numeric[], $11::timestamptz[], $12::jsonb[])
+       as finding (match_key, occurrence, kinds, fields, ledger_side, book_side, account, asset, value_at_risk, item_at, exemption)
      on conflict do nothing`,
     [
       runId,
@@ -47,6 +51,7 @@ export async function insertFindings(em: EntityManager, runId: string, findings:
       findings.map((finding) => finding.asset),
       findings.map((finding) => finding.valueAtRisk?.toString() ?? null),
       findings.map((finding) => finding.itemAt?.toISOString() ?? null),
+      findings.map((finding) => finding.exemption && toJson(finding.exemption)),
     ],
   );
 }
@@ -188,15 +193,20 @@ export async function mergeFindings(em: EntityManager, target: MergeTarget): Pro
        left join trueup.drifts as drift on drift.policy = $2 and drift.match_key = finding.match_key
          and drift.occurrence = finding.occurrence
        cross join unnest(finding.kinds) as kind
-     where finding.run_id = $1 and (drift.id is null or not kind = any(drift.kinds)
+     where finding.run_id = $1 and finding.exemption is null and (drift.id is null or not kind = any(drift.kinds)
          or (drift.state = 'resolved' and drift.resolved_at < now() - ${EPISODE_SQL}))
        and (drift.resolved_at is null or drift.resolved_at <= $3)
      group by grouping sets ((kind), ())`,
     [runId, policy, cutAt],
   );
-  await sql(em, `${HISTORY_SQL} and finding.kinds <> '{}' and drift.state = 'resolved' and drift.resolved_at <= $6`, [
+  const accused = `${HISTORY_SQL} and finding.kinds <> '{}' and finding.exemption is null`;
+  await sql(em, `${accused} and drift.state = 'resolved' and drift.resolved_at <= $6`, [
     ...[runId, policy, 'reopen', 'open', 'a run sees it again', cutAt],
   ]);
+  await sql(em, `${accused} and ${BY_POLICY}`, [
+    ...[runId, policy, 'reopen', 'open', 'the policy exempts it no longer'],
+  ]);
+  await sql(em, EXEMPTED_SQL, [runId, policy, cutAt]);
   const merged = await sql<{ appeared: string }>(em, MERGE_SQL, [
     ...[runId, policy, target.level, target.stream, target.sandbox, cutAt],
   ]);
@@ -221,6 +231,13 @@ export async function mergeFindings(em: EntityManager, target: MergeTarget): Pro
   };
 }
 
+/** Who exempts a drift where the policy does; what it exempts opens again once the policy doesn't any more. */
+const POLICY_ACTOR = 'policy';
+const BY_POLICY = `drift.state = 'exempt' and drift.transition_actor = '${POLICY_ACTOR}'`;
+const EXEMPTS = `(excluded.state = 'exempt' and (drift.state <> 'exempt' or ${BY_POLICY}))`;
+const ENDS = `(excluded.state <> 'exempt' and ${BY_POLICY})`;
+const REOPENS = `(${ENDS} or (excluded.state <> 'exempt' and drift.state = 'resolved'))`;
+
 const HISTORY_SQL = `
   insert into trueup.drift_transitions (drift_id, transition, from_state, to_state, reason, actor)
   select drift.id, $3, drift.state, $4, $5, '${SERVICE_ACTOR}' from trueup.run_findings as finding
@@ -228,28 +245,44 @@ const HISTORY_SQL = `
       and drift.occurrence = finding.occurrence
   where finding.run_id = $1`;
 
+const EXEMPTED_SQL = `
+  insert into trueup.drift_transitions (drift_id, transition, from_state, to_state, reason, actor)
+  select drift.id, 'exempt', drift.state, 'exempt', finding.exemption->>'reason', '${POLICY_ACTOR}'
+  from trueup.run_findings as finding
+    join trueup.drifts as drift on drift.policy = $2 and drift.match_key = finding.match_key
+      and drift.occurrence = finding.occurrence
+  where finding.run_id = $1 and finding.exemption is not null and drift.state <> 'exempt'
+    and (drift.resolved_at is null or drift.resolved_at <= $3)`;
+
 // The id is made of the identity, so that two databases that saw the same drift call it the same.
 const MERGE_SQL = `
   with merged as (
     insert into trueup.drifts as drift (id, policy, level, stream, sandbox, match_key, occurrence, kinds, fields, ledger_side,
-      book_side, account, asset, value_at_risk, state, item_at, first_seen_at, last_seen_at, first_run_id, last_run_id)
+      book_side, account, asset, value_at_risk, state, reason, owner, exempt_until, transition_at, transition_actor, item_at,
+      first_seen_at, last_seen_at, first_run_id, last_run_id)
     select left(encode(sha256(convert_to(concat_ws(chr(31), $2::text, match_key, occurrence), 'UTF8')), 'hex'), 32)::uuid,
-      $2, $3, $4, $5, match_key, occurrence, kinds, fields, ledger_side, book_side, account, asset, value_at_risk, 'open',
-      item_at, now(), now(), $1, $1
+      $2, $3, $4, $5, match_key, occurrence, kinds, fields, ledger_side, book_side, account, asset, value_at_risk,
+      case when exemption is null then 'open' else 'exempt' end, exemption->>'reason', exemption->>'owner',
+      (exemption->'expiresAt'->>'$t')::timestamptz, case when exemption is null then null else now() end,
+      case when exemption is null then null else '${POLICY_ACTOR}' end, item_at, now(), now(), $1, $1
     from trueup.run_findings where run_id = $1 and kinds <> '{}'
     on conflict (policy, match_key, occurrence) do update set
       kinds = excluded.kinds, fields = excluded.fields, ledger_side = excluded.ledger_side, book_side = excluded.book_side,
       account = excluded.account, asset = excluded.asset, value_at_risk = excluded.value_at_risk, item_at = excluded.item_at,
       stream = excluded.stream, sandbox = excluded.sandbox, last_seen_at = now(), last_run_id = $1,
       seen_runs = case when drift.state = 'resolved' then 1 else drift.seen_runs + 1 end,
-      state = case when drift.state = 'resolved' then 'open' else drift.state end,
+      state = case when excluded.state = 'exempt' then 'exempt' when ${REOPENS} then 'open' else drift.state end,
+      -- A person's own exemption keeps its words.
+      reason = case when ${EXEMPTS} then excluded.reason when ${ENDS} then null else drift.reason end,
+      owner = case when ${EXEMPTS} then excluded.owner when ${ENDS} then null else drift.owner end,
+      exempt_until = case when ${EXEMPTS} then excluded.exempt_until when ${ENDS} then null else drift.exempt_until end,
       episode = drift.episode + (drift.state = 'resolved' and drift.resolved_at < now() - ${EPISODE_SQL})::int,
       reopened_count = drift.reopened_count + (drift.state = 'resolved')::int,
-      transition_at = case when drift.state = 'resolved' then now() else drift.transition_at end,
-      transition_actor = case when drift.state = 'resolved' then '${SERVICE_ACTOR}' else drift.transition_actor end,
+      transition_at = case when (${EXEMPTS} and drift.state <> 'exempt') or ${REOPENS} then now() else drift.transition_at end,
+      transition_actor = case when ${EXEMPTS} then '${POLICY_ACTOR}' when ${REOPENS} then '${SERVICE_ACTOR}' else drift.transition_actor end,
       resolution_cause = case when drift.state = 'resolved' then null else drift.resolution_cause end,
       resolved_at = null,
       revision = drift.revision + 1
     where drift.resolved_at is null or drift.resolved_at <= $6
-    returning (first_run_id = $1 or (transition_at = now() and transition_actor = '${SERVICE_ACTOR}')) as appeared)
+    returning state <> 'exempt' and (first_run_id = $1 or (transition_at = now() and transition_actor = '${SERVICE_ACTOR}')) as appeared)
   select count(*) filter (where appeared)::text as appeared from merged`;

@@ -1,11 +1,11 @@
 // The ledger's half of a run: one snapshot, read in the order of the match key by a cursor, or by key.
-import { IsolationLevel } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
+import { subtract } from '../core/coverage.ts';
 import type { Layer } from '../core/entry.ts';
 import { CHUNK_LEDGERS, type LedgerRange } from '../core/ledger.ts';
 import type { Item } from '../core/match.ts';
 import type { FeeTotal } from '../core/run.ts';
-import { sql, type Database } from './database.ts';
+import { sql } from './database.ts';
 import { asOfCondition, type LedgerAsOf } from './ledger-as-of.ts';
 import { LAYER_CODES } from './entries.ts';
 
@@ -15,7 +15,7 @@ const FETCH_ROWS = 5000;
 const MAX_FEE_TOTALS = 1000;
 
 /** How a match key is written. */
-export type LedgerKeyForm = 'hash' | 'hash:op' | 'toid';
+export type LedgerKeyForm = 'hash' | 'hash:op' | 'toid' | 'sub_account';
 
 export interface KeyedItem {
   readonly key: string;
@@ -30,39 +30,10 @@ export interface LedgerScope {
   readonly kinds: readonly string[];
   /** Null: every account. */
   readonly accounts: readonly string[] | null;
+  /** Ledgers left out where a range is read; legs that are asked for by key are never left out. Absent: none. */
+  readonly except?: readonly LedgerRange[];
   /** Leaves out what was stored after an earlier moment; absent: everything that is there. */
   readonly asOf?: LedgerAsOf | null;
-}
-
-/**
- * Runs `work` over one snapshot of the ledger side. Read-only, so that nothing a run does can change what it compares. When the
- * signal aborts, the statement under way is ended by the server: sorting five million rows doesn't hold up a cancel.
- */
-export async function withLedgerSnapshot<T>(
-  db: Database,
-  work: (em: EntityManager) => Promise<T>,
-  signal?: AbortSignal,
-): Promise<T> {
-  return db.em().transactional(
-    async (em) => {
-      await sql(em, 'set transaction read only');
-      const [backend] = await sql<{ pid: number }>(em, 'select pg_backend_pid() as pid');
-      let ending: Promise<unknown> | null = null;
-      const end = (): void => {
-        ending ??= sql(db.em(), 'select pg_cancel_backend($1)', [backend!.pid]).catch(() => undefined);
-      };
-      signal?.addEventListener('abort', end, { once: true });
-      try {
-        signal?.throwIfAborted();
-        return await work(em);
-      } finally {
-        signal?.removeEventListener('abort', end);
-        // Not later: the next statement of this connection is somebody else's.
-        await ending;
-      }
-    },
-    { isolationLevel: IsolationLevel.REPEATABLE_READ },
-  );
 }
 
 const KEY_SQL: Readonly<Record<LedgerKeyForm, string>> = {
@@ -70,6 +41,8 @@ const KEY_SQL: Readonly<Record<LedgerKeyForm, string>> = {
   'hash:op': `encode(tx_hash, 'hex') || ':' || op_index::text`,
   // Horizon's id of an operation: ledger, transaction and operation packed into 64 bits.
   toid: `((ledger::bigint << 32) | (tx_index::bigint << 12) | op_index)::text`,
+  // As core/sub-account-key.ts writes it.
+  sub_account: `account || '|' || asset || '|' || amount::text || '|' || coalesce(sub_account, '')`,
 };
 
 const ITEM_COLUMNS = `account, asset, amount::text as amount, kind, failed, counterparty, sub_account,
@@ -105,7 +78,7 @@ export async function* readLedgerItems(
      select (${KEY_SQL[scope.form]}) collate "C" as key, ${ITEM_COLUMNS} from trueup.entries
      where stream_id = $1 and layer = $2 and ledger >= $3 and ledger < $4 and kind = any($5::text[])
        and ($6::text[] is null or account = any($6)) and tx_hash is not null
-       and ($7::text is null or (${KEY_SQL[scope.form]}) collate "C" > $7) ${asOfCondition(scope)}
+       and ($7::text is null or (${KEY_SQL[scope.form]}) collate "C" > $7) ${asOfCondition(scope)} ${exceptCondition(range, scope.except)}
      order by 1`,
     [scope.streamId, LAYER_CODES[scope.layer], range.from, range.to, scope.kinds, scope.accounts, afterKey],
   );
@@ -118,6 +91,13 @@ export async function* readLedgerItems(
   } finally {
     await sql(em, 'close ledger_side').catch(() => undefined);
   }
+}
+
+/** The stretches that are left, as plain numbers: each is a step along the primary key. */
+function exceptCondition(range: LedgerRange, except: readonly LedgerRange[] = []): string {
+  if (except.length === 0) return '';
+  const left = subtract(range, except).map(({ from, to }) => `(ledger >= ${from} and ledger < ${to})`);
+  return `and (${left.join(' or ') || 'false'})`;
 }
 
 /** Legs of the given keys, of any account and any ledger before `before`. */
@@ -169,6 +149,12 @@ function keyCondition(form: LedgerKeyForm, keys: readonly string[]): [string, st
       `(ledger, tx_index, op_index) in
        (select (id >> 32)::int, ((id >> 12) & 1048575)::int, (id & 4095)::int from unnest($5::bigint[]) as id)`,
       ids,
+    ];
+  }
+  if (form === 'sub_account') {
+    return [
+      `account = any(array(select distinct split_part(key, '|', 1) from unnest($5::text[]) as key)) and ${KEY_SQL[form]} = any($5)`,
+      [...keys],
     ];
   }
   const hashes = keys.map((key) => key.slice(0, 64)).filter((hash) => /^[0-9a-f]{64}$/.test(hash));

@@ -1,11 +1,12 @@
 // Seals as rows: what a policy found equal in a closed chunk. Writes into a chunk take its seals away by trigger, in their own
 // transaction (migrations/0004-chunk-seals.ts).
 import type { EntityManager } from '@mikro-orm/postgresql';
-import type { Layer } from '../core/entry.ts';
+import { digestEntries, formatDigest } from '../core/digest.ts';
+import { LAYERS, type Layer } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type { ChunkTally, Seal } from '../core/seal.ts';
 import { sql, sqlCount } from './database.ts';
-import { LAYER_CODES } from './entries.ts';
+import { entriesOfRange, LAYER_CODES } from './entries.ts';
 
 export interface SealScope {
   readonly policy: string;
@@ -30,7 +31,7 @@ export async function layPendingSeals(
   await sqlCount(
     em,
     `insert into trueup.chunk_seals (policy, stream_id, layer, book_id, from_ledger, to_ledger, span)
-     select $1, $2, $3, $4, from_ledger, to_ledger, tstzrange(before, last_closed_at, '(]')
+     select $1, $2, $3, $4, from_ledger, to_ledger, tstzrange(before + interval '1 millisecond', last_closed_at + interval '1 millisecond')
      from (
        select from_ledger, to_ledger, last_closed_at, lag(last_closed_at) over (order by from_ledger) as before,
          lag(to_ledger) over (order by from_ledger) as previous_to
@@ -64,8 +65,8 @@ export async function readSeals(
     detail: string | null;
   }>(
     em,
-    `select from_ledger, to_ledger, (extract(epoch from lower(span)) * 1000)::bigint::text as from_ms,
-       (extract(epoch from upper(span)) * 1000)::bigint::text as to_ms, state, fingerprint, ledger_records::text, book_records::text,
+    `select from_ledger, to_ledger, (extract(epoch from lower(span)) * 1000 - 1)::bigint::text as from_ms,
+       (extract(epoch from upper(span)) * 1000 - 1)::bigint::text as to_ms, state, fingerprint, ledger_records::text, book_records::text,
        matched::text, detail
      from trueup.chunk_seals as seal left join (${CHUNK_DIGESTS}) as chunk using (from_ledger, to_ledger)
      where policy = $4 and stream_id = $1 and layer = $2 and from_ledger >= $3 and to_ledger <= $5
@@ -103,7 +104,8 @@ export async function sealChunks(
   fingerprint: string,
   agreed: readonly { readonly from: number; readonly tally: ChunkTally }[],
 ): Promise<number> {
-  const sealed = await sqlCount(
+  if (agreed.length === 0) return 0;
+  return sqlCount(
     em,
     `update trueup.chunk_seals as seal set state = 'sealed', fingerprint = $4, sealed_at = now(), verified_at = null,
        ledger_records = agreed.ledger_records, book_records = agreed.book_records, matched = agreed.matched,
@@ -127,7 +129,6 @@ export async function sealChunks(
       scope.bookId,
     ],
   );
-  return sealed;
 }
 
 /** Seals that no run of the policy as it is now can use, and pending ones that came to nothing. */
@@ -147,14 +148,14 @@ function bookDigestSql(seal: string): string {
     from (select sha256(convert_to(row(row_id, key, account, asset, amount, kind, counterparty, status, sub_account,
         extract(epoch from occurred_at), ledger)::text, 'UTF8')) as hash
       from trueup.book_entries
-      where book_id = ${seal}.book_id and occurred_at > lower(${seal}.span) and occurred_at <= upper(${seal}.span)
+      where book_id = ${seal}.book_id and occurred_at >= lower(${seal}.span) and occurred_at < upper(${seal}.span)
         and not retracted) as row_hash`;
 }
 
 export interface SealToVerify extends LedgerRange {
   readonly policy: string;
   readonly streamId: number;
-  readonly layerCode: number;
+  readonly layer: Layer;
   /** What the book's rows give now, beside what they gave. */
   readonly bookNow: string;
   readonly bookThen: string;
@@ -185,7 +186,7 @@ export async function sealsToVerify(
   return rows.map((row) => ({
     policy: row.policy,
     streamId: row.stream_id,
-    layerCode: row.layer,
+    layer: LAYERS.find((layer) => LAYER_CODES[layer] === row.layer)!,
     from: row.from_ledger,
     to: row.to_ledger,
     bookThen: row.book_digest,
@@ -201,4 +202,22 @@ export async function noteVerified(em: EntityManager, seal: SealToVerify, broken
      where policy = $1 and stream_id = $2 and from_ledger = $3 and state <> 'pending'`,
     [seal.policy, seal.streamId, seal.from, broken],
   );
+}
+
+/** What the stored entries of a seal's chunk give now where that isn't the chunk's digest, in words; null where it is. */
+export async function entriesUnder(em: EntityManager, seal: SealToVerify): Promise<string | null> {
+  const chunks = await sql<{ everything: boolean; members: string[]; count: string; sum1: string; sum2: string }>(
+    em,
+    `select everything, members, entry_count::text as count, digest_sum1::text as sum1, digest_sum2::text as sum2
+     from trueup.coverage_chunks as chunk join trueup.watch_sets as watch_set on watch_set.id = chunk.watch_set_id
+     where chunk.stream_id = $1 and layer = $2 and from_ledger = $3 and to_ledger = $4 and state = 'done' order by watch_set_id`,
+    [seal.streamId, LAYER_CODES[seal.layer], seal.from, seal.to],
+  );
+  for (const { everything, members, count, sum1, sum2 } of chunks) {
+    const entries = await entriesOfRange(em, seal.streamId, seal.layer, seal, everything ? null : members);
+    const now = formatDigest(digestEntries(entries));
+    const then = formatDigest({ count: Number(count), sum1: BigInt(sum1), sum2: BigInt(sum2) });
+    if (now !== then) return `entries of ledgers ${seal.from}-${seal.to - 1} give ${now} and gave ${then}`;
+  }
+  return null;
 }

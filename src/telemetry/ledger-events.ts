@@ -71,6 +71,12 @@ export function ledgerEvents({ log, metrics }: EventsDeps) {
       if (reason === 'INTERNAL') log.error({ ...fields, err: error }, 'reading the source failed');
       else log.warn({ ...fields, error: messageOf(error) }, 'reading the source failed');
     },
+    /** Another source answers than before. */
+    sourceSwitched({ from, to, error }: { readonly from: string; readonly to: string; readonly error: unknown }): void {
+      const why =
+        error === null ? {} : { reason: isTrueUpError(error) ? error.reason : 'INTERNAL', error: messageOf(error) };
+      log.warn({ event: 'source_switched', from, to, ...why }, 'ledgers are read from another source now');
+    },
     /** Committing failed: counted like a failed read, since the ledgers weren't processed. */
     commitFailed({
       stream,

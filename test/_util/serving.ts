@@ -73,15 +73,7 @@ export function stubPorts(given: NonNullable<ServingOptions['ports']>): RpcPorts
     new Proxy(overrides ?? {}, {
       get: (target: Record<string, unknown>, name: string) => target[name] ?? nothingThere(name),
     });
-  return {
-    reconciliations: port(given.reconciliations),
-    drifts: port(given.drifts),
-    alerts: port(given.alerts),
-    books: port(given.books),
-    backfills: port(given.backfills),
-    ledger: port(given.ledger),
-    health: port(given.health),
-  } as RpcPorts;
+  return new Proxy({} as RpcPorts, { get: (_target, noun) => port(given[noun as keyof RpcPorts]) });
 }
 
 function nothingThere(name: string): () => never {

@@ -31,7 +31,7 @@ it('lists newest first, in pages and filtered, and replays for an admin alone', 
   await using serving = await startServing({ ports: { alerts: outbox.service } });
   const client = grpcClient(serving.grpcPort);
   try {
-    const list = async (request: object) => {
+    const list = async (request: Record<string, unknown>) => {
       const { messages } = await client.call(listAlerts, request, TOKENS.read);
       return messages[0] as contract.ListAlertsResponse;
     };

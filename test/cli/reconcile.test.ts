@@ -111,6 +111,73 @@ test('drifts reads every page, and sends its filters with each of them', async (
   expect(requests.at(-1)!.filter!.states).toEqual([contract.DriftState.OPEN, contract.DriftState.EXEMPT]);
 });
 
+test('drifts narrows by whatever the contract narrows by', async () => {
+  const requests: contract.ListDriftsRequest[] = [];
+  const handlers: StubHandlers = {
+    reconciliation: {
+      listDrifts: (request) => {
+        requests.push(request);
+        return {};
+      },
+    },
+  };
+  const words = ['--kind', 'missing-in-db,amount_mismatch', '--key', 'abc', '--assignee', 'eve', '--run', 'r1'];
+  const more = ['--account', 'G1', '--account', 'G2', '--asset', 'native', '--from', '5', '--to', '9'];
+  const times = ['--since', '2026-01-01T00:00:00Z', '--until', '2026-01-02T00:00:00Z'];
+  const { code } = await ask(handlers, ['drifts', ...words, ...more, ...times]);
+  expect(code).toBe(0);
+  const { filter } = requests[0]!;
+  expect(filter).toMatchObject({
+    kinds: [contract.DriftKind.MISSING_IN_DB, contract.DriftKind.AMOUNT_MISMATCH],
+    ...{ matchKey: 'abc', assignee: 'eve', reconciliationId: 'r1', accounts: ['G1', 'G2'], assets: ['native'] },
+    ...{ range: { fromLedger: 5, toLedger: 9 }, startTime: { seconds: 1_767_225_600n } },
+    endTime: { seconds: 1_767_312_000n },
+  });
+});
+
+test.each([
+  { words: ['ack'], transition: 'ACKNOWLEDGE', says: '2 drifts acknowledged', asked: {} },
+  {
+    words: ['assign', '--assignee', 'eve'],
+    transition: 'ASSIGN',
+    says: '2 drifts assigned',
+    asked: { assignee: 'eve' },
+  },
+  { words: ['resolve'], transition: 'RESOLVE', says: '2 drifts resolved', asked: {} },
+  {
+    words: ['exempt', '--owner', 'bob', '--until', '2027-01-01T00:00:00Z'],
+    ...{ transition: 'EXEMPT', says: '2 drifts exempted' },
+    asked: { owner: 'bob', exemptUntil: { seconds: 1_798_761_600n } },
+  },
+  { words: ['reopen'], transition: 'REOPEN', says: '2 drifts reopened', asked: {} },
+])('drifts $words.0 says why, for all ids in one call', async ({ words, transition, says, asked }) => {
+  const requests: contract.TransitionDriftsRequest[] = [];
+  const handlers: StubHandlers = {
+    reconciliation: {
+      transitionDrifts: (request) => {
+        requests.push(request);
+        return { drifts: request.driftIds.map((id) => sampleDrift({ id })) };
+      },
+    },
+  };
+  const line = ['drifts', words[0]!, 'd1', 'd2', '--reason', 'known at the bank', ...words.slice(1)];
+  const { code, out } = await ask(handlers, line);
+  expect([code, out]).toEqual([0, `${says}\n`]);
+  expect(requests[0]).toMatchObject({
+    ...{ driftIds: ['d1', 'd2'], reason: 'known at the bank', ...asked },
+    transition: contract.DriftTransition[transition as 'ACKNOWLEDGE'],
+    requestId: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
+  });
+  const json = await ask(handlers, [...line, '--json']);
+  expect(jsonLines(json.out).map(({ id }) => id)).toEqual(['d1', 'd2']);
+});
+
+test('drifts ack without a reason changes nothing and says what is missing', async () => {
+  const { code, err } = await ask({ reconciliation: {} }, ['drifts', 'ack', 'd1']);
+  expect(code).toBe(2);
+  expect(err).toContain('--reason');
+});
+
 test('drifts puts both sides next to each other, field by field', async () => {
   const drifts = sampleDrifts();
   const handlers = { reconciliation: { listDrifts: () => ({ drifts, totalSize: 5n }) } };

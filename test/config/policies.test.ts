@@ -90,3 +90,64 @@ test('an interval that would overflow a timer, or hammer a source, is refused', 
     ).toThrow(/outside/);
   }
 });
+
+test('sides, fields, tolerances, the alert rule and exemptions are read, each in its own units', () => {
+  const [policy] = parse(`
+sides:
+  processor: { kind: postgres, url_env: PROCESSOR_URL, query: select 1, immutable: true }
+  export: { kind: file, path: ./rows.csv }
+policies:
+  - name: payouts
+    level: entries
+    ledger: processor
+    book: export
+    exact: [amount, asset, time]
+    amount_tolerances: [{ asset: XLM, minor: "5" }, { basis_points: 10 }]
+    alert: { threshold: 3, cooldown: 10m }
+    exemptions:
+      - { match: { account: ${ACCOUNT}, kind: MISSING_IN_DB }, reason: known, owner: us, expires: 2027-01-31 }
+`);
+  expect(policy).toMatchObject({
+    ledger: { kind: 'external', name: 'processor', type: 'postgres', immutable: true },
+    book: { kind: 'external', name: 'export', type: 'file', immutable: false },
+    exact: ['amount', 'asset'],
+    timeToleranceMs: 0,
+    windowHours: null,
+    amountTolerances: [
+      { asset: 'native', minor: 5n, basisPoints: null },
+      { asset: '*', minor: null, basisPoints: 10 },
+    ],
+    alert: { enabled: true, threshold: 3, cooldownMs: 600_000 },
+    exemptions: [
+      {
+        match: { account: ACCOUNT, kind: 'MISSING_IN_DB' },
+        reason: 'known',
+        owner: 'us',
+        expiresAt: new Date('2027-01-31T00:00:00Z'),
+      },
+    ],
+  });
+});
+
+test('what contradicts itself is refused with its fix', () => {
+  const policy = (more: string): string => `
+sides: { theirs: { kind: postgres, url_env: THEIR_URL, query: select 1 } }
+policies: [{ name: a, level: entries, ${more} }]
+`;
+  expect(() => parse(policy('ledger: thiers'))).toThrow(/which is no side. Did you mean theirs\?/);
+  expect(() => parse(policy('ledger: theirs, book: theirs'))).toThrow(/compares theirs with itself/);
+  expect(() => parse(policy('exact: [amount], time_tolerance: 5s'))).toThrow(/leaves time out/);
+  expect(() => parse(policy('exact: [asset], amount_tolerances: [{ minor: 1 }]'))).toThrow(/leaves amount out/);
+  expect(() => parse(policy('amount_tolerances: [{ minor: 1, basis_points: 1 }]'))).toThrow(/exactly one of/);
+  expect(() => parse(policy('exemptions: [{ match: {}, reason: r, owner: o, expires: 2027-01-01 }]'))).toThrow(
+    /would exempt everything/,
+  );
+  expect(() => parse(policy('exemptions: [{ match: { key: k }, reason: r, owner: o }]'))).toThrow(/expires/);
+  expect(() => parse(policy('exemptions: [{ match: { key: k }, reason: r, owner: o, expires: 2027-02-30 }]'))).toThrow(
+    /is no date/,
+  );
+  expect(() => parse(policy('alert: { treshold: 3 }'))).toThrow(/Did you mean threshold\?/);
+  expect(() =>
+    parse('sides: { x: { kind: postgres, url: postgres://a } }\npolicies: [{name: a, level: entries}]'),
+  ).toThrow(/url is no key here/);
+});

@@ -170,7 +170,7 @@ describe('the other kinds', () => {
       .toString()
       .trimEnd()
       .split('\n')
-      .map((line) => JSON.parse(line) as Record<string, any>);
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
     const drift = rows.find((row) => (row.kinds as string).includes('AMOUNT_MISMATCH'))!;
     expect(drift).toMatchObject({
       ledger_side: { amount_minor: '-1234567', ledger: 11 },

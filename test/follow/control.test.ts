@@ -127,7 +127,6 @@ describe('a rescan', () => {
         },
       },
       { stream: null, ledgers, reason: 'to be sure', requestId: null },
-      testCaller,
     );
     return asked[0]?.range;
   };

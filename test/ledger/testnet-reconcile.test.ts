@@ -1,8 +1,11 @@
 // Goal: balances of a real ledger against a book that is independent of it: stellar-core's own state at testnet ledger 4095. Method: follow the
 // archive, load the bucket list's native balances as the book, reconcile; then spoil k of them by one stroop.
 import { gunzipSync } from 'node:zlib';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { parse } from 'csv-parse/sync';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Policy } from '../../src/core/policy.ts';
 import { POLICY_DEFAULTS } from '../../src/core/policy.ts';
@@ -14,6 +17,7 @@ import { createReconciliationService } from '../../src/services/reconciliation.t
 import { runReconciliation } from '../../src/services/run-reconciliation.ts';
 import type { StoredRun } from '../../src/store/runs.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
+import { openExportHouse } from '../_util/exports.ts';
 import { followThrough, quietEvents, testCaller } from '../_util/services.ts';
 import { hasSharedData, sharedData } from '../_util/shared-data.ts';
 
@@ -24,6 +28,8 @@ const SPOILED = 7;
 describe.skipIf(!hasSharedData)('testnet balances at ledger 4095', () => {
   let test: TestDatabase;
   let reconcile: () => Promise<StoredRun>;
+  let folder: string;
+  let exports: ReturnType<typeof openExportHouse>;
   let metrics: ReturnType<typeof quietEvents>['metrics'];
   const book = readCsv('stellar-testnet-archive/expected/native-balances-at-4095.csv.gz');
   const known = JSON.parse(
@@ -34,6 +40,8 @@ describe.skipIf(!hasSharedData)('testnet balances at ledger 4095', () => {
 
   beforeAll(async () => {
     test = await createTestDatabase();
+    folder = mkdtempSync(join(tmpdir(), 'trueup-testnet-'));
+    exports = openExportHouse({ db: test.db, folder, networkPassphrase: TESTNET });
     const quiet = quietEvents();
     metrics = quiet.metrics;
     const source = createArchiveSource({
@@ -82,7 +90,10 @@ describe.skipIf(!hasSharedData)('testnet balances at ledger 4095', () => {
       return (await service.get(run.id)) as StoredRun;
     };
   });
-  afterAll(() => test.drop());
+  afterAll(async () => {
+    await test.drop();
+    rmSync(folder, { recursive: true, force: true });
+  });
 
   const load = async (balances: readonly (readonly [string, bigint])[]): Promise<void> => {
     const csv = `account,asset,balance_minor,as_of_ledger\n${balances.map(([account, amount]) => `${account},native,${amount},${LAST}`).join('\n')}\n`;
@@ -152,6 +163,44 @@ describe.skipIf(!hasSharedData)('testnet balances at ledger 4095', () => {
     const mended = await reconcile();
     expect(mended.verdict).toBe('CLEAN');
     expect(mended.summary?.counts).toMatchObject({ drifted: 0, resolved: SPOILED });
+  });
+
+  it('has a statement that adds up, and closes at the bucket list for every account that is not underived', async () => {
+    const { bytes, job } = await exports.exported({ kind: 'statement', filter: { assets: ['native'] } });
+    const lines: Record<string, string>[] = parse(bytes, { columns: true });
+    expect(job.progress!.rows).toBe(lines.length);
+    const closings = new Map<string, bigint>();
+    let underived = 0;
+    for (const line of lines) {
+      if (line.state !== 'derived') {
+        expect([line.opening_minor, line.closing_minor]).toEqual(['', '']);
+        underived++;
+        continue;
+      }
+      const amount = (name: string): bigint => BigInt(line[`${name}_minor`]!);
+      expect(amount('opening') + amount('in') - amount('out') - amount('fees')).toBe(amount('closing'));
+      // Every account of this network was opened after its first ledger.
+      if (!closings.has(line.account!)) expect(amount('opening')).toBe(0n);
+      else expect(amount('opening')).toBe(closings.get(line.account!));
+      closings.set(line.account!, amount('closing'));
+    }
+    expect(underived).toBeGreaterThan(0);
+    let compared = 0;
+    for (const [account, amount] of book) {
+      if (!closings.has(account)) continue;
+      expect([account, closings.get(account)]).toEqual([account, amount]);
+      compared++;
+    }
+    expect(compared).toBeGreaterThan(10_000);
+  });
+
+  it('exported twice from the same cut is the same, byte for byte, and so is what is signed of it', async () => {
+    const order = { kind: 'entries', filter: { kinds: ['payment'], range: { from: 1, to: LAST + 1 } } } as const;
+    const [a, b] = [await exports.exported(order), await exports.exported(order)];
+    expect(a.bytes.equals(b.bytes)).toBe(true);
+    expect(a.job.progress!.rows).toBeGreaterThan(1_000);
+    const signed = ({ content }: typeof a.draft) => ({ ...content, cut: { ledger: content.cut.ledger } });
+    expect(signed(b.draft)).toEqual(signed(a.draft));
   });
 });
 

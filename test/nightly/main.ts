@@ -17,11 +17,21 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     cases: 2_000,
     proves: 'two SQL sides differ by digests exactly where their rows do',
   },
+  alerts: {
+    files: ['src/core/alerting.test.ts'],
+    cases: 100_000,
+    proves: 'nobody is woken twice inside a cooldown, and nothing is resolved that was not told',
+  },
   coverage: { files: ['src/core/coverage.test.ts'], cases: 20_000, proves: 'range arithmetic equals sets of ledgers' },
   matching: {
-    files: ['src/core/match.test.ts', 'src/core/order.test.ts'],
+    files: ['src/core/match.test.ts', 'src/core/order.test.ts', 'src/core/align.test.ts', 'src/core/tolerance.test.ts'],
     cases: 20_000,
-    proves: 'every row is paired once, in whatever order it comes',
+    proves: 'every row is paired once, in whatever order it comes, and a tolerance takes what it says',
+  },
+  sorting: {
+    files: ['test/sources/sorted-rows.test.ts'],
+    cases: 5_000,
+    proves: 'rows sorted on disk are the rows that came, in order',
   },
   oracle: {
     files: ['test/reconcile/oracle.test.ts'],
@@ -52,6 +62,11 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     files: ['test/follow/atomic.test.ts'],
     cases: 1_000,
     proves: 'batches in any order and size end in the coverage and digests of one pass',
+  },
+  evidence: {
+    files: ['src/core/merkle.test.ts', 'src/core/verify.test.ts', 'test/evidence/evidence.test.ts'],
+    cases: 10_000,
+    proves: 'no schedule of exports, holds, retention and crashes loses what is held; no change goes unnoticed',
   },
   'kill-backfill': {
     files: ['test/backfill/kill.test.ts'],

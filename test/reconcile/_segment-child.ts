@@ -1,5 +1,5 @@
 // A process of its own that works on one run, to be killed in the middle. Arguments: database URL, policy as JSON, run id,
-// keys of a segment. It says `segment` after each of them and `done` at the end.
+// keys of a segment.
 import type { Policy } from '../../src/core/policy.ts';
 import { createRecordedBook } from '../../src/services/book-side.ts';
 import { runReconciliation } from '../../src/services/run-reconciliation.ts';
@@ -15,10 +15,10 @@ await runReconciliation(
     policies: new Map([[policy.name, policy]]),
     bookOf: () => createRecordedBook({ db }, policy.name),
     networkPassphrase: policy.name,
+    following: { endLedger: null, maxSilenceMs: 3_600_000 },
     events: quietEvents().events,
     segmentKeys: Number(segmentKeys),
   },
   runId,
   { attempt: 1, maxAttempts: 100, signal: new AbortController().signal },
 );
-console.log('done');

@@ -47,7 +47,7 @@ describe('a run that is killed', () => {
       await runReconciliation(house.runDeps, runId, {
         attempt: 2,
         maxAttempts: 2,
-        signal: AbortSignal.timeout(60_000),
+        signal: AbortSignal.timeout(600_000),
       });
       const run = await house.service.get(runId);
       expect(run.summary?.counts, where).toEqual(undisturbed.summary!.counts);

@@ -1,6 +1,9 @@
 // Goal: none of the defects of the scheduled reconciliation backend that TrueUp replaces (System A) is ours. Method: each is tried through the
 // public function that could have it; the numbers are those of the list of defects.
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { StrKey } from '@stellar/stellar-sdk';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeConfig } from '../../src/config/describe-config.ts';
@@ -20,10 +23,12 @@ import { createLogger } from '../../src/telemetry/logger.ts';
 import { channelTo, openOutbox } from '../_util/alerts.ts';
 import { openBackfills } from '../_util/backfill.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
+import { openEvidenceHouse } from '../_util/evidence-house.ts';
+import { openExportHouse } from '../_util/exports.ts';
 import { fake, follow, numbers, reached, stored } from '../_util/follow.ts';
 import { failureOf } from '../_util/failure-of.ts';
 import { hashAt, openHouse, type House, type HouseOptions } from '../_util/reconcile.ts';
-import { quietEvents } from '../_util/services.ts';
+import { quietEvents, testCaller } from '../_util/services.ts';
 import { startServing, TOKENS } from '../_util/serving.ts';
 import { startWebhookReceiver } from '../_util/webhook-receiver.ts';
 
@@ -206,6 +211,61 @@ describe('System A defect 7: the latest summary was lost with the process', () =
   });
 });
 
+describe('System A defect 14: the checksum was not that of the file, verify compared two stored strings', () => {
+  it("signs the hash of the artifact's own bytes, and looks at the bytes again whatever the database says", async () => {
+    const evidence = await openEvidenceHouse(test.db);
+    const text = 'ledger,amount\n1,10\n';
+    const id = await evidence.export(text);
+    await evidence.log.seal();
+    const { record } = await evidence.manifests.get(id);
+    expect(record.checksum).toBe(createHash('sha256').update(text).digest('hex'));
+    const verify = (checksum: string | null) => evidence.manifests.verify(id, checksum, new AbortController().signal);
+    expect(await verify(record.checksum)).toMatchObject({ outcome: 'match', checksumMatch: true });
+    expect(await verify('0'.repeat(64))).toMatchObject({ outcome: 'altered', checksumMatch: false });
+    // Both stored strings still agree; the bytes do not.
+    evidence.artifacts.kept.set(record.artifactId, Buffer.from(text.replace('10', '11')));
+    const result = await verify(record.checksum);
+    expect(result).toMatchObject({ outcome: 'altered', checksumMatch: true });
+    expect(result.actualChecksum).not.toBe(record.checksum);
+  });
+});
+
+describe('System A defect 15: a cancel was overwritten by completion, and cells could be formulas', () => {
+  it('stays cancelled though its rows were written, and leaves no file', async () => {
+    const at = await house();
+    await at.ledgers({ from: 1, to: 65 }, [leg(10)]);
+    const folder = mkdtempSync(join(tmpdir(), 'trueup-defect-'));
+    try {
+      const exports = openExportHouse({
+        ...{ db: test.db, folder, networkPassphrase: at.name },
+        async recordManifest() {
+          await exports.service.cancel({ id: started.id, reason: 'at the last moment' }, testCaller);
+          return randomUUID();
+        },
+      });
+      const started = await exports.start({ kind: 'entries' });
+      await exports.work(started.id);
+      expect(await exports.service.get(started.id)).toMatchObject({ state: 'cancelled', manifestId: null });
+      expect(exports.files()).toEqual([]);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  it('puts an apostrophe before what a spreadsheet would run', async () => {
+    const at = await house();
+    await at.ledgers({ from: 1, to: 65 }, [leg(10, 5n, { subAccount: '=HYPERLINK("https://example.com")' })]);
+    const folder = mkdtempSync(join(tmpdir(), 'trueup-defect-'));
+    try {
+      const exports = openExportHouse({ db: test.db, folder, networkPassphrase: at.name });
+      const { bytes } = await exports.exported({ kind: 'entries' });
+      expect(bytes.toString()).toContain(`,"'=HYPERLINK(""https://example.com"")",`);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+});
+
 describe('System A defect 9: a backfill did not resume after a restart, and stayed running for ever', () => {
   it('is taken up by whoever comes, from what was committed, also when its worker died with a share in hand', async () => {
     const source = fake({ tip: 2_000 });
@@ -346,6 +406,24 @@ describe('System A defect 16: the requester came from a header, secrets were sho
     expect((await post(pretended)).status).toBe(401);
     await post({ ...pretended, authorization: `Bearer ${TOKENS.operate}` });
     expect(callers).toMatchObject([{ actor: 'operate-name', role: 'operate' }]);
+  });
+
+  it('names the token as the requester of an export', async () => {
+    const callers: Caller[] = [];
+    const start = (_order: unknown, caller: Caller): never => {
+      callers.push(caller);
+      throw new TrueUpError('SIGNING_KEY_UNAVAILABLE', 'enough');
+    };
+    await using serving = await startServing({ ports: { exports: { start } } });
+    await fetch(`${serving.httpUrl}/trueup.v1.ManifestService/StartExport`, {
+      method: 'POST',
+      headers: {
+        ...{ 'content-type': 'application/json', 'x-requester': 'root' },
+        authorization: `Bearer ${TOKENS.operate}`,
+      },
+      body: JSON.stringify({ kind: 'EXPORT_KIND_ENTRIES' }),
+    });
+    expect(callers).toMatchObject([{ actor: 'operate-name' }]);
   });
 
   it('shows no part of a secret, neither in diagnostics nor in a log line', () => {

@@ -7,9 +7,12 @@ import { TrueUpError } from '../../src/core/errors.ts';
 import { WATCH_EVERYTHING } from '../../src/core/watch.ts';
 import { crossCheckSources } from '../../src/sources/cross-check.ts';
 import { createHttpClient } from '../../src/sources/http/client.ts';
+import { restartFollower } from '../../src/services/follower-control.ts';
+import { createSourceSet } from '../../src/sources/source-set.ts';
 import { createRpcSource } from '../../src/sources/stellar-rpc.ts';
 import { sql } from '../../src/store/database.ts';
 import { startApp, type RunningApp } from '../_util/app.ts';
+import { testCaller } from '../_util/services.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
 import { eventually } from '../_util/eventually.ts';
 import { failureOf } from '../_util/failure-of.ts';
@@ -197,7 +200,34 @@ describe.skipIf(!hasSharedData)('System B defect: the test double matched text, 
   });
 });
 
+describe("System B defect: the dashboard's Restart did nothing", () => {
+  it('ends the term of the follower that runs, and the next one goes on from the checkpoint', async () => {
+    const source = fake();
+    const terms: Date[] = [];
+    const follower = follow(test.db, source, { onTerm: (since) => void (since && terms.push(since)) });
+    await reached(test.db, source, 200);
+    const before = terms.length;
+    const call = { stream: null, reason: 'the button', openNewEpoch: false, requestId: null };
+    await restartFollower({ db: test.db, networkPassphrase: source.networkPassphrase }, call, testCaller);
+    await eventually(() => expect(terms.length).toBeGreaterThan(before), 30_000);
+    source.tipLedger = 210;
+    await reached(test.db, source, 210);
+    await follower.end();
+  });
+});
+
 describe('System B defect: the second source was never compared', () => {
+  it('stops what would be read from two sources that differ', async () => {
+    const one = fake();
+    const other = fake({ passphrase: one.networkPassphrase });
+    const set = createSourceSet({ sources: [one, other] });
+    expect(await set.tip(signal)).toMatchObject({ sequence: 200 });
+    other.forkAt = 150;
+    expect(await failureOf(createSourceSet({ sources: [one, other] }).tip(signal))).toMatchObject({
+      reason: 'SOURCE_DIVERGED',
+    });
+  });
+
   it('is asked for every ledger, and a ledger that it has otherwise is named', async () => {
     const one = fake();
     const other = fake({ passphrase: one.networkPassphrase });

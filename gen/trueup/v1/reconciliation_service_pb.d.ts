@@ -624,7 +624,7 @@ export declare type ListDriftsResponse = Message<"trueup.v1.ListDriftsResponse">
 
   /**
    * How many items the filters select in all, counted with the first page and 0 in later ones. Where the filter asks for
-   * other than policy, level, kinds and states without RESOLVED, it is counted up to 10,000, which then means: or more.
+   * other than policy, level, kinds and states without RESOLVED, it is counted up to 1,000, which then means: or more.
    *
    * @generated from field: int64 total_size = 3;
    */

@@ -232,7 +232,7 @@ function sideOf(options: ListOptions) {
   };
 }
 
-function layerOf(options: ListOptions): contract.Layer {
+export function layerOf(options: Pick<ListOptions, 'layer'>): contract.Layer {
   if (options.layer === undefined) return contract.Layer.UNSPECIFIED;
   return options.layer === 'operations' ? contract.Layer.OPERATIONS : contract.Layer.TOKEN_EVENTS;
 }

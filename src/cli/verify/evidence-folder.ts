@@ -1,6 +1,6 @@
 // What lies in a folder of evidence: envelopes, proofs, checkpoints, keys and logs by their names or, renamed, by what they are;
 // all else may be an artifact and is looked up by size, then by hash.
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { readProof } from '../../core/inclusion-proof.ts';
 import { readTreeHead } from '../../core/log-checkpoint.ts';
@@ -12,7 +12,11 @@ export const FOLDER_LIMITS = {
   maxFiles: 1_000_000,
   /** A larger file is an artifact, whatever it is called; logs are known by name alone. */
   maxEvidenceBytes: 4 * 1024 * 1024,
+  /** A checkpoint under another name than its own; ours have some 300 bytes. */
+  maxCheckpointBytes: 4096,
 } as const;
+
+const HEAD_BYTES = 16;
 
 export const FILE_NAMES = {
   envelope: 'manifest.dsse.json',
@@ -99,8 +103,16 @@ async function kindOf(path: string, size: number): Promise<keyof typeof FILE_NAM
   const named = Object.entries(FILE_NAMES).find(([, known]) => known === name)?.[0];
   if (named !== undefined) return named as keyof typeof FILE_NAMES;
   if (size > FOLDER_LIMITS.maxEvidenceBytes) return null;
-  const bytes = await readFile(path);
-  if (openManifest(bytes) !== undefined) return 'envelope';
-  if (readProof(bytes) !== undefined) return 'proof';
-  return readTreeHead(bytes) === undefined ? null : 'checkpoint';
+  // Most files are told by how they begin, and needn't be read.
+  const head = await beginningOf(path);
+  if (head.startsWith('{"payload":')) return openManifest(await readFile(path)) === undefined ? null : 'envelope';
+  if (head.startsWith('{"hashes":')) return readProof(await readFile(path)) === undefined ? null : 'proof';
+  if (size > FOLDER_LIMITS.maxCheckpointBytes) return null;
+  return readTreeHead(await readFile(path)) === undefined ? null : 'checkpoint';
+}
+
+async function beginningOf(path: string): Promise<string> {
+  await using file = await open(path, 'r');
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
+  return buffer.toString('latin1', 0, bytesRead);
 }

@@ -114,6 +114,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     let lastError: TrueUpError | undefined;
     for (let failedAttempts = 0; ;) {
       call.signal.throwIfAborted();
+      await options.pacer?.enter(call.host, call.signal);
       const admission = breaker.enter();
       if (!admission.admitted) throw lastError ?? circuitOpen(call.host, admission.retryAfterMs);
       const startedAt = clock.now();
@@ -153,6 +154,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
       }
       failedAttempts += 1;
       const retryAfterMs = lastError.details.retryAfterMs;
+      if (retryAfterMs !== undefined && retryAfterMs > 0) options.pacer?.defer(call.host, retryAfterMs);
       const isFinal = !lastError.retryable || failedAttempts >= retry.maxAttempts;
       if (isFinal || (retryAfterMs ?? 0) > retry.maxRetryAfterMs) throw lastError;
       const delayMs = retryDelayMs(retry, failedAttempts, retryAfterMs, random);
@@ -214,7 +216,7 @@ interface Call {
   readonly bodyIsIgnored?: boolean;
 }
 
-const systemClock: HttpClock = {
+export const systemClock: HttpClock = {
   now: () => performance.now(),
   wallMs: () => Date.now(),
   sleep: async (ms, signal) => {

@@ -1,6 +1,7 @@
 // What the HTTP client takes and gives.
 import type { Dispatcher } from 'undici';
 import type { BreakerOptions, BreakerSnapshot, BreakerState } from './breaker.ts';
+import type { Pacer } from './pacer.ts';
 import type { RetryOptions } from './retry.ts';
 
 /** Low-cardinality facts for metrics and logs; none carries a path, a query or a credential. */
@@ -43,6 +44,8 @@ export interface HttpClientOptions extends Partial<RetryOptions> {
   /** The URLs of the configuration: one that names a private address literally may be called. */
   readonly operatorUrls?: readonly string[];
   readonly userAgent?: string;
+  /** When a request may be sent, shared by all replicas. Absent: at once. */
+  readonly pacer?: Pacer;
   /** Replaces the guarded connection pool; tests only. */
   readonly dispatcher?: Dispatcher;
   readonly clock?: HttpClock;

@@ -9,7 +9,8 @@ export class ChunkSeals extends Migration {
 
 const STATEMENTS = [
   // `pending`: laid down before a run takes its snapshots, so that a write meanwhile finds something to take away.
-  // `span`: the book's rows that belong to the chunk, by their time; after the close before it, through its own last close.
+  // `span`: the book's rows that belong to the chunk, by their time; after the close before it, through its own last close,
+  // in whole milliseconds.
   `create table trueup.chunk_seals (
      policy text not null,
      stream_id integer not null references trueup.streams,

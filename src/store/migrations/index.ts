@@ -3,23 +3,25 @@ import type { MigrationObject } from '@mikro-orm/core';
 import { FirstHouse } from './0001-first-house.ts';
 import { BookImports } from './0002-book-imports.ts';
 import { ClockRecords } from './0003-clock-records.ts';
-import { CoverageControl } from './0007-coverage-control.ts';
 import { ChunkSeals } from './0004-chunk-seals.ts';
 import { Alerts } from './0005-alerts.ts';
 import { Backfills } from './0006-backfills.ts';
-import { Exports } from './0020-exports.ts';
-import { DriftHandling } from './0011-drift-handling.ts';
+import { CoverageControl } from './0007-coverage-control.ts';
 import { Evidence } from './0008-evidence.ts';
+import { DriftHandling } from './0009-drift-handling.ts';
+import { Sides } from './0010-sides.ts';
+import { Exports } from './0011-exports.ts';
 
 export const MIGRATIONS: MigrationObject[] = [
   { name: '0001-first-house', class: FirstHouse },
   { name: '0002-book-imports', class: BookImports },
   { name: '0003-clock-records', class: ClockRecords },
-  { name: '0007-coverage-control', class: CoverageControl },
   { name: '0004-chunk-seals', class: ChunkSeals },
   { name: '0005-alerts', class: Alerts },
   { name: '0006-backfills', class: Backfills },
-  { name: '0020-exports', class: Exports },
-  { name: '0011-drift-handling', class: DriftHandling },
+  { name: '0007-coverage-control', class: CoverageControl },
   { name: '0008-evidence', class: Evidence },
+  { name: '0009-drift-handling', class: DriftHandling },
+  { name: '0010-sides', class: Sides },
+  { name: '0011-exports', class: Exports },
 ];

@@ -1,7 +1,7 @@
 // The engine as the oracle is compared with: its real parts, each of which a test may replace by a wrong one.
 import { parseBookRow } from '../../../src/core/book.ts';
 import { compareKey, type MatchRules } from '../../../src/core/match.ts';
-import { groupsInOrder, mergeGroups } from '../../../src/core/order.ts';
+import { mergeInOrder } from '../../../src/core/order.ts';
 import { DEFAULT_STATUS_MAP } from '../../../src/core/policy.ts';
 import type { Inconclusive } from '../../../src/core/run.ts';
 import { classify, decideVerdict } from '../../../src/core/verdict.ts';
@@ -49,10 +49,12 @@ export async function ask(engine: Engine, world: World, inconclusive: readonly I
   const keys = new Map<string, string[]>();
   let drifts = 0;
   const ledger = world.asText ? world.ledger.map(engine.readLedger) : world.ledger;
-  const [left, right] = [ledger, book].map((rows) =>
-    groupsInOrder(batches(engine.pages(inByteOrder(shuffled(random, rows)), world.batchRows)), (row) => row.key),
-  );
-  for await (const { key, left: legs, right: rows } of mergeGroups(left!, right!)) {
+  const [left, right] = [ledger, book].map((rows) => ({
+    batches: batches(engine.pages(inByteOrder(shuffled(random, rows)), world.batchRows)),
+    keyOf: (row: Row) => row.key,
+  }));
+  const meetings = mergeInOrder(left!, right!);
+  for await (const { key, left: legs, right: rows } of oneByOne(meetings)) {
     for (const finding of engine.compareKey(legs, rows, rules)) {
       const what = engine.classify(finding, world.facts);
       if (what === 'nothing') continue;
@@ -66,6 +68,10 @@ export async function ask(engine: Engine, world: World, inconclusive: readonly I
   }
   for (const said of keys.values()) said.sort();
   return { keys, verdict: engine.decideVerdict(inconclusive, drifts) };
+}
+
+async function* oneByOne<T>(all: AsyncIterable<readonly T[]>): AsyncGenerator<T> {
+  for await (const batch of all) yield* batch;
 }
 
 async function* batches<T>(pages: readonly T[]): AsyncGenerator<T> {
