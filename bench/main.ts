@@ -82,6 +82,18 @@ const BENCHES: readonly Bench[] = [
     run: async () => (await import('./exports.ts')).exportBench(),
   },
   {
+    figures: ['backfill.write_ceiling_ratio', 'backfill.flat_ratio', 'backfill.decode_rows_per_second'],
+    run: async () => (await import('./backfill.ts')).backfillBench(),
+  },
+  {
+    figures: ['backfill.workers_speedup'],
+    run: async () => (await import('./backfill-workers.ts')).backfillWorkersBench(),
+  },
+  {
+    figures: ['backfill.worker_rss_mib'],
+    run: async () => (await import('./backfill-memory.ts')).backfillMemoryBench(),
+  },
+  {
     figures: ['manifest.verify_openssl_ratio', 'manifest.verify_rss_mib'],
     run: async () => (await import('./manifest.ts')).offlineBench(),
   },

@@ -2,13 +2,13 @@
 // half the rows a second that the bare driver inserts into the same tables. Method: the recorded testnet decoded once; each
 // batch committed as the follower does, against begin, one UNNEST insert of the same rows into the same table with the same
 // indexes, commit; rounds interleaved, each into a database of its own, medians compared.
-import pg from 'pg';
 import type { LedgerBatch } from '../src/core/ledger.ts';
 import { WATCH_EVERYTHING } from '../src/core/watch.ts';
 import { commitBatch } from '../src/store/coverage.ts';
 import type { Database } from '../src/store/database.ts';
 import { assertLease, claimLease } from '../src/store/leases.ts';
 import { advanceFollower, ensureSource, ensureWatchSet, openStream } from '../src/store/streams.ts';
+import { type Columns, columnsOf, openBareWriter, rowCount } from './bare-writer.ts';
 import { type Figure, median, shareOf, unmeasured } from './figure.ts';
 import { startBenchServer } from './server.ts';
 import { hasTestnet, readTestnet, TESTNET_ABSENT, TESTNET_PASSPHRASE } from './testnet.ts';
@@ -65,75 +65,9 @@ async function writeOurs(db: Database, batches: readonly LedgerBatch[]): Promise
   return performance.now() - startedMs;
 }
 
-async function writeBare(url: string, tables: readonly (readonly unknown[][])[]): Promise<number> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    const startedMs = performance.now();
-    for (const columns of tables) {
-      await client.query('begin');
-      await client.query(BARE_INSERT, [...columns]);
-      await client.query('commit');
-    }
-    return performance.now() - startedMs;
-  } finally {
-    await client.end();
-  }
-}
-
-const COLUMNS = [
-  ['layer', 'smallint'],
-  ['ledger', 'int'],
-  ['tx_index', 'int'],
-  ['op_index', 'int'],
-  ['leg', 'int'],
-  ['tx_hash', 'bytea'],
-  ['account', 'text'],
-  ['asset', 'text'],
-  ['amount', 'numeric'],
-  ['kind', 'text'],
-  ['counterparty', 'text'],
-  ['failed', 'boolean'],
-  ['result_code', 'text'],
-  ['sub_account', 'text'],
-  ['sub_account_type', 'text'],
-  ['closed_at', 'timestamptz'],
-] as const;
-
-const BARE_INSERT = `
-  insert into trueup.entries (stream_id, source_id, ${COLUMNS.map(([name]) => name).join(', ')})
-  select 1, 1, * from unnest(${COLUMNS.map(([, type], i) => `$${i + 1}::${type}[]`).join(', ')})`;
-
-/** A batch's rows as one array a column, made before anything is measured. */
-function columnsOf(batch: LedgerBatch): unknown[][] {
-  const columns: unknown[][] = COLUMNS.map(() => []);
-  for (const { closeTime, entries } of batch.records) {
-    const closedAt = new Date(closeTime * 1_000).toISOString();
-    for (const entry of entries) {
-      const row = [
-        0,
-        entry.ledger,
-        entry.txIndex,
-        entry.opIndex,
-        entry.leg,
-        entry.txHash === null ? null : `\\x${entry.txHash}`,
-        entry.account,
-        entry.asset,
-        entry.amount.toString(),
-        entry.kind,
-        entry.counterparty,
-        entry.status === 'failed',
-        entry.resultCode,
-        entry.subAccount,
-        entry.subAccountType,
-        closedAt,
-      ];
-      row.forEach((value, column) => columns[column]!.push(value));
-    }
-  }
-  return columns;
-}
-
-function rowCount(batch: LedgerBatch): number {
-  return batch.records.reduce((sum, record) => sum + record.entries.length, 0);
+async function writeBare(url: string, tables: readonly Columns[]): Promise<number> {
+  await using writer = await openBareWriter(url);
+  const startedMs = performance.now();
+  for (const columns of tables) await writer.write(columns);
+  return performance.now() - startedMs;
 }

@@ -10,7 +10,7 @@ import type { Source } from '../sources/source.ts';
 import { ReadPipeline } from './follower-reads.ts';
 
 /** Entries after which a piece is committed though it could be longer: what a worker keeps in memory. */
-const MAX_PIECE_ENTRIES = 20_000;
+const MAX_PIECE_ENTRIES = 8_000;
 
 export interface PieceReaderOptions {
   readonly source: Source;

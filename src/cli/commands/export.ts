@@ -209,7 +209,10 @@ async function show(world: World, options: RemoteOptions, found: contract.Export
   if (options.json) await printMessage(world, contract.ExportSchema, found);
   else for (const line of exportLines(world, found)) await printLine(world, line);
   if (!options.json && found.state === COMPLETED)
-    await printLine(world, `  next: trueup export download ${found.id}, trueup manifests bundle ${found.manifestId} FOLDER`);
+    await printLine(
+      world,
+      `  next: trueup export download ${found.id}, trueup manifests bundle ${found.manifestId} FOLDER`,
+    );
   return found.state === FAILED ? EXIT.failed : EXIT.ok;
 }
 
