@@ -16,7 +16,8 @@ let test: TestDatabase;
 beforeAll(async () => {
   test = await createTestDatabase({ poolMax: 10 });
 });
-afterAll(() => test.drop());
+// Its million rows take their time to be removed on a busy machine.
+afterAll(() => test.drop(), 300_000);
 
 const leg = (ledger: number, amount = 5n) => ({ ledger, account: SHOP, amount });
 const row = (at: House, ledger: number, more: object = {}) => at.row(ledger, { account: SHOP, amount: 5n, ...more });
