@@ -19,16 +19,17 @@ interface AlertsOptions extends RemoteOptions {
 }
 
 export function registerAlerts(program: Command, world: World, run: Run): void {
-  const alerts = remoteOptions(program.command('alerts').description('who was told what, newest first'), world)
+  const alerts = program.command('alerts').description('who was told what, newest first');
+  // What follows a verb is the verb's own.
+  remoteOptions(alerts.enablePositionalOptions(), world)
     .option('--policy <name>', 'only of this policy')
     .option('--state <states>', `only in these states: ${STATES.join(', ').toLowerCase()}`, wordsOf(STATES))
     .option('--limit <count>', 'most alerts to print', positive(MAX_LIMIT), 50)
     .action((options: AlertsOptions) => run(() => listAlerts(world, options)));
-  // The command above has the same options; those given on the line, wherever they stand, are this one's.
   remoteOptions(alerts.command('replay <id>').description('send an alert again'), world)
     .option('--reason <text>', 'why, for the audit log', '')
-    .action((id: string, _options: unknown, command: Command) =>
-      run(() => replay(world, id, command.optsWithGlobals<RemoteOptions & { readonly reason: string }>())),
+    .action((id: string, options: RemoteOptions & { readonly reason: string }) =>
+      run(() => replay(world, id, options)),
     );
 }
 
