@@ -13,6 +13,7 @@ import { bookStatements, checkBookQuery, checkQueryColumns } from './book-query.
 import type { BookStatements, QueryColumn } from './book-query.ts';
 import { labelOf, openBookSession } from './book-session.ts';
 import type { BookSession, BookSessionLimits } from './book-session.ts';
+import { createDigestSide, type DigestedSide } from './side-digest.ts';
 
 export interface PostgresBookOptions {
   readonly url: string;
@@ -105,7 +106,7 @@ function createSide(
   columns: readonly QueryColumn[],
   label: string,
   limits: BookSessionLimits & { readonly maxScopePairs: number },
-): BookSide {
+): BookSide & DigestedSide {
   const hasRowIds = columns.some((column) => column.name === 'row_id');
   type Columns = Readonly<Record<string, string | null>>;
 
@@ -164,6 +165,16 @@ function createSide(
       const values = [keys.from, keys.to, occurredFrom?.toISOString() ?? null, occurredTo?.toISOString() ?? null];
       const toRow = createRowReader();
       for await (const records of session.cursor<Columns>(statements.entries, signal, values)) yield records.map(toRow);
+    },
+    hashable: statements.digest.row.fields.map(({ name }) => name),
+    digests(seeds, mark, names) {
+      const { row, ...digest } = statements.digest;
+      const fields = row.fields.filter(({ name }) => names.includes(name));
+      return createDigestSide(session, { ...digest, row: { ...row, fields }, mark }, seeds);
+    },
+    async *chosen(digests, choice, signal) {
+      const toRow = createRowReader();
+      for await (const records of digests.rows<Columns>(choice, signal)) yield records.map(toRow);
     },
     async entriesByKeys(keys) {
       // Hashes are handed over in lower case, but may be stored in upper case.

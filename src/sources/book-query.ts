@@ -3,6 +3,8 @@ import { bookLevelOf, checkBookColumns } from '../core/book.ts';
 import type { BookLevel } from '../core/book.ts';
 import { TrueUpError } from '../core/errors.ts';
 import type { FieldViolation } from '../core/errors.ts';
+import type { HashedField, HashedType } from '../core/row-hash.ts';
+import type { DigestQuery } from './side-digest.ts';
 
 export interface QueryColumn {
   readonly name: string;
@@ -41,6 +43,8 @@ export function checkQueryColumns(columns: readonly QueryColumn[]): {
   return { level, problems };
 }
 
+type NamedField = HashedField & { readonly name: string };
+
 export interface BookStatements {
   /** Rows in order; takes the first key and the one after the last as $1 and $2, null for no bound, and times as $3 and $4. */
   entries: string;
@@ -50,6 +54,10 @@ export interface BookStatements {
   balances(cutLedger: number): string;
   sampleKeys(limit: number): string;
   rows(limit: number): string;
+  /** What the server needs for digests of the rows. */
+  digest: Omit<DigestQuery, 'mark' | 'row'> & {
+    readonly row: { readonly key: string; readonly fields: readonly NamedField[] };
+  };
 }
 
 /** The statements over a checked query. Every value comes as text, so that no digit is lost on the way. */
@@ -85,8 +93,44 @@ export function bookStatements(query: string, columns: readonly QueryColumn[]): 
         ? `select q.key::text as key ${from} and q.key is not null ${has('occurred_at') ? 'order by q.occurred_at desc nulls last' : ''} limit ${limit}`
         : `select '' as key where false`,
     rows: (limit) => `select ${list} ${from} limit ${limit}`,
+    digest: {
+      query,
+      row: {
+        key,
+        fields: columns
+          .flatMap(({ name }) => {
+            const type = HASHED[name];
+            return type === undefined ? [] : [{ name, sql: `q.${name}`, type }];
+          })
+          .sort((a, b) => (a.name < b.name ? -1 : 1)),
+      },
+      columns: list,
+      condition: has('retracted') ? 'not coalesce(q.retracted, false)' : 'true',
+      // What reading would refuse must be read to be refused: it is never taken for agreement.
+      required: [
+        'q.account',
+        'q.asset',
+        has('amount') ? 'q.amount' : 'q.amount_minor',
+        ...(has('row_id') ? ['q.row_id'] : []),
+        ...(has('key') ? [`case when q.key::text is null or q.key::text = btrim(q.key::text) then true end`] : []),
+      ],
+      lookup: has('key') ? 'q.key::text' : `''`,
+    },
   };
 }
+
+/** Columns that a comparison may ask for; the key is hashed by itself, and ids and ledgers are compared by nobody. */
+const HASHED: Readonly<Record<string, HashedType>> = {
+  account: 'text',
+  asset: 'text',
+  amount: 'number',
+  amount_minor: 'number',
+  kind: 'text',
+  counterparty: 'text',
+  status: 'text',
+  sub_account: 'text',
+  occurred_at: 'time',
+};
 
 /** As parseBookRow normalises keys and assets: the order must be that of what is handed over. */
 const KEY = `case when q.key::text ~ '^[0-9A-Fa-f]{64}(:[0-9]+)?$' then lower(q.key::text) else coalesce(q.key::text, '') end`;

@@ -1,7 +1,9 @@
 // One SQL side of a comparison by digests: what its own server says of its rows, so that few of them have to be read.
 //
 // Every statement goes over the user's SELECT as a subquery, in the one read-only snapshot of the session, under its limits.
+import type { BookRow } from '../core/book.ts';
 import type { Digest } from '../core/digest.ts';
+import type { RowSide } from '../core/row-side.ts';
 import { keyHashSql, rowHashSql, type HashedRow, type HashSeeds } from '../core/row-hash.ts';
 import { SEGMENTS, type DifferingBuckets, type SegmentDigests, type Sketch } from '../core/segments.ts';
 import type { BookSession } from './book-session.ts';
@@ -34,6 +36,19 @@ export interface RowChoice {
   readonly segments: readonly number[] | null;
   /** Null: of every bucket. */
   readonly buckets: DifferingBuckets | null;
+}
+
+/** A side of rows whose server can be asked for digests of them. */
+export interface DigestedSide extends RowSide {
+  /** Columns that can be hashed, by name and in order: two sides are only comparable where both have the same. */
+  readonly hashable: readonly string[];
+  digests(seeds: HashSeeds, mark: bigint, columns: readonly string[]): DigestSide;
+  /** The chosen rows in byte order of their key, read as `entries` reads them. */
+  chosen(digests: DigestSide, choice: RowChoice, signal: AbortSignal): AsyncIterable<readonly BookRow[]>;
+}
+
+export function isDigested(side: RowSide): side is DigestedSide {
+  return 'digests' in side;
 }
 
 export interface DigestSide {

@@ -337,3 +337,84 @@ describe('what the stream cannot answer yet', () => {
     expect(await skippedKeys(own.db.em(), opened.name, null, 10)).toEqual([]);
   });
 });
+
+describe('two tables whose servers digest them', () => {
+  /** Notes what is asked of a side; `plain` hides that its server can digest. */
+  const watched = (book: Book, asked: string[], plain = false): Book => ({
+    async open(level, signal, position) {
+      const side = await book.open(level, signal, position);
+      return new Proxy(side, {
+        has: (target, name) => !(plain && name === 'digests') && name in target,
+        get(target, name) {
+          const value: unknown = Reflect.get(target, name);
+          if (name === 'entries' || name === 'chosen') asked.push(name);
+          return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+        },
+      });
+    },
+  });
+  const compared = async (policy: Partial<Policy>, plain: boolean) => {
+    const asked: string[] = [];
+    const opened = await house(policy, watched(table('ours'), asked, plain));
+    Object.assign(opened.runDeps, { ledgerOf: () => watched(table('processor'), asked, plain) });
+    const { verdict, summary } = await opened.run();
+    const drifts = await opened.drifts();
+    return {
+      asked,
+      verdict,
+      counts: summary!.counts,
+      absorbed: summary!.toleranceAbsorbed,
+      drifts: drifts.map(({ matchKey, occurrence, kinds, fields }) => ({ matchKey, occurrence, kinds, fields })),
+    };
+  };
+
+  test('that agree are not read at all', async () => {
+    await fill('processor', many(3_000));
+    await fill('ours', many(3_000).reverse());
+    const { asked, verdict, counts } = await compared({}, false);
+    expect([verdict, asked]).toEqual(['CLEAN', []]);
+    expect(counts).toMatchObject({ ledgerRecords: 3_000, bookRecords: 3_000, matched: 3_000 });
+  });
+
+  test('that differ in a few rows have those read, and are judged as if all had been', async () => {
+    await fill('processor', many(3_000));
+    await fill('ours', [
+      ...many(3_000)
+        .slice(5)
+        .map((row, i) => (i % 500 === 0 ? { ...row, amount: Number(row.amount) + 1 } : row)),
+      { key: 'pay-77', amount: 1 },
+      { key: 'ours alone', amount: 1 },
+    ]);
+    const tolerant = { amountTolerances: [{ asset: '*', minor: 2n, basisPoints: null }] };
+    for (const policy of [{}, tolerant]) {
+      const { asked, ...digested } = await compared(policy, false);
+      const { asked: askedPlainly, ...plainly } = await compared(policy, true);
+      expect(digested).toEqual(plainly);
+      expect([asked, askedPlainly]).toEqual([
+        ['chosen', 'chosen'],
+        ['entries', 'entries'],
+      ]);
+    }
+  });
+
+  test('that differ everywhere are read whole', async () => {
+    await fill('processor', many(900));
+    await fill(
+      'ours',
+      many(900).map((row) => ({ ...row, amount: Number(row.amount) + 1 })),
+    );
+    const { asked, ...digested } = await compared({}, false);
+    expect(digested.counts).toMatchObject({ matched: 0, drifted: 900 });
+    expect(digested).toEqual((({ asked: _, ...rest }) => rest)(await compared({}, true)));
+    expect(asked.length).toBe(2);
+  });
+
+  test('that both hold a row which nobody can read are read, and it is refused', async () => {
+    await fill('processor', [...many(50), { key: ' blanks ', amount: 1 }]);
+    await fill('ours', [...many(50), { key: ' blanks ', amount: 1 }]);
+    expect(await (await house()).run({ trigger: 'manual' })).toMatchObject({
+      verdict: 'INCONCLUSIVE',
+      summary: { inconclusive: [{ reason: 'BOOK_UNREADABLE' }] },
+    });
+  });
+});

@@ -1,0 +1,49 @@
+// Where two sides of a policy live in PostgreSQL, their servers say what is equal, and only what differs is read.
+//
+// Equal hashes mean equal columns, and equal columns agree by every rule. What differs is compared by the policy's own rules, so a
+// tolerance or a status map costs reading, never an answer.
+import type { BookRow } from '../core/book.ts';
+import type { Policy } from '../core/policy.ts';
+import type { RowSide } from '../core/row-side.ts';
+import { isDigested, type DigestedSide } from '../sources/side-digest.ts';
+import { compareDigests, drawMark, drawSeeds, equalRowsOf } from './run-digest.ts';
+
+export interface RowsThatDiffer {
+  readonly ledger: (signal: AbortSignal) => AsyncIterable<readonly BookRow[]>;
+  readonly book: (signal: AbortSignal) => AsyncIterable<readonly BookRow[]>;
+  /** Rows of each side that agree and were not read, once the others were. */
+  equalRows(read: { readonly ledger: number; readonly book: number }): number;
+}
+
+/** Null: the sides can't say, or nearly everything differs: then both are read whole, in order. */
+export async function rowsThatDiffer(
+  policy: Policy,
+  ledger: RowSide,
+  book: RowSide,
+  signal: AbortSignal,
+): Promise<RowsThatDiffer | null> {
+  if (!isDigested(ledger) || !isDigested(book) || ledger.hashable.join() !== book.hashable.join()) return null;
+  const columns = ledger.hashable.filter((name) => isCompared(policy, name));
+  const seeds = drawSeeds();
+  const [left, right] = [ledger.digests(seeds, drawMark(), columns), book.digests(seeds, drawMark(), columns)];
+  const outcome = await compareDigests({ left, right }, signal);
+  if (outcome.kind === 'most') return null;
+  if (outcome.kind === 'equal') return { ledger: noRows, book: noRows, equalRows: () => outcome.rows };
+  const { all, choice } = outcome;
+  const chosen = (side: DigestedSide, digests: typeof left) => (ending: AbortSignal) =>
+    side.chosen(digests, choice, ending);
+  return {
+    ledger: chosen(ledger, left),
+    book: chosen(book, right),
+    equalRows: (read) => equalRowsOf(all, { left: read.ledger, right: read.book }),
+  };
+}
+
+/** What no rule asks for may differ. Account, asset and amount also say which rows belong together. */
+function isCompared({ exact, timeToleranceMs }: Policy, column: string): boolean {
+  if (column === 'occurred_at') return timeToleranceMs !== null;
+  const isOptional = ['kind', 'counterparty', 'status', 'sub_account'].includes(column);
+  return !isOptional || exact.some((field) => field === column);
+}
+
+async function* noRows(): AsyncGenerator<readonly BookRow[]> {}
