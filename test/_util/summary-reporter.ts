@@ -1,31 +1,40 @@
-// The last line of a run, for people and scripts: `12 passed, 0 failed`, with `, 3 skipped` where there are any.
+// What a run came to, for people and scripts: `12 passed, 0 failed`, with `, 3 skipped` where there are any. Of a file that was tried
+// again the last try counts, and its name is told.
 import type { Reporter, TestModule, TestRunEndReason } from 'vitest/node';
 
 export default class SummaryReporter implements Reporter {
-  onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly unknown[], reason: TestRunEndReason): void {
-    const { passed, failed: counted, skipped } = countResults(modules, unhandledErrors.length);
-    // A run that never came to its tests, for want of a database or of files, failed once.
-    const failed = counted === 0 && reason !== 'passed' ? 1 : counted;
-    const line = `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
-    // After the other reporters have said theirs, whatever order they are listed in.
-    setImmediate(() => {
-      for (const name of passedLate(modules)) console.log(`passed only when tried again: ${name}`);
-      console.log(line);
-    });
-  }
-}
+  readonly #modules = new Map<string, TestModule>();
+  readonly #late = new Set<string>();
+  #strayErrors = 0;
+  #isEmpty = true;
 
-function passedLate(modules: readonly TestModule[]): string[] {
-  const tests = modules.flatMap((module) => [...module.children.allTests()]);
-  return tests.filter((test) => test.diagnostic()?.flaky).map((test) => `${test.module.moduleId} > ${test.fullName}`);
+  onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly unknown[], reason: TestRunEndReason): void {
+    this.#isEmpty &&= modules.length === 0 && reason !== 'passed';
+    this.#strayErrors += unhandledErrors.length;
+    for (const module of modules) {
+      if (this.#modules.has(module.moduleId)) this.#late.add(module.moduleId);
+      this.#modules.set(module.moduleId, module);
+    }
+  }
+
+  /** Prints the last lines, and gives the exit code. */
+  print(): number {
+    const { passed, failed: counted, skipped } = countResults([...this.#modules.values()], this.#strayErrors);
+    // A run that never came to its tests, for want of a database or of files, failed once.
+    const failed = counted === 0 && this.#isEmpty ? 1 : counted;
+    for (const name of this.#late)
+      if (this.#modules.get(name)!.ok()) console.log(`passed only when tried again: ${name}`);
+    console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
+    return failed > 0 ? 1 : 0;
+  }
 }
 
 /** A file that doesn't load, a suite whose hook fails and an error outside any test each count as one failed. */
 function countResults(
   modules: readonly TestModule[],
-  unhandledErrors: number,
+  strayErrors: number,
 ): { passed: number; failed: number; skipped: number } {
-  const counts = { passed: 0, failed: unhandledErrors, skipped: 0 };
+  const counts = { passed: 0, failed: strayErrors, skipped: 0 };
   for (const module of modules) {
     for (const test of module.children.allTests()) {
       const { state } = test.result();

@@ -2,6 +2,7 @@
 // more cases and a seed that is printed, so that a failure can be had again.
 import { spawnSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 interface Proof {
@@ -90,7 +91,8 @@ if (proof === undefined) {
   const seed = values.seed ?? String(randomInt(2 ** 31));
   const cases = values.cases ?? String(proof.cases);
   console.log(`${name}: ${cases} cases from seed ${seed}`);
-  const run = spawnSync('vitest', ['run', '--testTimeout=3600000', ...proof.files], {
+  const main = fileURLToPath(new URL('../main.ts', import.meta.url));
+  const run = spawnSync(process.execPath, [main, '--testTimeout=3600000', ...proof.files], {
     stdio: 'inherit',
     env: { ...process.env, NIGHTLY_CASES: cases, NIGHTLY_SEED: seed },
   });
