@@ -6,8 +6,8 @@ import { ALL_KEYS, type RowQuery } from '../core/row-side.ts';
 import { sql, toDate, toDateOrNull } from './database.ts';
 import { BookEntity } from './entities.ts';
 
-/** Rows of one FETCH. */
-const FETCH_ROWS = 5_000;
+/** Rows of one FETCH: few enough to be dead before the young generation is collected twice. */
+const FETCH_ROWS = 1_000;
 
 export interface StoredBook {
   readonly id: number;
