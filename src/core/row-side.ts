@@ -1,6 +1,7 @@
 // A side that can be asked for its rows: in order of their key, for a range of keys, or by key. A book is one, and so is
 // what a policy names in place of the stream.
 import type { BookRow } from './book.ts';
+import type { HashSeeds } from './row-hash.ts';
 import type { TimeSpan } from './seal.ts';
 
 /** Keys in byte order, from the first (inclusive) to the last (exclusive); null: no bound. */
@@ -41,6 +42,8 @@ export interface RowSide extends AsyncDisposable {
   entries(query: RowQuery, signal: AbortSignal): AsyncIterable<readonly BookRow[]>;
   /** All rows with one of the keys, in the order of `entries`, whatever their time. */
   entriesByKeys(keys: readonly string[], signal: AbortSignal): Promise<readonly BookRow[]>;
+  /** A digest of all its rows: a later snapshot with the same one has exactly the same rows. Absent: the side can't say. */
+  content?(seeds: HashSeeds): Promise<string>;
   /** Ends the snapshot. */
   close(): Promise<void>;
 }

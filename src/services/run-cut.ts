@@ -63,6 +63,7 @@ export async function keepCut(
   await beginCheckpoint(db.em(), run, { ...cut, covered, rules: rulesOf(policy), bookPosition: book.position });
 }
 
-function rulesOf(policy: Policy): string {
+/** Of the policy's rules, as they are kept with a cut. */
+export function rulesOf(policy: Policy): string {
   return createHash('sha256').update(toJson(policy)).digest('hex');
 }

@@ -13,6 +13,7 @@ import { bookStatements, checkBookQuery, checkQueryColumns } from './book-query.
 import type { BookStatements, QueryColumn } from './book-query.ts';
 import { labelOf, openBookSession } from './book-session.ts';
 import type { BookSession, BookSessionLimits } from './book-session.ts';
+import { contentOf } from './side-content.ts';
 import { createDigestSide, type DigestedSide } from './side-digest.ts';
 
 export interface PostgresBookOptions {
@@ -172,6 +173,7 @@ function createSide(
       const fields = row.fields.filter(({ name }) => names.includes(name));
       return createDigestSide(session, { ...digest, row: { ...row, fields }, mark }, seeds);
     },
+    content: (seeds) => contentOf(session, statements.digest, statements.content, seeds),
     async *chosen(digests, choice, signal) {
       const toRow = createRowReader();
       for await (const records of digests.rows<Columns>(choice, signal)) yield records.map(toRow);

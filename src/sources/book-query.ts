@@ -58,6 +58,8 @@ export interface BookStatements {
   digest: Omit<DigestQuery, 'mark' | 'row'> & {
     readonly row: { readonly key: string; readonly fields: readonly NamedField[] };
   };
+  /** All that is read of a row. */
+  content: { readonly key: string; readonly columns: readonly string[] };
 }
 
 /** The statements over a checked query. Every value comes as text, so that no digit is lost on the way. */
@@ -115,6 +117,10 @@ export function bookStatements(query: string, columns: readonly QueryColumn[]): 
         ...(has('key') ? [`case when q.key::text is null or q.key::text = btrim(q.key::text) then true end`] : []),
       ],
       lookup: has('key') ? 'q.key::text' : `''`,
+    },
+    content: {
+      key,
+      columns: ['row_id', 'ledger', ...Object.keys(HASHED)].filter(has),
     },
   };
 }

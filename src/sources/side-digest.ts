@@ -122,15 +122,18 @@ function inBuckets(keyHash: string, { bits, bitmap }: DifferingBuckets): string 
   return ` and get_bit('\\x${hex}'::bytea, (${keyHash} & ${2 ** bits - 1})::int) = 1`;
 }
 
-interface SegmentRow {
-  readonly segment: number;
+export interface DigestRow {
   readonly rows: string;
   readonly sum1: string;
   readonly sum2: string;
 }
 
+interface SegmentRow extends DigestRow {
+  readonly segment: number;
+}
+
 /** PostgreSQL sums signed 64-bit numbers exactly, as numeric; here they wrap around. */
-function toDigest({ rows, sum1, sum2 }: SegmentRow): Digest {
+export function toDigest({ rows, sum1, sum2 }: DigestRow): Digest {
   return {
     count: Number(rows),
     sum1: BigInt.asUintN(64, BigInt(sum1)),
