@@ -15,13 +15,16 @@ import { MAX_LISTED } from './run-reasons.ts';
 /** Underived balances listed on a run; all are counted. */
 const MAX_UNDERIVED_ITEMS = 1000;
 
-export interface BalanceRun {
+export interface BalanceSides {
   readonly em: EntityManager;
   readonly policy: Policy;
   readonly frame: RunFrame;
   readonly book: BookSide;
   readonly sink: FindingSink;
   readonly signal: AbortSignal;
+}
+
+export interface BalanceRun extends BalanceSides {
   /** How far an attempt before this one came at the same cut; null: not at all. */
   readonly resume: Progress<BalanceProgress> | null;
   readonly segmentKeys: number;
@@ -80,14 +83,15 @@ export async function compareBalances(run: BalanceRun, inconclusive: Inconclusiv
 async function compareStated(run: BalanceRun, progress: BalanceProgress): Promise<void> {
   const tolerance = toleranceOf(run.policy.amountTolerances);
   const { counts } = progress;
+  const partSize = Math.min(MAX_BALANCE_PAIRS, run.segmentKeys);
   let toSkip = progress.taken;
   let kept = progress.taken;
   for await (const whole of run.book.balances({ cutLedger: run.frame.cutLedger }, run.signal)) {
     const batch = whole.slice(toSkip);
     toSkip -= whole.length - batch.length;
-    for (let from = 0; from < batch.length; from += MAX_BALANCE_PAIRS) {
+    for (let from = 0; from < batch.length; from += partSize) {
       run.signal.throwIfAborted();
-      const part = batch.slice(from, from + MAX_BALANCE_PAIRS);
+      const part = batch.slice(from, from + partSize);
       const stated = part.filter((balance) => inScope(balance, run.policy));
       const derived = await deriveFor(run, stated);
       for (const [i, balance] of stated.entries()) {
@@ -111,7 +115,7 @@ async function compareStated(run: BalanceRun, progress: BalanceProgress): Promis
  * Open drifts that the comparison didn't show again: their balances agree now, or the book states them no longer, which equals
  * zero. Both sides are read again before one is closed.
  */
-export async function recheckOpenBalances(run: BalanceRun): Promise<void> {
+export async function recheckOpenBalances(run: BalanceSides): Promise<void> {
   const tolerance = toleranceOf(run.policy.amountTolerances);
   for (let after: string | null = null; ;) {
     const keys = await run.sink.openKeys(after, MAX_BALANCE_PAIRS);
@@ -131,7 +135,7 @@ export async function recheckOpenBalances(run: BalanceRun): Promise<void> {
 }
 
 async function statedNow(
-  run: BalanceRun,
+  run: BalanceSides,
   wanted: ReadonlyMap<string, { account: string; asset: string }>,
 ): Promise<BookBalance[]> {
   const found = new Map<string, BookBalance>();
@@ -143,7 +147,7 @@ async function statedNow(
   );
 }
 
-async function deriveFor(run: BalanceRun, stated: readonly BookBalance[]): Promise<PairBalance[]> {
+async function deriveFor(run: BalanceSides, stated: readonly BookBalance[]): Promise<PairBalance[]> {
   const pairs = stated.map((balance) => ({
     account: balance.account,
     asset: balance.asset,
@@ -153,7 +157,7 @@ async function deriveFor(run: BalanceRun, stated: readonly BookBalance[]): Promi
 }
 
 async function judge(
-  run: BalanceRun,
+  run: BalanceSides,
   balance: BookBalance,
   ledger: PairBalance,
   { counts, underivedItems, noOpening, absorbed }: BalanceProgress,
@@ -182,7 +186,7 @@ function agrees(balance: BookBalance, ledgerAmount: bigint, tolerance: Tolerance
   return absolute(ledgerAmount - balance.amount) <= tolerance(balance.asset, ledgerAmount);
 }
 
-function finding(run: BalanceRun, balance: BookBalance, ledger: PairBalance): Parameters<FindingSink['add']>[0] {
+function finding(run: BalanceSides, balance: BookBalance, ledger: PairBalance): Parameters<FindingSink['add']>[0] {
   const { account, asset } = balance;
   return {
     matchKey: keyOf(balance),

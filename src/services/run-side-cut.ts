@@ -9,7 +9,7 @@ import type { SideFacts } from '../core/verdict.ts';
 import type { Database } from '../store/database.ts';
 import { beginCheckpoint, readCheckpoint, type Checkpoint } from '../store/run-checkpoints.ts';
 import type { HeldRun } from '../store/runs.ts';
-import { rulesOf } from './run-cut.ts';
+import { hasSegment, rulesOf } from './run-cut.ts';
 import { drawSeeds } from './run-digest.ts';
 import type { FindingSink } from './run-findings.ts';
 import type { EntryCounts } from './run-judge.ts';
@@ -58,8 +58,7 @@ export async function keptSides(
   sides: TwoSides,
 ): Promise<KeptSides | null> {
   const kept = await readCheckpoint<FixedCut, SidesCounts>(em, run.id);
-  // One that ended before its first segment kept nothing but a cut.
-  if (kept === null || kept.afterKey === null || kept.cut.rules !== rulesOf(policy)) return null;
+  if (kept === null || !hasSegment(kept) || kept.cut.rules !== rulesOf(policy)) return null;
   const now = await contentsOf(sides, kept.cut.seeds);
   const { ledger, book } = kept.counts.contents;
   return now.ledger === ledger && now.book === book ? kept : null;
