@@ -13,12 +13,8 @@ export interface RunOrder {
   readonly policy: Policy;
   readonly following?: RunDeps['following'];
   /** Two sides in a database of the user's, by their queries; absent: the stream and the policy's own book. */
-  readonly outside?: {
-    readonly url: string;
-    readonly ledger: string;
-    readonly book: string;
-    readonly segmentKeys: number;
-  };
+  readonly outside?: { readonly url: string; readonly ledger: string; readonly book: string };
+  readonly segmentKeys?: number;
   /** From 1; 0: never. */
   readonly killAt: number;
   /** Only statements that hold this text are counted; absent: all. */
@@ -33,6 +29,7 @@ const {
   policy,
   following,
   outside,
+  segmentKeys,
   killAt,
   counted = '',
   afterSending,
@@ -57,7 +54,6 @@ const recorded = createRecordedBook({ db }, policy.name);
 const sides = outside && {
   bookOf: () => createPostgresBook({ url: outside.url, query: outside.book }),
   ledgerOf: () => createPostgresBook({ url: outside.url, query: outside.ledger }),
-  segmentKeys: outside.segmentKeys,
 };
 await runReconciliation(
   {
@@ -68,6 +64,7 @@ await runReconciliation(
     ...(following && { following }),
     events: quietEvents().events,
     ...sides,
+    ...(segmentKeys && { segmentKeys }),
   },
   runId,
   { attempt: 1, maxAttempts: 1, signal: new AbortController().signal },

@@ -167,8 +167,17 @@ describe('a run over two sides whose worker dies', () => {
       function work(killAt: number, runId: string, counted = '') {
         const { policy } = house;
         const query = (name: string) => `select * from ${name}`;
-        const outside = { url: users.url, ledger: query('theirs'), book: query('ours'), segmentKeys: SEGMENT_KEYS };
-        return killedRun({ url: own.url, policy, runId, killAt, counted, afterSending: false, outside });
+        const outside = { url: users.url, ledger: query('theirs'), book: query('ours') };
+        return killedRun({
+          url: own.url,
+          policy,
+          runId,
+          killAt,
+          counted,
+          afterSending: false,
+          outside,
+          segmentKeys: SEGMENT_KEYS,
+        });
       }
     },
     600_000,

@@ -13,6 +13,7 @@ import { cases } from '../_util/cases.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
 import { openHouse, type House } from '../_util/reconcile.ts';
 import { breaking, type BreakOff } from './_breaking.ts';
+import { killedRun } from './_killed-run.ts';
 
 const SHOP = 'GSHOP';
 const SEGMENT_KEYS = 20;
@@ -194,7 +195,53 @@ describe('kill -9', () => {
     // One that was quicker than its killer has ended the run already, with the same result.
     expect(await at.service.get(run.id)).toMatchObject({ state: 'succeeded', summary: { resultDigest: wanted } });
   }, 600_000);
+
+  it('of one that leaves sealed chunks out leads there too, and the seals stay what they were', async () => {
+    const at = await openHouse(test.db, { maxSilenceMs: MAX_SILENCE_MS });
+    const ledgers = Array.from({ length: 500 }, (_, i) => i + 1);
+    await at.ledgers({ from: 1, to: 513 }, ledgers.map(leg));
+    // One chunk in the middle differs, and so do the newest ledgers.
+    const isOff = (ledger: number): boolean => (ledger > 200 && ledger < 240) || ledger > 480;
+    await at.record(
+      ledgers.map((ledger) => rowOf(at, ledger, BigInt(isOff(ledger) ? ledger + 1 : ledger))),
+      512,
+    );
+    await at.run();
+    const sealed = await sealsOf(at);
+    expect(sealed.length).toBe(3);
+    const undisturbed = await at.run();
+    expect(undisturbed.summary!.counts).toMatchObject({ matched: 441, drifted: 59 });
+    const { policy } = at;
+    const run = (await at.service.runOfTick(at.name, `${at.name} killed`))!;
+    // Each dies as it is about to keep its third segment.
+    const order = {
+      url: test.url,
+      policy,
+      runId: run.id,
+      segmentKeys: 5,
+      killAt: 3,
+      counted: 'update trueup.run_checkpoints',
+    };
+    for (let kill = 0; kill < 2; kill++)
+      expect((await killedRun({ ...order, following: at.runDeps.following, afterSending: false })).signal).toBe(
+        'SIGKILL',
+      );
+    expect((await checkpointOf(run))?.after_key).not.toBeNull();
+    await runReconciliation(at.runDeps, run.id, { attempt: 9, maxAttempts: 9, signal: never });
+    const resumed = (await at.service.get(run.id)) as StoredRun;
+    expect(resumed.summary!.counts).toEqual(undisturbed.summary!.counts);
+    expect(resumed.summary!.resultDigest).toBe(undisturbed.summary!.resultDigest);
+    expect(await sealsOf(at)).toEqual(sealed);
+  }, 300_000);
 });
+
+const sealsOf = (at: House) =>
+  sql(
+    test.db.em(),
+    `select from_ledger, state, fingerprint, matched, ledger_digest, book_digest from trueup.chunk_seals where policy = $1
+     order by from_ledger`,
+    [at.name],
+  );
 
 /** Ends a worker by SIGKILL so many milliseconds after it has begun the run. */
 async function killedChild(at: House, runId: string, afterMs: number): Promise<void> {
