@@ -283,7 +283,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       runExport: exporting.run,
       tendEvidence: () => evidence.tend(),
       sealIntervalMs: config.evidence.storage === 'memory' || !signs ? null : config.evidence.sealIntervalMs,
-      reverify: async (_payload, { signal }) => void (await reverifySeals({ db }, signal)),
+      reverify: async (_payload, { signal }) => void (await reverifySeals({ db, policies, bookOf: books }, signal)),
       reverifyIntervalMs: config.reconciliation.reverifyIntervalMs,
       watchRetention: control.watchRetention,
       backfillNewMembers: async () => void (await control.backfillNewMembers()),

@@ -124,8 +124,10 @@ export class ChunkTallies {
   }
 
   /** Chunks in which everything agreed. */
-  agreed(): { from: number; tally: ChunkTally }[] {
-    return [...this.#chunks].flatMap(([from, tally]) => (this.#spoilt.has(from) ? [] : [{ from, tally }]));
+  agreed(): (TimeSpan & { readonly from: number; readonly tally: ChunkTally })[] {
+    return this.#pending.flatMap(({ from, fromMs, toMs }) =>
+      this.#spoilt.has(from) ? [] : [{ from, fromMs, toMs, tally: this.#chunks.get(from)! }],
+    );
   }
 
   #chunkAt(atMs: number | null): number | null {

@@ -22,7 +22,7 @@ import { exemptionsOf } from './run-judge.ts';
 import { createFindingSink, type FindingSink } from './run-findings.ts';
 import { frameRun, type Following, type RunFrame } from './run-frame.ts';
 import { reason } from './run-reasons.ts';
-import { prepareSeals, readRunSeals, sealsOfCut, type RunSeals } from './run-sealed.ts';
+import { askOutside, prepareSeals, readRunSeals, sealsOfCut, type RunSeals } from './run-sealed.ts';
 import { addBookReasons, frameBook, kindsOf, resolveJoin, type BookFrame, type ResolvedJoin } from './run-scope.ts';
 import { createSkippedKeys } from './run-skipped.ts';
 import { type Outcome } from './run-summary.ts';
@@ -89,7 +89,7 @@ async function begin(
   if (join === null) return nothing;
   const sink = createFindingSink(deps.db, run, policy.name);
   const side = { em, policy, frame, book, sink, signal };
-  const seals = sealing && (await readRunSeals(em, sealing, policy, { frame, bookFrame, join }, inconclusive));
+  const seals = sealing && (await readRunSeals(em, sealing, policy, { frame, book, bookFrame, join }, inconclusive));
   await keepCut(deps.db, em, run, policy, book, { frame, bookFrame, join, seals: seals?.kept ?? null, inconclusive });
   return compareEntries(deps, run, { ...side, bookFrame, join, seals, kept: null }, inconclusive);
 }
@@ -234,7 +234,7 @@ async function compareEntries(
     toleranceAbsorbed: absorbedTotals(absorbed),
     notes,
     counts: { ...NOTHING_COUNTED, ...recorded },
-    seals,
+    seals: seals && (await askOutside(seals, side.book)),
     fees,
   };
 }
