@@ -76,7 +76,11 @@ export function isSkippedLedger(skipped: Skipped, ledger: number | null): boolea
 }
 
 export function isSkippedTime(skipped: Skipped, atMs: number | null): boolean {
-  return atMs !== null && skipped.times.some((span) => span.fromMs < atMs && atMs <= span.toMs);
+  return isInSpans(skipped.times, atMs);
+}
+
+export function isInSpans(spans: readonly TimeSpan[], atMs: number | null): boolean {
+  return atMs !== null && spans.some((span) => span.fromMs < atMs && atMs <= span.toMs);
 }
 
 /**

@@ -1,9 +1,8 @@
 // The full re-verify: distrusts every seal, reads again what lies under it, marks those that are broken, and opens those of outside
 // books that have other rows by now.
-import type { Book } from '../core/book.ts';
-import type { Policy } from '../core/policy.ts';
-import type { Database } from '../store/database.ts';
 import { entriesUnder, noteVerified, openSeal, sealsToVerify, type SealToVerify } from '../store/seals.ts';
+
+import { reverifyDays, type ReverifyDaysDeps } from './reverify-days.ts';
 
 /** Seals whose book rows are read in one statement. */
 const PAGE_SEALS = 50;
@@ -15,10 +14,12 @@ export interface Reverified {
   readonly opened: number;
 }
 
-export interface ReverifyDeps {
-  readonly db: Database;
-  readonly policies: ReadonlyMap<string, Policy>;
-  readonly bookOf: (policy: Policy) => Book;
+type ReverifyDeps = Pick<ReverifyDaysDeps, 'db' | 'policies' | 'bookOf'>;
+
+/** Both kinds of seals, each looked at whatever becomes of the other. */
+export async function reverify(deps: ReverifyDaysDeps, signal: AbortSignal): Promise<void> {
+  const outcomes = await Promise.allSettled([reverifySeals(deps, signal), reverifyDays(deps, signal)]);
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
 }
 
 /**

@@ -7,6 +7,7 @@ import type { Item } from '../core/match.ts';
 import type { Policy } from '../core/policy.ts';
 import type { RowSide } from '../core/row-side.ts';
 import type { Inconclusive } from '../core/run.ts';
+import { isInSpans, NOTHING_SKIPPED, type TimeSpan } from '../core/seal.ts';
 import { absorbedTotals } from '../core/tolerance.ts';
 import { classifyBetweenSides } from '../core/verdict.ts';
 import { bySubAccount } from '../sources/sorted-side.ts';
@@ -24,7 +25,8 @@ import { kindsOf, SAMPLE_KEYS } from './run-scope.ts';
 import { SEGMENT_KEYS, type RunDeps } from './run-compare.ts';
 import { canKeep, goOnKeeping, keepSidesCut, keptSides } from './run-side-cut.ts';
 import type { KeptSides, SeenSides, SidesCut } from './run-side-cut.ts';
-import { rowsThatDiffer } from './run-side-digests.ts';
+import { readRunDays } from './run-days.ts';
+import { digestedSides, rowsThatDiffer } from './run-side-digests.ts';
 import { createSkippedKeys, type SkippedKeys } from './run-skipped.ts';
 import type { Outcome } from './run-summary.ts';
 
@@ -48,7 +50,7 @@ interface SidesRun {
 
 const HOUR_MS = 3_600_000;
 
-type SidesOutcome = Pick<Outcome, 'counts' | 'inconclusive' | 'toleranceAbsorbed' | 'notes' | 'sidesFrame'> & {
+type SidesOutcome = Pick<Outcome, 'counts' | 'inconclusive' | 'toleranceAbsorbed' | 'notes' | 'sidesFrame' | 'days'> & {
   /** What was found is no proof: nothing of it may be kept. */
   readonly discard: boolean;
 };
@@ -102,7 +104,7 @@ async function compareSides(run: SidesRun): Promise<SidesOutcome> {
     },
   };
   const exemptions = exemptionsOf(policy, frame.cutAtMs, notes);
-  const judgeFor = (scope: Policy['scope'], counts: EntryCounts): Judge =>
+  const judgeFor = (scope: Policy['scope'], counts: EntryCounts, leftOut: readonly TimeSpan[] = []): Judge =>
     new Judge({
       rules: matchRules(policy, join),
       inScope: scopeOf(policy, scope),
@@ -115,24 +117,31 @@ async function compareSides(run: SidesRun): Promise<SidesOutcome> {
       sink: run.sink,
       skipped: run.skipped,
       counts,
+      leftOut: (item) => isInSpans(leftOut, item.atMs),
     });
   const whole = frame.windowFromMs === null;
   // Rows of a key that are summed, or that a scope leaves out, agree by more than their own columns.
   const isPlain = whole && join === 'operation' && Object.keys(policy.scope).length === 0;
   // One that is gone on with was reading both sides in order.
-  const differing = isPlain && kept === null ? await rowsThatDiffer(policy, ledger, book, signal) : null;
-  const seen: SeenSides = { ...(kept?.counts.seen ?? { ledger: false, book: false }) };
+  const digested = isPlain && kept === null ? digestedSides(policy, ledger, book) : null;
+  const days = digested && (await readRunDays(run.db, policy, digested, frame.cutAtMs));
+  const { times: except, tally } = days?.skipped ?? NOTHING_SKIPPED;
+  const differing = digested && (await rowsThatDiffer(digested, except, signal));
+  const seen: SeenSides = { ...(kept?.counts.seen ?? { ledger: tally.matched > 0, book: tally.matched > 0 }) };
   const times = whole
-    ? {}
+    ? { except }
     : {
         occurredFrom: new Date(Math.max(0, frame.windowFromMs - policy.lookaroundMs)),
         occurredTo: new Date(frame.cutAtMs + policy.lookaroundMs),
       };
+  // Other rows of a key may lie in what is left out.
+  const isAll = whole && except.length === 0;
   const read = { ledger: 0, book: 0 };
   const side = (of: RowSide, name: SideName): Join['ledger'] => {
-    const plain = joinSideOf(of, times, whole, signal);
+    const plain = joinSideOf(of, times, isAll, signal);
     return {
       ...plain,
+      leavesOut: except.length > 0,
       async *rows(afterKey) {
         for await (const rows of differing === null ? plain.rows(afterKey) : keyedBatches(differing[name](signal))) {
           read[name] += rows.length;
@@ -142,8 +151,9 @@ async function compareSides(run: SidesRun): Promise<SidesOutcome> {
       },
     };
   };
-  const judge = judgeFor(policy.scope, { ...nothingCounted(), ...kept?.counts });
-  const keepsOn = differing === null && canKeep(run);
+  const counted = kept?.counts ?? { ...tally, keysMet: tally.matched };
+  const judge = judgeFor(policy.scope, { ...nothingCounted(), ...counted }, except);
+  const keepsOn = differing === null && except.length === 0 && canKeep(run);
   const join_: Join = {
     ledger: side(sorted.ledger, 'ledger'),
     book: side(sorted.book, 'book'),
@@ -172,6 +182,7 @@ async function compareSides(run: SidesRun): Promise<SidesOutcome> {
     inconclusive,
     notes,
     sidesFrame: frame,
+    days: proves ? days : null,
   };
 }
 

@@ -10,7 +10,7 @@ import {
 } from '../core/book.ts';
 import type { Book, BookBalance, BookLevel, BookPair, BookRow, BookSide } from '../core/book.ts';
 import type { HashSeeds } from '../core/row-hash.ts';
-import { ALL_KEYS } from '../core/row-side.ts';
+import { ALL_KEYS, timeCondition } from '../core/row-side.ts';
 import type { TimeSpan } from '../core/seal.ts';
 import { bookStatements, checkBookQuery, checkQueryColumns } from './book-query.ts';
 import type { BookStatements, QueryColumn } from './book-query.ts';
@@ -173,10 +173,12 @@ function createSide(
         yield records.map(toRow);
     },
     hashable: statements.digest.row.fields.map(({ name }) => name),
-    digests(seeds, mark, names) {
+    digests(seeds, mark, names, times = {}) {
       const { row, ...digest } = statements.digest;
+      const { time, condition = 'true' } = digest;
+      const asked = time === undefined ? condition : `${condition} and ${timeCondition(time, times)}`;
       const fields = row.fields.filter(({ name }) => names.includes(name));
-      return createDigestSide(session, { ...digest, row: { ...row, fields }, mark }, seeds);
+      return createDigestSide(session, { ...digest, condition: asked, row: { ...row, fields }, mark }, seeds);
     },
     content: (seeds) => contentOf(session, statements.content, seeds),
     ...(columns.some(({ name }) => name === 'occurred_at') && {

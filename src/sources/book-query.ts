@@ -116,6 +116,7 @@ export function bookStatements(query: string, columns: readonly QueryColumn[]): 
         ...(has('row_id') ? ['q.row_id'] : []),
         ...(has('key') ? [`case when q.key::text is null or q.key::text = btrim(q.key::text) then true end`] : []),
       ],
+      ...(has('occurred_at') && { time: 'q.occurred_at' }),
       lookup: has('key') ? 'q.key::text' : `''`,
     },
     content: {
