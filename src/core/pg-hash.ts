@@ -12,25 +12,30 @@ const WORD_BYTES = 4;
 const GROUP_DIGITS = 4;
 const ZERO = 0x30;
 const ASCII_END = 0x80;
-/** Longest text that is hashed without another buffer; a book's columns are shorter. */
+/** Longest text that is written without another buffer, with room for the block that it ends in. */
 const SCRATCH_BYTES = 4096;
+const MAX_BYTES_PER_UNIT = 3;
 const MS_2000 = 946_684_800_000n;
 
-/** A 64-bit number that starts as the seed and is hashed on, value by value: each with the hash so far as its seed. */
-export class PgHash {
-  high = 0;
-  low = 0;
-  #bytes = new Uint8Array(SCRATCH_BYTES);
-  #words = new Int32Array(this.#bytes.buffer);
-
-  seed(value: bigint): void {
-    this.low = Number(BigInt.asIntN(32, value));
-    this.high = Number(BigInt.asIntN(32, value >> 32n));
-  }
+/** A value as the bytes that PostgreSQL hashes of it; written over by the next one. */
+export class PgValue {
+  bytes = new Uint8Array(SCRATCH_BYTES);
+  words = new Int32Array(this.bytes.buffer);
+  length = 0;
+  /** Of a number: the power of 10,000 of its first digits; null: no number. */
+  weight: number | null = null;
 
   /** hashtextextended(text collate "C", ...) */
   text(text: string): void {
-    this.#hashBytes(this.#write(text));
+    this.weight = null;
+    this.#reserve(text.length * MAX_BYTES_PER_UNIT);
+    const { bytes } = this;
+    for (let i = 0; i < text.length; i++) {
+      const unit = text.charCodeAt(i);
+      if (unit >= ASCII_END) return this.#end(Buffer.from(bytes.buffer).write(text));
+      bytes[i] = unit;
+    }
+    this.#end(text.length);
   }
 
   /** hash_numeric_extended; a decimal number without exponent, as formatAmount gives it. */
@@ -38,30 +43,28 @@ export class PgHash {
     const start = text.startsWith('-') ? 1 : 0;
     const point = text.indexOf('.');
     const whole = (point < 0 ? text.length : point) - start;
+    const decimals = point < 0 ? 0 : text.length - point - 1;
+    this.#reserve(text.length);
     // Groups lie around the point: the first may be short, and so may the last.
     const groups = Math.ceil(whole / GROUP_DIGITS);
-    const decimals = point < 0 ? 0 : text.length - point - 1;
-    const digitAt = (place: number): number => {
-      if (place < 0 || place >= whole + decimals) return 0;
-      return text.charCodeAt(start + place + (place < whole ? 0 : 1)) - ZERO;
-    };
-    const shift = whole - groups * GROUP_DIGITS;
-    const [total, bytes] = [groups + Math.ceil(decimals / GROUP_DIGITS), this.#bytes];
-    let [first, end] = [-1, 0];
+    const total = groups + Math.ceil(decimals / GROUP_DIGITS);
+    let [place, first, end] = [whole - groups * GROUP_DIGITS, -1, 0];
     for (let group = 0; group < total; group++) {
-      const at = shift + group * GROUP_DIGITS;
-      const value = digitAt(at) * 1000 + digitAt(at + 1) * 100 + digitAt(at + 2) * 10 + digitAt(at + 3);
+      let value = 0;
+      for (let i = 0; i < GROUP_DIGITS; i++, place++) {
+        const isDigit = place >= 0 && place < whole + decimals;
+        const digit = isDigit ? text.charCodeAt(start + place + (place < whole ? 0 : 1)) - ZERO : 0;
+        value = value * 10 + digit;
+      }
       if (first < 0 && value === 0) continue;
       if (first < 0) first = group;
-      const place = 2 * (group - first);
-      [bytes[place], bytes[place + 1]] = [value & 0xff, value >> 8];
-      if (value !== 0) end = place + 2;
+      const at = 2 * (group - first);
+      this.bytes[at] = value & 0xff;
+      this.bytes[at + 1] = value >> 8;
+      if (value !== 0) end = at + 2;
     }
-    if (first < 0) return this.#minusOne();
-    this.#hashBytes(end);
-    const weight = groups - 1 - first;
-    this.low ^= weight;
-    this.high ^= weight >> 31;
+    this.weight = groups - 1 - first;
+    this.#end(end);
   }
 
   /** timestamp_hash_extended, of a moment in UTC. */
@@ -73,42 +76,42 @@ export class PgHash {
 
   /** hashint4extended */
   integer(value: number): void {
-    this.#mix(WORD_BYTES, 0, value, 0, 0);
+    this.weight = null;
+    this.words[0] = value;
+    this.#end(WORD_BYTES);
   }
 
-  /** Bytes of the text, now in the scratch. */
-  #write(text: string): number {
-    if (text.length * 3 > this.#bytes.length) {
-      this.#bytes = new Uint8Array(Math.ceil((text.length * 3) / SCRATCH_BYTES) * SCRATCH_BYTES);
-      this.#words = new Int32Array(this.#bytes.buffer);
-    }
-    const bytes = this.#bytes;
-    for (let i = 0; i < text.length; i++) {
-      const unit = text.charCodeAt(i);
-      if (unit >= ASCII_END) return Buffer.from(bytes.buffer).write(text);
-      bytes[i] = unit;
-    }
-    return text.length;
+  /** Words are read to the end of a block; what lies there is none of the value. */
+  #end(length: number): void {
+    this.length = length;
+    const end = length - (length % BLOCK_BYTES) + BLOCK_BYTES;
+    for (let at = length; at < end; at++) this.bytes[at] = 0;
   }
 
-  #hashBytes(length: number): void {
-    const bytes = this.#bytes;
-    const whole = Math.floor(length / BLOCK_BYTES) * BLOCK_BYTES;
-    // Words are read past the end of the text; what lies there is none of it.
-    bytes.fill(0, length, whole + BLOCK_BYTES);
-    const words = this.#words;
-    const at = whole / WORD_BYTES;
-    // The lowest byte of the last word is the length's, so that its own bytes move up.
-    this.#mix(length, at, words[at]!, words[at + 1]!, words[at + 2]! << 8);
+  #reserve(bytes: number): void {
+    if (bytes + BLOCK_BYTES <= this.bytes.length) return;
+    this.bytes = new Uint8Array(Math.ceil((bytes + BLOCK_BYTES) / SCRATCH_BYTES) * SCRATCH_BYTES);
+    this.words = new Int32Array(this.bytes.buffer);
+  }
+}
+
+/** A 64-bit number that starts as a seed; each value is hashed with what it is so far as the seed. */
+export class PgHash {
+  high = 0;
+  low = 0;
+
+  set(high: number, low: number): void {
+    this.high = high;
+    this.low = low;
   }
 
-  /** All words before `blocks`, then the three last. */
-  #mix(length: number, blocks: number, lastA: number, lastB: number, lastC: number): void {
-    const words = this.#words;
+  add({ words, length, weight }: PgValue): void {
+    if (weight !== null && length === 0) return this.#minusOne();
     let a = (START + length) | 0;
     let b = a;
     let c = a;
-    // A seed of zero is none.
+    const blocks = 3 * Math.floor(length / BLOCK_BYTES);
+    // A seed of zero is none, any other a block before the first.
     let isSeed = (this.high | this.low) !== 0;
     for (let at = isSeed ? -3 : 0; at < blocks; at += 3) {
       a = (a + (isSeed ? this.high : words[at]!)) | 0;
@@ -128,9 +131,10 @@ export class PgHash {
       c = ((c - b) ^ ((b << 4) | (b >>> 28))) | 0;
       b = (b + a) | 0;
     }
-    a = (a + lastA) | 0;
-    b = (b + lastB) | 0;
-    c = (c + lastC) | 0;
+    a = (a + words[blocks]!) | 0;
+    b = (b + words[blocks + 1]!) | 0;
+    // The lowest byte of the last word is the length's, so its own bytes move up.
+    c = (c + (words[blocks + 2]! << 8)) | 0;
     c = ((c ^ b) - ((b << 14) | (b >>> 18))) | 0;
     a = ((a ^ c) - ((c << 11) | (c >>> 21))) | 0;
     b = ((b ^ a) - ((a << 25) | (a >>> 7))) | 0;
@@ -138,7 +142,8 @@ export class PgHash {
     a = ((a ^ c) - ((c << 4) | (c >>> 28))) | 0;
     b = ((b ^ a) - ((a << 14) | (a >>> 18))) | 0;
     c = ((c ^ b) - ((b << 24) | (b >>> 8))) | 0;
-    [this.high, this.low] = [b, c];
+    this.high = weight === null ? b : b ^ (weight >> 31);
+    this.low = weight === null ? c : c ^ weight;
   }
 
   /** What stands for zero. */

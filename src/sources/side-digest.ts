@@ -40,9 +40,10 @@ export interface RowChoice {
 
 /** A side of rows whose server can be asked for digests of them. */
 export interface DigestedSide extends RowSide {
-  /** Columns that can be hashed, by name and in order: two sides are only comparable where both have the same. */
-  readonly hashable: readonly string[];
-  digests(seeds: HashSeeds, mark: bigint, columns: readonly string[]): DigestSide;
+  /** Columns that can be hashed, by name and in order: two sides are only comparable where both have the same. `any`: whatever the other has. */
+  readonly hashable: readonly string[] | 'any';
+  /** `unhashed`: what is compared though the other side has no such column, for a side that can hash any. */
+  digests(seeds: HashSeeds, mark: bigint, columns: readonly string[], unhashed: readonly string[]): DigestSide;
   /** The chosen rows in byte order of their key, read as `entries` reads them. */
   chosen(digests: DigestSide, choice: RowChoice, signal: AbortSignal): AsyncIterable<readonly BookRow[]>;
 }
