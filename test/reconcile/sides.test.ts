@@ -349,7 +349,13 @@ describe('a table and a file', () => {
     const few = { maxRowsInMemory: 10, maxRunFiles: 3, maxSpillBytes: 1e9 };
     // A window has to be met key by key: digests of the whole file say nothing of it.
     const large = await (await house({ windowHours: 24 }, file('large.jsonl', few))).run({ trigger: 'manual' });
-    expect(large.summary!.inconclusive[0]!.message).toMatch(/need more than 3 run files/);
+    expect(large.summary!.inconclusive).toMatchObject([
+      {
+        ...{ reason: 'LIMIT_REACHED', side: null },
+        message: expect.stringMatching(/need more than 3 run files/) as string,
+        fix: expect.stringMatching(/^narrow the side/) as string,
+      },
+    ]);
   });
 });
 
