@@ -211,6 +211,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     evidence,
     networkPassphrase: network,
     sandbox: isSandbox,
+    books: { policies, bookOf: books, spillFolder: spillFolder(config) },
     events,
   });
   const backfills = composeBackfills({

@@ -76,7 +76,8 @@ export function bookStatements(query: string, columns: readonly QueryColumn[]): 
         ...(has('occurred_at') ? ['q.occurred_at'] : []),
         has('amount') ? 'q.amount::text' : 'q.amount_minor::text',
       ].join(', ');
-  const asOf = has('as_of_ledger') ? 'coalesce(q.as_of_ledger, 0)' : '0';
+  // With its type: a bare number would be taken for a column's position where rows are ordered by it.
+  const asOf = has('as_of_ledger') ? 'coalesce(q.as_of_ledger, 0)' : '0::integer';
   return {
     entries: `select ${list} ${from} and ($1::text is null or ${key} collate "C" >= $1) and ($2::text is null or ${key} collate "C" < $2) and ${
       has('occurred_at')
