@@ -18,6 +18,7 @@ const TARGET_P99_MS = 50;
 const SLOW_EVERY_BATCHES = 50;
 
 const RUN = '11111111-1111-4111-8111-111111111111';
+const RARE_RUN = '22222222-2222-4222-8222-222222222222';
 
 /** What people and programs ask for: everything, much of it, little of it, nothing. */
 const FILTERS: readonly (readonly [name: string, filter: DriftFilter])[] = [
@@ -33,6 +34,11 @@ const FILTERS: readonly (readonly [name: string, filter: DriftFilter])[] = [
   ['common asset', { states: ['open', 'acknowledged'], assets: ['native'] }],
   ['no such asset', { states: ['open', 'acknowledged'], assets: ['NONE'] }],
   ['run', { states: ['open', 'acknowledged'], runId: RUN }],
+  ['rare run', { states: ['open', 'acknowledged'], runId: RARE_RUN }],
+  ['run without drifts', { runId: '33333333-3333-4333-8333-333333333333' }],
+  ['rare level', { level: 'balances' }],
+  ['exempt', { states: ['exempt'] }],
+  ['nobody saw', { firstSeenTo: new Date('2025-01-01T00:00:00Z') }],
   ['key', { states: ['open', 'acknowledged'], matchKey: 'key-77' }],
   ['assignee', { states: ['open', 'acknowledged'], assignee: 'ann' }],
   ['ledgers', { states: ['open', 'acknowledged'], ledgers: { from: 1_000, to: 1_010 } }],
@@ -98,17 +104,19 @@ async function fill(db: Database): Promise<void> {
     em,
     `insert into trueup.drifts (id, policy, level, stream, sandbox, match_key, occurrence, kinds, fields, ledger_side, book_side,
        account, asset, value_at_risk, state, assignee, item_at, first_seen_at, last_seen_at, first_run_id, last_run_id)
-     select gen_random_uuid(), case when n % 100000 = 5 then 'rare' else 'p' || n % 3 end, 'entries', 's', false, 'key-' || n, 0,
+     select gen_random_uuid(), case when n % 100000 = 5 then 'rare' else 'p' || n % 3 end,
+       case when n % 100000 = 15 then 'balances' else 'entries' end, 's', false, 'key-' || n, 0,
        array[case when n % 100000 = 7 then 'TIME_MISMATCH' when n % 2 = 0 then 'MISSING_IN_DB' else 'AMOUNT_MISMATCH' end],
        '[{"field": "amount", "ledger": "1", "book": "2"}]',
        jsonb_build_object('account', 'G' || n / 2 % 10, 'asset', 'native', 'amount', jsonb_build_object('$n', n::text), 'ledger', n,
          'rowIds', jsonb_build_array('r'), 'rowCount', 1), null,
        case when n % 200000 = 9 then 'GRARE' else 'G' || n / 2 % 10 end, 'native', n,
-       case when n % 20 = 0 then 'resolved' when n % 50 = 1 then 'acknowledged' else 'open' end,
+       case when n % 20 = 0 then 'resolved' when n % 50 = 1 then 'acknowledged'
+         when n % 100000 = 13 then 'exempt' else 'open' end,
        case when n % 1000 = 3 then 'ann' end, now() - n * interval '1 minute',
        case when n % 2 = 0 then timestamptz '2026-01-01T00:00:00Z' else timestamptz '2025-12-01T00:00:00Z' + n * interval '1 ms' end,
-       now(), $2, $2 from generate_series(1, $1) as n`,
-    [DRIFTS, RUN],
+       now(), $2, case when n % 100000 = 11 then $3::uuid else $2::uuid end from generate_series(1, $1) as n`,
+    [DRIFTS, RUN, RARE_RUN],
   );
   await sql(em, 'vacuum analyze trueup.drifts');
   for (const policy of ['p0', 'p1', 'p2', 'rare']) await countPolicy(em, policy);

@@ -56,6 +56,10 @@ const BENCHES: readonly Bench[] = [
     run: async () => (await import('./sql-digest.ts')).sqlDigestBench(),
   },
   {
+    figures: ['reconcile.sql_file_ratio'],
+    run: async () => (await import('./sql-file.ts')).sqlFileBench(),
+  },
+  {
     figures: ['reconcile.sealed_recheck_ms'],
     run: async () => (await import('./sealed.ts')).sealedBench(),
   },

@@ -29,6 +29,7 @@ import { createEntryLists } from './services/ledger-entries.ts';
 import { takeOpenings } from './services/openings.ts';
 import { createRecheckJob } from './services/rechecks.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
+import { tellGivenUp, tellRecovered } from './services/job-alerts.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
 import { reverify } from './services/reverify.ts';
@@ -158,6 +159,8 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       retryBaseMs: config.jobs.baseDelayMs,
     })),
     log: base.log,
+    whenGivenUp: (em, job) => tellGivenUp(em, { queue, sandbox: isSandbox }, job),
+    whenRecovered: (em, name) => tellRecovered(em, { queue, sandbox: isSandbox }, name),
     onDeadLetter: async (job) => {
       events.jobDeadLettered({ job: job.healthName, jobId: job.id, attempt: job.attempts, reason: job.failure.reason });
       const payload = job.payload as Readonly<Record<string, unknown>>;

@@ -34,6 +34,8 @@ export interface AlertToRaise {
   readonly details: Readonly<Record<string, string>>;
   /** The open alert with this key is over: told as RESOLVED where it was delivered, and not at all where none is open. */
   readonly resolves?: boolean;
+  /** It tells of a deployment that follows the sandbox, and goes nowhere; absent: its stream says so. */
+  readonly sandbox?: boolean;
 }
 
 export interface DeliveryAttempt {

@@ -56,11 +56,18 @@ function fieldHashSql({ sql, type }: HashedField, seed: string): string {
   }
 }
 
-/** Two bits a field: null, and below zero. */
+/** Two bits a field, by its place: null, and below zero. */
+export function nullMark(index: number): number {
+  return 2 << (2 * index);
+}
+
+export function negativeMark(index: number): number {
+  return 4 << (2 * index);
+}
+
 function marksSql({ sql, type }: HashedField, index: number): string {
-  const [isNull, isNegative] = [2 << (2 * index), 4 << (2 * index)];
-  const negative = type === 'number' ? ` when (${sql})::numeric < 0 then ${isNegative}` : '';
-  return `case when (${sql}) is null then ${isNull}${negative} else 0 end`;
+  const negative = type === 'number' ? ` when (${sql})::numeric < 0 then ${negativeMark(index)}` : '';
+  return `case when (${sql}) is null then ${nullMark(index)}${negative} else 0 end`;
 }
 
 /** In quotes, because PostgreSQL reads a minus before a number as an operator of its own. */

@@ -1,4 +1,5 @@
 // How a deployment is: its streams, what of them is covered, and what went wrong.
+import type { Alert } from './alert.ts';
 import type { Layer } from './entry.ts';
 import { messageOf, isTrueUpError, REASONS, type Reason } from './errors.ts';
 import type { CoverageProof, LedgerRange } from './ledger.ts';
@@ -145,7 +146,7 @@ export interface Activity {
   readonly at: Date;
 }
 
-/** What one may follow; this release sends the first four, usage and schedules. */
+/** What one may follow; this release sends the first four, alerts, usage and schedules. */
 export const WATCH_TOPICS = [
   'streams',
   'activity',
@@ -168,6 +169,7 @@ export type StatusEvent = { readonly sequence: bigint; readonly at: Date } & (
   | { readonly topic: 'activity'; readonly activity: Activity }
   | { readonly topic: 'reconciliations'; readonly run: Run }
   | { readonly topic: 'drifts'; readonly drift: Drift }
+  | { readonly topic: 'alerts'; readonly alert: Alert }
   | { readonly topic: 'usage'; readonly runtime: RuntimeInfo }
   | { readonly topic: 'schedules'; readonly schedule: Schedule }
 );

@@ -37,6 +37,7 @@ import {
   toFailure,
   toTimestamp,
 } from './convert-common.ts';
+import { toAlert } from './convert-alert.ts';
 import { toDrift } from './convert-drift.ts';
 import { toReconciliation } from './convert-run.ts';
 import { toSchedule } from './convert-timetable.ts';
@@ -172,6 +173,8 @@ function payloadOf(event: StatusEvent): NonNullable<MessageInitShape<typeof Watc
       return { case: 'reconciliation', value: toReconciliation(event.run) };
     case 'drifts':
       return { case: 'drift', value: toDrift(event.drift, event.at) };
+    case 'alerts':
+      return { case: 'alert', value: toAlert(event.alert) };
     case 'usage':
       return { case: 'runtime', value: toRuntimeInfo(event.runtime) };
     case 'schedules':

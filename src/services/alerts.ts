@@ -31,7 +31,7 @@ export async function raiseAlert(em: EntityManager, queue: Sender, alert: AlertT
   const ended = alert.resolves === true ? await closeAlert(em, alert.dedupeKey) : null;
   if (alert.resolves === true && ended === null) return;
   const { kind, dedupeKey, policy, stream, severity, summary, details } = alert;
-  const sandbox = stream !== null && (await isSandboxStream(em, stream));
+  const sandbox = alert.sandbox ?? (stream !== null && (await isSandboxStream(em, stream)));
   await sendAlert(em, queue, {
     ...{ dedupeKey, policy, stream, details, sandbox, title: summary, runId: null, episode: dedupeKey },
     kind: ended === null ? kind : 'RESOLVED',

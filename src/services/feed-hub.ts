@@ -156,6 +156,8 @@ function keyOf(event: StatusEvent): string {
       return `run ${event.run.id}`;
     case 'drifts':
       return `drift ${event.drift.id}`;
+    case 'alerts':
+      return `alert ${event.alert.id}`;
     case 'schedules':
       return `schedule ${event.schedule.name}`;
     case 'usage':

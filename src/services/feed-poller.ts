@@ -4,12 +4,14 @@ import type { Drift } from '../core/drift.ts';
 import { isFinished, type Run, type RunState } from '../core/run.ts';
 import type { Activity, ActivityKind, DeploymentStatus, RuntimeInfo, Schedule, StreamStatus } from '../core/status.ts';
 import type { Database } from '../store/database.ts';
+import { getAlert } from '../store/alerts.ts';
 import { getDrift } from '../store/drifts.ts';
 import {
   auditSince,
   driftIdsChangedSince,
   lastChange,
   newestRunIds,
+  presentAlerts,
   runIdsChangedSince,
   type AuditLine,
 } from '../store/feed.ts';
@@ -23,6 +25,8 @@ export interface FeedSources {
   readonly runtime: () => RuntimeInfo;
   /** Whether anybody is told of schedules: they cost a look at the queue. */
   readonly wantsSchedules: () => boolean;
+  /** Whether anybody is told of alerts. */
+  readonly wantsAlerts: () => boolean;
   /** What this process uses is told, and unchanged streams are told again, this often. */
   readonly refreshIntervalMs: number;
 }
@@ -43,6 +47,8 @@ const MAX_CHANGES_PER_POLL = 100;
  */
 const LOOK_BACK_NUMBERS = 100n;
 const LOOK_BACK_MS = 10_000;
+/** Alerts looked at, beside as many that wait to be sent; one that has left them is looked at once more. */
+const MAX_ALERTS_WATCHED = 200;
 /** Changes by people that the feed begins with. */
 const MAX_FIRST_AUDIT_LINES = 20;
 
@@ -60,6 +66,8 @@ export function createFeedPoller(sources: FeedSources): FeedPoller {
   const streams = new Map<string, { status: StreamStatus; key: string }>();
   const runStates = new Map<string, RunState>();
   const schedules = new Map<string, string>();
+  /** By id, how each looked; null: nobody asked yet. */
+  let alerts: ReadonlyMap<string, string> | null = null;
 
   return {
     async poll(emit) {
@@ -72,6 +80,8 @@ export function createFeedPoller(sources: FeedSources): FeedPoller {
       await lookAtStreams(refresh, tell);
       await lookAtRuns(em, tell);
       if (sources.wantsSchedules()) await lookAtSchedules(em, tell);
+      if (sources.wantsAlerts()) await lookAtAlerts(em, tell);
+      else alerts = null;
       await lookAtAudit(em, tell);
       if (refresh) {
         refreshedMs = nowMs;
@@ -143,6 +153,21 @@ export function createFeedPoller(sources: FeedSources): FeedPoller {
       if (schedules.get(schedule.name) !== key) emit({ at: new Date(), topic: 'schedules', schedule });
       schedules.set(schedule.name, key);
     }
+  }
+
+  async function lookAtAlerts(em: EntityManager, emit: (event: FeedEvent) => void): Promise<void> {
+    const before = alerts;
+    const now = await presentAlerts(em, MAX_ALERTS_WATCHED);
+    // Who comes first is told of the present state elsewhere.
+    if (before !== null) {
+      const left = [...before.keys()].filter((id) => !now.has(id));
+      const changed = [...now].filter(([id, look]) => before.get(id) !== look).map(([id]) => id);
+      for (const id of [...left, ...changed]) {
+        const alert = await getAlert(em, id);
+        if (alert !== null) emit({ at: new Date(), topic: 'alerts', alert });
+      }
+    }
+    alerts = now;
   }
 
   async function lookAtAudit(em: EntityManager, emit: (event: FeedEvent) => void): Promise<void> {

@@ -1,4 +1,5 @@
-// What goes stale by itself: abandoned imports, old runs, exemptions that have ended, answers that nobody will ask for again.
+// What goes stale by itself: abandoned imports, old runs and alerts, exemptions that have ended, answers that nobody will ask for again.
+import { pruneAlerts } from '../store/alerts.ts';
 import { pruneBackfills } from '../store/backfills.ts';
 import { pruneAnswers } from '../store/call-answers.ts';
 import type { Database } from '../store/database.ts';
@@ -9,6 +10,8 @@ import { sweepImports } from './imports.ts';
 
 /** Finished runs are kept for this long; each policy's latest one for ever. */
 const RUN_RETENTION_DAYS = 90;
+/** Alerts that are over are kept for this long; what still lasts, or waits to be sent, for ever. */
+const ALERT_RETENTION_DAYS = 90;
 /** How long a request_id is known; a client that repeats a call does so within seconds. */
 const ANSWER_RETENTION_DAYS = 7;
 
@@ -21,5 +24,6 @@ export async function keepHouse(deps: {
   await discardLeftovers(deps.db.em());
   await pruneRuns(deps.db.em(), RUN_RETENTION_DAYS);
   await pruneBackfills(deps.db.em(), deps.backfillRetentionDays);
+  await pruneAlerts(deps.db.em(), ALERT_RETENTION_DAYS);
   await pruneAnswers(deps.db.em(), ANSWER_RETENTION_DAYS);
 }

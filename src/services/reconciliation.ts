@@ -1,5 +1,5 @@
 // Reconciliations as a resource: started in one transaction with its job, watched by polling its row, cancelled by asking.
-import { randomUUID } from 'node:crypto';
+import { hash, randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { TrueUpError } from '../core/errors.ts';
@@ -10,6 +10,7 @@ import { pageOf, type Page, type PageRequest } from '../core/page.ts';
 import { bookNameOf, type Level, type Policy } from '../core/policy.ts';
 import { isFinished, type Run, type RunEvent, type RunFilter, type RunTrigger } from '../core/run.ts';
 import { writeAudit, type Caller } from '../store/audit.ts';
+import { answerOnce } from '../store/call-answers.ts';
 import type { Database } from '../store/database.ts';
 import type { Queue } from '../store/queue.ts';
 import { discardIfOver } from '../store/run-checkpoints.ts';
@@ -200,29 +201,38 @@ export function createReconciliationService(deps: ReconciliationDeps) {
       call: { readonly id: string; readonly reason: string; readonly requestId: string | null },
       caller: Caller,
     ): Promise<Run> {
-      const run = await mustGet(call.id);
-      if (run.state === 'cancelled') return run;
-      if (isFinished(run)) {
-        throw new TrueUpError('RUN_ALREADY_FINISHED', `reconciliation ${call.id} has ${run.state} already`, {
-          fix: 'there is nothing to cancel',
-        });
-      }
-      await db.em().transactional(async (em) => {
-        await requestCancel(em, call.id);
-        // A run that nobody has begun ends here; one that is under way sees the request at its next step.
-        if (run.state === 'queued') await endRun(em, { id: call.id, attempt: run.attempt }, 'cancelled', null);
-        await writeAudit(em, caller, {
-          resourceType: 'reconciliation',
-          resourceId: call.id,
-          reason: call.reason,
-          before: { state: run.state },
-        });
-      });
+      const { requestId, ...content } = call;
+      const digest = hash('sha256', JSON.stringify(content));
+      await db.em().transactional((em) =>
+        answerOnce(em, { method: caller.method, requestId, digest }, async () => {
+          await cancelRun(em, await mustGet(call.id), call.reason, caller);
+          return null;
+        }),
+      );
       return mustGet(call.id);
     },
 
     drifts: createDrifts(deps),
   };
+}
+
+/** A run that is cancelled already stays so; one that has ended otherwise has nothing to cancel. */
+async function cancelRun(em: EntityManager, run: StoredRun, why: string, caller: Caller): Promise<void> {
+  if (run.state === 'cancelled') return;
+  if (isFinished(run)) {
+    throw new TrueUpError('RUN_ALREADY_FINISHED', `reconciliation ${run.id} has ${run.state} already`, {
+      fix: 'there is nothing to cancel',
+    });
+  }
+  await requestCancel(em, run.id);
+  // A run that nobody has begun ends here; one that is under way sees the request at its next step.
+  if (run.state === 'queued') await endRun(em, { id: run.id, attempt: run.attempt }, 'cancelled', null);
+  await writeAudit(em, caller, {
+    resourceType: 'reconciliation',
+    resourceId: run.id,
+    reason: why,
+    before: { state: run.state },
+  });
 }
 
 function choosePolicy(policies: ReadonlyMap<string, Policy>, name: string | null, level: Level | null): Policy {

@@ -41,9 +41,9 @@ export function keepDays(em: EntityManager, policy: Policy, { agreed, fingerprin
 }
 
 /** Digests of both sides under seeds of their own; null: the rows of one tell no time. */
-export async function digestsOfDays({ ledger, book, columns }: DigestedSides, times: Omit<RowQuery, 'keys'>) {
+export async function digestsOfDays({ ledger, book, columns, unhashed }: DigestedSides, times: Omit<RowQuery, 'keys'>) {
   const seeds = drawSeeds();
-  const of = (side: DigestedSide) => side.digests(seeds, drawMark(), columns, times);
+  const of = (side: DigestedSide) => side.digests({ seeds, mark: drawMark(), columns, unhashed, times });
   const [ofLedger, ofBook] = [of(ledger), of(book)];
   if (ofLedger.days === undefined || ofBook.days === undefined) return null;
   const [left, right] = await Promise.all([ofLedger.days(), ofBook.days()]);

@@ -127,12 +127,11 @@ async function unfinished(
   }
   // What was found before the book broke off may be half of a comparison.
   await beginCheckpoint(deps.db.em(), run, null);
-  const unreadable = reason(
-    'BOOK_UNREADABLE',
-    'book',
-    messageOf(error),
-    error.details.fix ?? 'see `trueup doctor book`',
-  );
+  // What is too much for a run is no fault of the book's, and is mended otherwise.
+  const unreadable =
+    error.reason === 'TOO_MANY_ROWS'
+      ? reason('LIMIT_REACHED', null, messageOf(error), error.details.fix ?? 'narrow the scope or the window')
+      : reason('BOOK_UNREADABLE', 'book', messageOf(error), error.details.fix ?? 'see `trueup doctor book`');
   await conclude(
     deps,
     policy,

@@ -1,4 +1,5 @@
-// Where two sides of a policy live in PostgreSQL, their servers say what is equal, and only what differs is read.
+// Where a policy's sides live in PostgreSQL, their servers say what is equal, and only what differs is read; the rows of a file are
+// hashed here meanwhile.
 //
 // Equal hashes mean equal columns, and equal columns agree by every rule. What differs is compared by the policy's own rules, so a
 // tolerance or a status map costs reading, never an answer.
@@ -14,6 +15,8 @@ export interface DigestedSides {
   readonly book: DigestedSide;
   /** What the policy compares of both. */
   readonly columns: readonly string[];
+  /** What it compares and only one of them may have; see DigestRequest. */
+  readonly unhashed: readonly string[];
 }
 
 export interface RowsThatDiffer {
@@ -25,21 +28,24 @@ export interface RowsThatDiffer {
 
 /** Null: the sides can't be compared by digests. */
 export function digestedSides(policy: Policy, ledger: RowSide, book: RowSide): DigestedSides | null {
-  if (!isDigested(ledger) || !isDigested(book) || ledger.hashable.join() !== book.hashable.join()) return null;
-  return { ledger, book, columns: ledger.hashable.filter((name) => isCompared(policy, name)) };
+  if (!isDigested(ledger) || !isDigested(book)) return null;
+  const shared = sharedColumns(ledger, book);
+  if (shared === null) return null;
+  const columns = shared.filter((name) => isCompared(policy, name));
+  const unhashed = OPTIONAL_COLUMNS.filter((name) => isCompared(policy, name) && !columns.includes(name));
+  return { ledger, book, columns, unhashed };
 }
 
 /** Beside the times that are left out; null where nearly everything differs: then both are read whole, in order. */
 export async function rowsThatDiffer(
-  { ledger, book, columns }: DigestedSides,
+  { ledger, book, columns, unhashed }: DigestedSides,
   except: readonly TimeSpan[],
   signal: AbortSignal,
 ): Promise<RowsThatDiffer | null> {
   const seeds = drawSeeds();
-  const [left, right] = [ledger, book].map((side) => side.digests(seeds, drawMark(), columns, { except })) as [
-    DigestSide,
-    DigestSide,
-  ];
+  const [left, right] = [ledger, book].map((side) =>
+    side.digests({ seeds, mark: drawMark(), columns, unhashed, times: { except } }),
+  ) as [DigestSide, DigestSide];
   const outcome = await compareDigests({ left, right }, signal);
   if (outcome.kind === 'most') return null;
   if (outcome.kind === 'equal') return { ledger: noRows, book: noRows, equalRows: () => outcome.rows };
@@ -53,11 +59,18 @@ export async function rowsThatDiffer(
   };
 }
 
+/** Null: both sides' rows would be hashed here, or they don't have the same columns. */
+function sharedColumns({ hashable: left }: DigestedSide, { hashable: right }: DigestedSide): readonly string[] | null {
+  if (left === 'any') return right === 'any' ? null : right;
+  return right === 'any' || left.join() === right.join() ? left : null;
+}
+
+const OPTIONAL_COLUMNS = ['kind', 'counterparty', 'status', 'sub_account', 'occurred_at'];
+
 /** What no rule asks for may differ. Account, asset and amount also say which rows belong together. */
 function isCompared({ exact, timeToleranceMs }: Policy, column: string): boolean {
   if (column === 'occurred_at') return timeToleranceMs !== null;
-  const isOptional = ['kind', 'counterparty', 'status', 'sub_account'].includes(column);
-  return !isOptional || exact.some((field) => field === column);
+  return !OPTIONAL_COLUMNS.includes(column) || exact.some((field) => field === column);
 }
 
 async function* noRows(): AsyncGenerator<readonly BookRow[]> {}

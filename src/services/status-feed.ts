@@ -4,6 +4,7 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { TrueUpError } from '../core/errors.ts';
 import type { DeploymentStatus, RuntimeInfo, Schedule, StatusEvent, StatusWatch, WatchTopic } from '../core/status.ts';
 import type { Database } from '../store/database.ts';
+import { listAlerts } from '../store/alerts.ts';
 import { listDrifts } from '../store/drifts.ts';
 import { newestRunIds } from '../store/feed.ts';
 import { getRun } from '../store/runs.ts';
@@ -40,13 +41,19 @@ const DEFAULT_TOPICS: readonly WatchTopic[] = ['streams', 'activity'];
 /** What a watcher begins with, of what there can be many of. */
 const MAX_FIRST_RUNS = 200;
 const MAX_FIRST_DRIFTS = 100;
+const MAX_FIRST_ALERTS = 100;
 
 export function createStatusFeed(given: StatusFeedOptions): StatusFeed {
   const options = { ...DEFAULTS, ...given };
   // Microseconds since 1970: above every number that an earlier process has given, and as many digits for years.
   const hub = new FeedHub(options, BigInt(Date.now()) * 1000n);
   const wanted = new Map<WatchTopic, number>();
-  const poller = createFeedPoller({ ...options, wantsSchedules: () => (wanted.get('schedules') ?? 0) > 0 });
+  const isWanted = (topic: WatchTopic): boolean => (wanted.get(topic) ?? 0) > 0;
+  const poller = createFeedPoller({
+    ...options,
+    wantsSchedules: () => isWanted('schedules'),
+    wantsAlerts: () => isWanted('alerts'),
+  });
   const closing = new AbortController();
   let polling: Promise<void> | null = null;
   let looping: AbortController | null = null;
@@ -139,6 +146,10 @@ export function createStatusFeed(given: StatusFeedOptions): StatusFeed {
       );
       for (const drift of [...items].reverse()) events.push({ at, topic: 'drifts', drift });
     }
+    if (topics.has('alerts')) {
+      const { items } = await listAlerts(em, {}, { size: MAX_FIRST_ALERTS, after: null });
+      for (const alert of [...items].reverse()) events.push({ at, topic: 'alerts', alert });
+    }
     if (topics.has('schedules')) {
       for (const schedule of await options.schedules(em)) events.push({ at, topic: 'schedules', schedule });
     }
@@ -167,6 +178,8 @@ function isOf(event: StatusEvent, stream: string | null): boolean {
       return event.run.stream === null || event.run.stream === stream;
     case 'drifts':
       return event.drift.stream === null || event.drift.stream === stream;
+    case 'alerts':
+      return event.alert.stream === null || event.alert.stream === stream;
     case 'usage':
     case 'schedules':
       return true;

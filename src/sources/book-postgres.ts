@@ -173,7 +173,7 @@ function createSide(
         yield records.map(toRow);
     },
     hashable: statements.digest.row.fields.map(({ name }) => name),
-    digests(seeds, mark, names, times = {}) {
+    digests({ seeds, mark, columns: names, times }) {
       const { row, ...digest } = statements.digest;
       const { time, condition = 'true' } = digest;
       const asked = time === undefined ? condition : `${condition} and ${timeCondition(time, times)}`;

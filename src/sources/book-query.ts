@@ -103,7 +103,9 @@ export function bookStatements(query: string, columns: readonly QueryColumn[]): 
         fields: columns
           .flatMap(({ name }) => {
             const type = HASHED[name];
-            return type === undefined ? [] : [{ name, sql: `q.${name}`, type }];
+            // Words are compared in lower case; only ASCII is lowered here, so that equal hashes are never more than equal words.
+            const sql = WORDS.has(name) ? `lower(q.${name}::text collate "C")` : `q.${name}`;
+            return type === undefined ? [] : [{ name, sql, type }];
           })
           .sort((a, b) => (a.name < b.name ? -1 : 1)),
       },
@@ -142,8 +144,14 @@ const HASHED: Readonly<Record<string, HashedType>> = {
   occurred_at: 'time',
 };
 
-/** As parseBookRow normalises keys and assets: the order must be that of what is handed over. */
-const KEY = `case when q.key::text ~ '^[0-9A-Fa-f]{64}(:[0-9]+)?$' then lower(q.key::text) else coalesce(q.key::text, '') end`;
+const WORDS: ReadonlySet<string> = new Set(['kind', 'status']);
+
+/**
+ * As parseBookRow normalises keys and assets: the order must be that of what is handed over. A key without capitals isn't held
+ * against the pattern, which costs ten times what hashing the whole row does.
+ */
+const KEY = `case when q.key::text <> lower(q.key::text collate "C") and q.key::text ~ '^[0-9A-Fa-f]{64}(:[0-9]+)?$'
+  then lower(q.key::text) else coalesce(q.key::text, '') end`;
 const ASSET = `case when lower(q.asset::text) in ('xlm', 'native') then 'native' else q.asset::text end`;
 
 function textOf(column: QueryColumn): string {

@@ -40,12 +40,22 @@ export interface RowChoice {
   readonly buckets: DifferingBuckets | null;
 }
 
+/** Digests of which rows and columns. */
+export interface DigestRequest {
+  readonly seeds: HashSeeds;
+  /** Stands for what can't be read; see drawMark. */
+  readonly mark: bigint;
+  readonly columns: readonly string[];
+  /** What is compared though the other side has no such column, for a side that can hash any. */
+  readonly unhashed: readonly string[];
+  readonly times: Omit<RowQuery, 'keys'>;
+}
+
 /** A side of rows whose server can be asked for digests of them. */
 export interface DigestedSide extends RowSide {
-  /** Columns that can be hashed, by name and in order: two sides are only comparable where both have the same. */
-  readonly hashable: readonly string[];
-  /** Of the rows of some times, or of all. */
-  digests(seeds: HashSeeds, mark: bigint, columns: readonly string[], times?: Omit<RowQuery, 'keys'>): DigestSide;
+  /** Columns that can be hashed, by name and in order: two sides are only comparable where both have the same. `any`: whatever the other has. */
+  readonly hashable: readonly string[] | 'any';
+  digests(request: DigestRequest): DigestSide;
   /** The chosen rows in byte order of their key, read as `entries` reads them. */
   chosen(digests: DigestSide, choice: RowChoice, signal: AbortSignal): AsyncIterable<readonly BookRow[]>;
 }

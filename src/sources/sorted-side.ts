@@ -10,7 +10,7 @@ export interface SideWords {
   readonly completeThrough: Date | null;
 }
 
-export function sortedSide(sorted: SortedRows, words: SideWords): RowSide {
+export function sortedSide(sorted: Pick<SortedRows, 'rows' | 'rowsByKeys' | 'close'>, words: SideWords): RowSide {
   let closed: Promise<void> | null = null;
   const close = (): Promise<void> => (closed ??= sorted.close());
   return {
@@ -47,8 +47,8 @@ export async function bySubAccount(
   return sortedSide(await sortRows(rekeyed(), folder, limits), words);
 }
 
-/** Rows come key by key, so occurrences are only counted within the present key. */
-function createIdGiver(): (row: BookRow) => BookRow {
+/** Gives ids to rows without one. They come key by key, so occurrences are only counted within the present key. */
+export function createIdGiver(): (row: BookRow) => BookRow {
   let key: string | null = null;
   let occurrences = createOccurrenceCounter(Infinity);
   return (row) => {
@@ -59,7 +59,11 @@ function createIdGiver(): (row: BookRow) => BookRow {
   };
 }
 
-function isAsked(row: BookRow, { occurredFrom, occurredTo, except = [] }: RowQuery): boolean {
+/** Whether a row is of the times that are asked for. */
+export function isAsked(
+  row: Pick<BookRow, 'occurredAt'>,
+  { occurredFrom, occurredTo, except = [] }: RowQuery,
+): boolean {
   if (row.occurredAt === null) return true;
   const atMs = row.occurredAt.getTime();
   if (except.some((span) => span.fromMs < atMs && atMs <= span.toMs)) return false;

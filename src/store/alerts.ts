@@ -164,6 +164,23 @@ export async function messageStates(em: EntityManager, messageId: string): Promi
   return (await em.find(AlertEntity, { messageId })).map((row) => row.state);
 }
 
+/** Alerts deleted by one statement, so that pruning never holds locks for long. */
+const PRUNE_BATCH_ROWS = 1000;
+
+/** Deletes old alerts that are over: neither waiting to be sent nor telling of what still lasts. */
+export async function pruneAlerts(em: EntityManager, days: number): Promise<void> {
+  for (;;) {
+    const deleted = await sqlCount(
+      em,
+      `delete from trueup.alerts where id = any(array(
+         select id from trueup.alerts where created_at < now() - $1 * interval '1 day' and state <> 'pending' and open_key is null
+         order by created_at limit ${PRUNE_BATCH_ROWS}))`,
+      [days],
+    );
+    if (deleted < PRUNE_BATCH_ROWS) return;
+  }
+}
+
 export interface UndeliveredAlerts {
   readonly count: number;
   /** Age of the oldest, seconds; 0 when there is none. */

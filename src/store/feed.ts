@@ -34,6 +34,23 @@ export async function newestRunIds(em: EntityManager, which: 'any' | 'finished',
   return rows.map((row) => row.id);
 }
 
+/** What an alert looks like to whoever watches: another text means that it changed. */
+const ALERT_LOOK = `concat_ws('/', state, tries, replay_count, open_key is null)`;
+
+/** The newest alerts and all that wait to be sent, oldest first, each with its look. */
+export async function presentAlerts(em: EntityManager, limit: number): Promise<Map<string, string>> {
+  const rows = await sql<{ id: string; look: string }>(
+    em,
+    `select id, look from (
+       (select id, created_at, ${ALERT_LOOK} as look from trueup.alerts order by created_at desc, id desc limit $1)
+       union
+       (select id, created_at, ${ALERT_LOOK} from trueup.alerts where state = 'pending' order by created_at desc limit $1)
+     ) as alert order by created_at, id`,
+    [limit],
+  );
+  return new Map(rows.map((row) => [row.id, row.look]));
+}
+
 /** Drifts of a policy that appeared, came back or were resolved at or after a time, newest first. */
 export async function driftIdsChangedSince(
   em: EntityManager,

@@ -41,15 +41,25 @@ export async function recordJobStart(em: EntityManager, name: string): Promise<v
   );
 }
 
-export async function recordJobSuccess(em: EntityManager, name: string, durationMs: number): Promise<void> {
-  await sql(
-    em,
-    `update trueup.job_health
-     set succeeded = succeeded + 1, consecutive_dead_letters = 0, last_success_at = clock_timestamp(),
-         last_duration_ms = $2, total_duration_ms = total_duration_ms + $2
-     where name = $1`,
-    [name, Math.round(durationMs)],
-  );
+/** `whenRecovered` is called in the same transaction where this is the first success after jobs of that name were given up. */
+export async function recordJobSuccess(
+  em: EntityManager,
+  name: string,
+  durationMs: number,
+  whenRecovered?: (em: EntityManager) => Promise<void>,
+): Promise<void> {
+  await em.transactional(async (tx) => {
+    const [row] = await sql<{ recovered: boolean }>(
+      tx,
+      `with before as (select name, consecutive_dead_letters from trueup.job_health where name = $1 for update)
+       update trueup.job_health as job
+       set succeeded = succeeded + 1, consecutive_dead_letters = 0, last_success_at = clock_timestamp(),
+           last_duration_ms = $2, total_duration_ms = total_duration_ms + $2
+       from before where job.name = before.name returning before.consecutive_dead_letters > 0 as recovered`,
+      [name, Math.round(durationMs)],
+    );
+    if (row?.recovered === true) await whenRecovered?.(tx);
+  });
 }
 
 export async function recordJobFailure(
@@ -81,8 +91,15 @@ export interface GivenUpJob {
   readonly sentAt: Date;
 }
 
-/** Records a job that was given up, and its job's health, in one transaction. @returns false when it was recorded before */
-export async function recordDeadLetter(em: EntityManager, given: GivenUpJob): Promise<boolean> {
+/**
+ * Records a job that was given up, its job's health and what `also` makes of it, in one transaction.
+ * @returns false when it was recorded before
+ */
+export async function recordDeadLetter(
+  em: EntityManager,
+  given: GivenUpJob,
+  also?: (em: EntityManager) => Promise<void>,
+): Promise<boolean> {
   return em.transactional(async (tx) => {
     const { reason, message, fix } = given.failure;
     const inserted = await sql(
@@ -112,6 +129,7 @@ export async function recordDeadLetter(em: EntityManager, given: GivenUpJob): Pr
            last_error_reason = excluded.last_error_reason, last_error_fix = excluded.last_error_fix`,
       [given.healthName, message, reason, fix],
     );
+    await also?.(tx);
     return true;
   });
 }

@@ -54,6 +54,10 @@ export interface QueueOptions {
   /** Every job that may be sent or worked on; the same on all replicas. */
   readonly jobs: readonly JobDefinition[];
   readonly log?: StoreLog;
+  /** Called once for each job that is given up, in the transaction that records it. */
+  readonly whenGivenUp?: (em: EntityManager, job: GivenUpJob) => Promise<void>;
+  /** Called with the first success after jobs of that health name were given up, in the transaction that records it. */
+  readonly whenRecovered?: (em: EntityManager, name: string) => Promise<void>;
   /** Told once of each job that is given up, after that was recorded. */
   readonly onDeadLetter?: (job: GivenUpJob) => void | Promise<void>;
   /** Connections at most, beside one for wake-ups; 4 unless told. */
@@ -230,7 +234,7 @@ async function define(boss: PgBoss, name: string, job: JobDefinition, deadLetter
 
 async function runJob(
   boss: PgBoss,
-  { db, log }: QueueOptions,
+  { db, log, whenRecovered }: QueueOptions,
   job: JobWithMetadata<JobPayload>,
   handler: JobHandler,
   stopping: AbortSignal,
@@ -262,7 +266,7 @@ async function runJob(
     if (settled) return;
     throw new JobFailure(failureOf(cause, null));
   }
-  await record(recordJobSuccess(db.em(), name, performance.now() - started));
+  await record(recordJobSuccess(db.em(), name, performance.now() - started, async (em) => whenRecovered?.(em, name)));
 }
 
 /** Ends this job and sends its like in one transaction, so that a shutdown costs no attempt. */
@@ -284,7 +288,10 @@ class JobFailure extends Error {
   }
 }
 
-async function bury({ db, log, onDeadLetter }: QueueOptions, letter: JobWithMetadata<JobPayload>): Promise<void> {
+async function bury(
+  { db, log, whenGivenUp, onDeadLetter }: QueueOptions,
+  letter: JobWithMetadata<JobPayload>,
+): Promise<void> {
   const job = letter.sourceName ?? letter.name;
   const payload = letter.data ?? {};
   const resourceId = payload['id'];
@@ -298,7 +305,7 @@ async function bury({ db, log, onDeadLetter }: QueueOptions, letter: JobWithMeta
     failure: readFailure(letter.sourceOutput),
     sentAt: letter.sourceCreatedOn ?? letter.createdOn,
   };
-  if (!(await recordDeadLetter(db.em(), given))) return;
+  if (!(await recordDeadLetter(db.em(), given, async (em) => whenGivenUp?.(em, given)))) return;
   log?.error(
     { job, jobId: given.id, attempts: given.attempts, reason: given.failure.reason, message: given.failure.message },
     'job given up after its last attempt',

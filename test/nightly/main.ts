@@ -14,9 +14,9 @@ interface Proof {
 const PROOFS: Readonly<Record<string, Proof>> = {
   digest: { files: ['src/core/digest.test.ts'], cases: 20_000, proves: 'no set of entries is mistaken for another' },
   digests: {
-    files: ['src/core/segments.test.ts', 'test/reconcile/digest.test.ts'],
+    files: ['src/core/segments.test.ts', 'test/reconcile/digest.test.ts', 'test/reconcile/sides.test.ts'],
     cases: 2_000,
-    proves: 'two SQL sides differ by digests exactly where their rows do',
+    proves: 'two SQL sides, or one and a file, differ by digests exactly where their rows do',
   },
   alerts: {
     files: ['src/core/alerting.test.ts'],

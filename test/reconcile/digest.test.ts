@@ -3,6 +3,8 @@
 import fc from 'fast-check';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { formatAmount } from '../../src/core/money.ts';
+import { PgHash, PgValue } from '../../src/core/pg-hash.ts';
 import { rowHashSql, type HashedField } from '../../src/core/row-hash.ts';
 import { MAX_DIRECT_ROWS } from '../../src/core/segments.ts';
 import { compareDigests, drawMark, drawSeeds, equalRowsOf, type DigestOutcome } from '../../src/services/run-digest.ts';
@@ -41,6 +43,44 @@ describe('the hash of a row', () => {
     );
     expect(rows[0]!.ours).toBe(0);
     expect(rows[0]!.linear).toBeGreaterThan(100);
+  });
+
+  it('is computed here as PostgreSQL computes it', async () => {
+    const anyText = fc.string({ unit: 'binary', maxLength: 80 }).filter((text) => !text.includes('\0'));
+    const anyNumber = fc
+      .tuple(fc.bigInt({ min: -(10n ** 39n), max: 10n ** 39n }), fc.integer({ min: 0, max: 38 }), fc.nat(39))
+      .map(([minor, scale, cut]) => formatAmount(minor / 10n ** BigInt(cut), scale));
+    const anyMs = fc.date({ min: new Date('0001-01-01'), max: new Date('9999-12-31'), noInvalidDate: true });
+    const seed = fc.oneof(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), fc.constant(0n));
+    const value = fc.record({ seed, text: anyText, number: anyNumber, time: anyMs, mark: fc.nat() });
+    await fc.assert(
+      fc.asyncProperty(fc.array(value, { minLength: 100, maxLength: 100 }), async (values) => {
+        const { rows } = await client.query<Record<string, string>>(
+          `select hashtextextended(v->>'text' collate "C", (v->>'seed')::bigint)::text as text,
+             hash_numeric_extended((v->>'number')::numeric, (v->>'seed')::bigint)::text as number,
+             timestamp_hash_extended((v->>'time')::timestamptz at time zone 'UTC', (v->>'seed')::bigint)::text as time,
+             hashint4extended((v->>'mark')::int, (v->>'seed')::bigint)::text as mark
+           from jsonb_array_elements($1::jsonb) as v`,
+          [JSON.stringify(values, (_, each: unknown) => (typeof each === 'bigint' ? String(each) : each))],
+        );
+        const [hash, written] = [new PgHash(), new PgValue()];
+        const half = (wide: bigint): number => Number(BigInt.asIntN(32, wide));
+        const of = (start: bigint, write: () => void): string => {
+          write();
+          hash.set(half(start >> 32n), half(start));
+          hash.add(written);
+          return String((BigInt(hash.high) << 32n) | BigInt(hash.low >>> 0));
+        };
+        const ours = values.map(({ seed: start, text: words, number: digits, time: at, mark }) => ({
+          text: of(start, () => written.text(words)),
+          number: of(start, () => written.number(digits)),
+          time: of(start, () => written.time(at.getTime())),
+          mark: of(start, () => written.integer(mark)),
+        }));
+        expect(ours).toEqual(rows);
+      }),
+      cases(10),
+    );
   });
 
   const number = (sql: string): HashedField => ({ sql, type: 'number' });

@@ -61,6 +61,29 @@ describe('the oracle refuses', () => {
       /the verdict is (CLEAN|DRIFT_DETECTED), and must be INCONCLUSIVE/,
     ));
 
+  it('a tolerance that gives a minor unit away', () =>
+    refuses(
+      {
+        compareKey: (legs, rows, rules) => {
+          const { toleranceOf } = rules;
+          const wider = toleranceOf && {
+            toleranceOf: (asset: string, amount: bigint) => toleranceOf(asset, amount) + 1n,
+          };
+          return ENGINE.compareKey(legs, rows, { ...rules, ...wider });
+        },
+      },
+      /the engine says \[matched.*must say \[drift AMOUNT_MISMATCH/,
+    ));
+
+  it('a side that is late and is taken for complete', () =>
+    refuses(
+      {
+        classifyBetweenSides: (finding, facts) =>
+          ENGINE.classifyBetweenSides(finding, { ...facts, bookCompleteThroughMs: facts.cutAtMs }),
+      },
+      /the engine says \[drift MISSING_IN_DB.*must say \[pending MISSING_IN_DB/,
+    ));
+
   it('a window that ends at the wall clock', () =>
     refuses(
       { classify: (finding, facts) => ENGINE.classify(finding, { ...facts, cutClosedMs: facts.cutAtMs }) },

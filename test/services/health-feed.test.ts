@@ -7,7 +7,9 @@ import { FeedHub, type FeedEvent } from '../../src/services/feed-hub.ts';
 import { createDiagnostics, schedulesOf } from '../../src/services/diagnostics.ts';
 import { createHealthService, type HealthService } from '../../src/services/health.ts';
 import { createRuntimeSampler } from '../../src/services/runtime.ts';
+import { raiseAlert } from '../../src/services/alerts.ts';
 import { createStatusFeed, type StatusFeed, type StatusFeedOptions } from '../../src/services/status-feed.ts';
+import { endAlert, listAlerts } from '../../src/store/alerts.ts';
 import type { Database } from '../../src/store/database.ts';
 import { writeAudit } from '../../src/store/audit.ts';
 import { beginRun, endRun, insertRun } from '../../src/store/runs.ts';
@@ -142,6 +144,38 @@ describe('the feed', () => {
     return events;
   }
   const isLine = (name: string) => (event: StatusEvent) => event.topic === 'activity' && event.activity.event === name;
+
+  it('begins with the alerts that there are, and tells each one that is raised or changes', async () => {
+    const queue = { send: () => Promise.resolve('job') };
+    const raise = (what: string, resolves: boolean) =>
+      test.db.em().transactional((em) =>
+        raiseAlert(em, queue, {
+          ...{ kind: 'SLO_BREACH', dedupeKey: what, policy: null, stream: null, severity: 'ticket', summary: what },
+          ...{ details: {}, resolves },
+        }),
+      );
+    await raise('first', false);
+    const told = (events: readonly StatusEvent[]): string[] =>
+      events.flatMap((event) => (event.topic === 'alerts' ? [`${event.alert.title} ${event.alert.state}`] : []));
+    let deliver = async (): Promise<void> => {};
+    const events = await until(
+      feedOf(),
+      { topics: ['alerts'] },
+      (event) => {
+        if (event.topic === 'alerts' && event.alert.title === 'second' && event.alert.state === 'pending')
+          void deliver();
+        return event.topic === 'alerts' && event.alert.title === 'second' && event.alert.state === 'suppressed';
+      },
+      async () => {
+        deliver = async () => {
+          const { items } = await listAlerts(test.db.em(), {}, { size: 1, after: null });
+          await endAlert(test.db.em(), items[0]!.id, { state: 'suppressed', suppressReason: 'no channel' });
+        };
+        await raise('second', false);
+      },
+    );
+    expect(told(events)).toEqual(['first pending', 'second pending', 'second suppressed']);
+  });
 
   it('begins with the present state, and tells a stream that moves', async () => {
     const feed = feedOf();

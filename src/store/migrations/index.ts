@@ -12,6 +12,7 @@ import { DriftHandling } from './0009-drift-handling.ts';
 import { Sides } from './0010-sides.ts';
 import { Exports } from './0011-exports.ts';
 import { OutsideSeals } from './0012-outside-seals.ts';
+import { DriftLookups } from './0013-drift-lookups.ts';
 
 export const MIGRATIONS: MigrationObject[] = [
   { name: '0001-first-house', class: FirstHouse },
@@ -26,4 +27,5 @@ export const MIGRATIONS: MigrationObject[] = [
   { name: '0010-sides', class: Sides },
   { name: '0011-exports', class: Exports },
   { name: '0012-outside-seals', class: OutsideSeals },
+  { name: '0013-drift-lookups', class: DriftLookups },
 ];

@@ -4,7 +4,8 @@ import { compareKey, type MatchRules } from '../../../src/core/match.ts';
 import { mergeInOrder } from '../../../src/core/order.ts';
 import { DEFAULT_STATUS_MAP } from '../../../src/core/policy.ts';
 import type { Inconclusive } from '../../../src/core/run.ts';
-import { classify, decideVerdict } from '../../../src/core/verdict.ts';
+import { toleranceOf } from '../../../src/core/tolerance.ts';
+import { classify, classifyBetweenSides, decideVerdict } from '../../../src/core/verdict.ts';
 import { toItem } from '../../../src/services/run-items.ts';
 import { randomFrom, shuffled } from '../../_util/random.ts';
 import type { Said } from './naive.ts';
@@ -19,6 +20,7 @@ export interface Engine {
   readonly pages: (rows: readonly Row[], size: number) => readonly (readonly Row[])[];
   readonly compareKey: typeof compareKey;
   readonly classify: typeof classify;
+  readonly classifyBetweenSides: typeof classifyBetweenSides;
   readonly decideVerdict: typeof decideVerdict;
 }
 
@@ -32,6 +34,7 @@ export const ENGINE: Engine = {
     Array.from({ length: Math.ceil(rows.length / size) }, (_, page) => rows.slice(page * size, (page + 1) * size)),
   compareKey,
   classify,
+  classifyBetweenSides,
   decideVerdict,
 };
 
@@ -43,9 +46,12 @@ export async function ask(engine: Engine, world: World, inconclusive: readonly I
     sumLegs: world.join === 'tx_hash',
     statusMap: DEFAULT_STATUS_MAP,
     timeToleranceMs: world.toleranceMs,
+    ...(world.tolerances.length > 0 && { toleranceOf: toleranceOf(world.tolerances) }),
+    ownWords: world.isBetweenSides,
     inScope: (item, side) =>
       (world.scope === null || world.scope.has(item.account)) && (side === 'ledger' || !KINDS_APART.has(item.kind)),
   };
+  const betweenSides = { ...world.facts, ledgerCompleteThroughMs: world.facts.cutClosedMs };
   const keys = new Map<string, string[]>();
   let drifts = 0;
   const ledger = world.asText ? world.ledger.map(engine.readLedger) : world.ledger;
@@ -56,7 +62,9 @@ export async function ask(engine: Engine, world: World, inconclusive: readonly I
   const meetings = mergeInOrder(left!, right!);
   for await (const { key, left: legs, right: rows } of oneByOne(meetings)) {
     for (const finding of engine.compareKey(legs, rows, rules)) {
-      const what = engine.classify(finding, world.facts);
+      const what = world.isBetweenSides
+        ? engine.classifyBetweenSides(finding, betweenSides)
+        : engine.classify(finding, world.facts);
       if (what === 'nothing') continue;
       if (what === 'drift') drifts++;
       const kinds = finding.kinds.length === 0 ? '' : ` ${[...finding.kinds].sort().join('+')}`;

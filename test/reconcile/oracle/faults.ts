@@ -43,6 +43,17 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     row.amount += row.amount > 0n ? -1n : 1n;
     due(world, row, 'drift AMOUNT_MISMATCH');
   },
+  'amount at the edge of a tolerance, or one past it': (world) => {
+    const rule = world.tolerances[0];
+    if (rule === undefined) return;
+    const asset = rule.asset === '*' ? pick(world.random, ASSETS) : rule.asset;
+    const amount = 1n + BigInt(below(world.random, 2 ** 30));
+    const { row } = single(world, { asset, amount });
+    const edge = rule.minor ?? BigInt(Math.floor((Number(amount) * rule.basisPoints!) / 10_000));
+    const past = BigInt(below(world.random, 2));
+    row.amount += (edge + past) * pick(world.random, [1n, -1n]);
+    tell(world, row.key, past === 0n ? [] : ['drift AMOUNT_MISMATCH']);
+  },
   'sign turned': (world) => {
     const { row } = single(world);
     row.amount = -row.amount;
@@ -323,6 +334,14 @@ function due(
   how: 'only' | 'more' = 'only',
 ): void {
   const list = typeof kinds === 'string' ? [kinds] : kinds;
+  // What a tolerance takes, and what is said where there is no ledger to be read, the oracle alone can tell.
+  if (world.isBetweenSides || (world.tolerances.length > 0 && list?.some((kind) => kind.includes('AMOUNT_MISMATCH'))))
+    return tell(world, key, null);
+  tell(world, key, list, how);
+}
+
+/** As `due`, whatever the world. */
+function tell(world: World, key: string, list: readonly string[] | null, how: 'only' | 'more' = 'only'): void {
   world.due.set(key, list && (how === 'more' ? [...(world.due.get(key) ?? []), ...list] : list));
 }
 

@@ -9,6 +9,8 @@ interface Side {
   readonly inScope: boolean;
   /** 'success', 'failed', 'pending' or 'unknown'. */
   readonly means: string;
+  /** Its words are a business's own, as the other side's are. */
+  readonly isOwn: boolean;
 }
 
 export interface Said {
@@ -18,6 +20,7 @@ export interface Said {
 }
 
 const MEANINGS: Readonly<Record<string, string>> = {
+  success: 'success',
   completed: 'success',
   paid: 'success',
   failed: 'failed',
@@ -48,7 +51,13 @@ export function oracle(world: World, inconclusive: boolean): Said {
 function sideOf(world: World, row: Row, isLedger: boolean): Side {
   const inScope = (world.scope === null || world.scope.has(row.account)) && (isLedger || !KINDS_APART.has(row.kind));
   const word = row.status?.toLowerCase() ?? null;
-  return { row, inScope, means: isLedger ? word! : word === null ? 'success' : (MEANINGS[word] ?? 'unknown') };
+  const isOwn = world.isBetweenSides;
+  return {
+    row,
+    inScope,
+    isOwn,
+    means: isLedger && !world.isBetweenSides ? word! : word === null ? 'success' : (MEANINGS[word] ?? 'unknown'),
+  };
 }
 
 function compare(world: World, ledger: Side[], book: Side[]): string[] {
@@ -113,17 +122,28 @@ const isRepeat = (a: Side, b: Side): boolean => isSlot(a, b) && a.row.amount ===
 const means = (a: Side, b: Side): boolean => a.means === b.means;
 const subOf = ({ row }: Side): string => row.subAccount ?? '';
 const party = ({ row }: Side): string => row.counterparty ?? '';
-/** A business's own word says nothing of the ledger's kind. */
-const kind = ({ row }: Side): string => (row.kind !== null && LEDGER_KINDS.has(row.kind) ? row.kind : '');
+/** A business's own word says nothing of the ledger's kind; between two businesses each word is one. */
+const kind = ({ row, isOwn }: Side): string =>
+  row.kind !== null && (isOwn || LEDGER_KINDS.has(row.kind)) ? row.kind : '';
+
+/** A share is taken of the ledger's amount, and of a minor unit nothing is given away. */
+function isWithin({ tolerances }: World, { asset, amount }: Row, other: bigint): boolean {
+  const rule = tolerances.find((each) => each.asset === asset) ?? tolerances.find((each) => each.asset === '*');
+  const [high, low] = amount > other ? [amount, other] : [other, amount];
+  if (rule === undefined) return high === low;
+  if (rule.minor !== null) return low + rule.minor >= high;
+  return (high - low) * 10_000n <= (amount < 0n ? -amount : amount) * BigInt(rule.basisPoints!);
+}
 
 function judgePair(world: World, leg: Side, row: Side): string {
   const kinds = new Set<string>();
   const [l, b] = [leg.row, row.row];
   if (l.account !== b.account) kinds.add('ACCOUNT_MISMATCH');
   if (l.asset !== b.asset) kinds.add('ASSET_MISMATCH');
-  if (leg.means !== 'failed' && l.amount !== b.amount) kinds.add('AMOUNT_MISMATCH');
+  if (leg.means !== 'failed' && !isWithin(world, l, b.amount)) kinds.add('AMOUNT_MISMATCH');
   if (kind(leg) !== '' && kind(row) !== '' && kind(leg) !== kind(row)) kinds.add('TYPE_MISMATCH');
-  if (leg.means !== row.means) kinds.add('STATUS_MISMATCH');
+  // Words that mean nothing agree where they are the same.
+  if (leg.means !== row.means || (row.means === 'unknown' && l.status !== b.status)) kinds.add('STATUS_MISMATCH');
   if (l.counterparty !== null && b.counterparty !== null && l.counterparty !== b.counterparty)
     kinds.add('ACCOUNT_MISMATCH');
   if (b.subAccount !== null && b.subAccount !== l.subAccount) kinds.add('ACCOUNT_MISMATCH');
@@ -135,16 +155,32 @@ function judgePair(world: World, leg: Side, row: Side): string {
   return `${isOnlyLate && isFresh ? 'pending' : 'drift'} ${[...kinds].sort().join('+')}`;
 }
 
-function judgeLeg({ facts }: World, { row, means: status }: Side, isRepeated: boolean): string | null {
+function judgeLeg(world: World, { row, means: status }: Side, isRepeated: boolean): string | null {
   if (status === 'failed') return null;
+  const { facts } = world;
+  if (world.isBetweenSides) {
+    if (isRepeated) return 'drift DUPLICATE_ON_LEDGER';
+    return `${judgeAlone(facts, row, facts.bookCompleteThroughMs, facts.grace.missingInDbMs)} MISSING_IN_DB`;
+  }
   const isFresh = row.atMs! > facts.cutAtMs - facts.grace.missingInDbMs;
   const isLate = facts.bookCompleteThroughMs === null || row.atMs! > facts.bookCompleteThroughMs;
   return `${isFresh || isLate ? 'pending' : 'drift'} ${isRepeated ? 'DUPLICATE_ON_LEDGER' : 'MISSING_IN_DB'}`;
 }
 
-function judgeRow({ facts }: World, { row, means: status }: Side, isRepeated: boolean): string | null {
+/** A row of one side that is no stream, as far as the other says that it is complete. */
+function judgeAlone({ cutAtMs }: World['facts'], row: Row, throughMs: number | null, graceMs: number): string {
+  if (throughMs === null) return 'skipped';
+  const isYoung = row.atMs !== null && (row.atMs + graceMs > cutAtMs || row.atMs > throughMs);
+  return isYoung ? 'pending' : 'drift';
+}
+
+function judgeRow(world: World, { row, means: status }: Side, isRepeated: boolean): string | null {
   if (status === 'failed') return null;
   if (isRepeated) return 'drift DUPLICATE_IN_DB';
+  const { facts } = world;
+  // The oracle's other side is complete to the cut.
+  if (world.isBetweenSides)
+    return `${judgeAlone(facts, row, facts.cutClosedMs, facts.grace.missingOnLedgerMs)} MISSING_ON_LEDGER`;
   const { ledger, atMs } = row;
   const isPast = ledger !== null && ledger <= facts.headLedger;
   const wasRead = facts.covered.some((range) => ledger !== null && ledger >= range.from && ledger < range.to);
@@ -227,6 +263,7 @@ function addUp(group: readonly Side[], status: string): Side {
       subAccount: shared('subAccount'),
     },
     inScope,
+    isOwn: group[0]!.isOwn,
     means: status,
   };
 }

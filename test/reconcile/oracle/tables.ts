@@ -120,6 +120,8 @@ function createTableWorld(seed: number, faults: number): World {
     join,
     form: join === 'tx_hash' ? 'hash' : pick(random, ['hash:op', 'toid'] as const),
     asText: false,
+    isBetweenSides: false,
+    tolerances: [],
     facts: {
       ...plain.facts,
       grace: POLICY_DEFAULTS.grace,

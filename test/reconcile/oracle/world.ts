@@ -2,6 +2,7 @@
 import { StrKey } from '@stellar/stellar-sdk';
 import type { Item } from '../../../src/core/match.ts';
 import { POLICY_DEFAULTS } from '../../../src/core/policy.ts';
+import type { AmountTolerance } from '../../../src/core/tolerance.ts';
 import type { AccusationFacts } from '../../../src/core/verdict.ts';
 import { below, chance, hexDigits, pick, randomFrom, type Random } from '../../_util/random.ts';
 
@@ -18,6 +19,10 @@ export interface World {
   /** Rows of the book are written as text and parsed; keys and accounts are then those of a ledger. */
   readonly asText: boolean;
   readonly toleranceMs: number | null;
+  /** Two sides that are no stream: both speak words of their own, and no ledger was read or missed. */
+  readonly isBetweenSides: boolean;
+  /** By how much amounts may differ; none: not at all. */
+  readonly tolerances: readonly AmountTolerance[];
   readonly batchRows: number;
   /** Null: every account. */
   readonly scope: ReadonlySet<string> | null;
@@ -93,6 +98,8 @@ export function createWorld(seed: number): World {
     form,
     asText: form !== 'text' && chance(random, 0.5),
     toleranceMs: chance(random, 0.3) ? 60_000 : null,
+    isBetweenSides: chance(random, 0.15),
+    tolerances: chance(random, 0.15) ? tolerancesOf(random) : [],
     batchRows: 1 + below(random, 7),
     scope: chance(random, 0.2) ? new Set(ACCOUNTS.slice(0, 3)) : null,
     facts: factsOf(random),
@@ -105,6 +112,13 @@ export function createWorld(seed: number): World {
   };
   for (let left = below(random, 5); left > 0; left--) addMovement(world);
   return world;
+}
+
+/** In minor units for one asset, in basis points for all others; or for that one alone. */
+function tolerancesOf(random: Random): AmountTolerance[] {
+  const one = { asset: pick(random, ASSETS), minor: BigInt(below(random, 50)), basisPoints: null };
+  const others = { asset: '*', minor: null, basisPoints: 1 + below(random, 300) };
+  return pick(random, [[one], [others], [one, others]]);
 }
 
 function factsOf(random: Random): AccusationFacts {
@@ -195,7 +209,7 @@ export function bookRowOf(world: World, leg: Row): Row {
   const { random } = world;
   const row: Row = {
     ...leg,
-    kind: chance(random, 0.7) ? leg.kind : 'payout',
+    kind: world.isBetweenSides || chance(random, 0.7) ? leg.kind : 'payout',
     status: leg.status === 'failed' ? pick(random, ['failed', 'error']) : pick(random, [null, 'completed', 'paid']),
     atMs: leg.atMs! + below(random, 60_000) - 30_000,
     txHash: null,
