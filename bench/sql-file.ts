@@ -2,30 +2,24 @@
 // takes to be read and parsed. Method: a table of BENCH_ROWS rows (a million unless told) and a CSV file of the same rows in
 // another order; the limit is the product's own parser over the file, with nothing done to its rows; then a run as the
 // queue would start it, from its row to its verdict. In turn, medians compared.
-import { hash, randomUUID } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { POLICY_DEFAULTS, type Policy } from '../src/core/policy.ts';
-import { createReconciliationService } from '../src/services/reconciliation.ts';
-import { runReconciliation } from '../src/services/run-reconciliation.ts';
 import { createBookFileReader } from '../src/sources/book-file.ts';
 import { createPostgresBook } from '../src/sources/book-postgres.ts';
 import { createFileSide } from '../src/sources/side-file.ts';
 import { type Database, sql } from '../src/store/database.ts';
-import { createEvents } from '../src/telemetry/events.ts';
-import { silentLogger } from '../src/telemetry/logger.ts';
-import { createMetrics } from '../src/telemetry/metrics.ts';
 import { type Figure, growthFrom, median } from './figure.ts';
 import { startBenchServer } from './server.ts';
+import { runBetweenSides } from './side-run.ts';
 
 const ROWS = Number(process.env['BENCH_ROWS'] ?? 1_000_000);
 const ROUNDS = 3;
 const TARGET = 1.5;
-const NAME = 'bench';
 const COLUMNS = 'key,account,asset,amount_minor,status';
 const ACCOUNT = 'GA5ZSEJYB37JRC5AVCIA5MOP4RHTM335X2KGX3IHOJAPP5RE34K4KZVN';
 const ASSET = `USDC:${ACCOUNT}`;
@@ -55,38 +49,14 @@ async function parse(path: string): Promise<void> {
   if (rows !== ROWS) throw new Error(`${rows} of ${ROWS} lines were read`);
 }
 
-/** One run, begun and worked on; refuses one that didn't find every row equal. */
+/** Refuses a run that didn't find every row equal. */
 async function reconcile(db: Database, path: string, folder: string): Promise<void> {
-  const external = { kind: 'external', immutable: false } as const;
-  const policy: Policy = {
-    ...POLICY_DEFAULTS,
-    name: NAME,
-    level: 'entries',
-    ledger: { ...external, type: 'postgres', name: 'theirs' },
-    book: { ...external, type: 'file', name: 'ours' },
-    join: 'operation',
-    windowHours: null,
-  };
-  const policies = new Map([[NAME, policy]]);
-  const service = createReconciliationService({
-    db,
-    queue: { send: () => Promise.resolve('job') },
-    policies,
-    networkPassphrase: NAME,
-    sandbox: false,
-  });
-  const deps = {
-    db,
-    policies,
-    bookOf: () => createFileSide({ path, format: 'csv', spillFolder: folder }),
-    ledgerOf: () => createPostgresBook({ url: db.url, query: `select ${COLUMNS} from theirs` }),
+  const { verdict, summary } = await runBetweenSides(db, {
+    policy: 'bench',
+    ledger: { type: 'postgres', side: createPostgresBook({ url: db.url, query: `select ${COLUMNS} from theirs` }) },
+    book: { type: 'file', side: createFileSide({ path, format: 'csv', spillFolder: folder }) },
     spillFolder: folder,
-    networkPassphrase: NAME,
-    events: createEvents({ metrics: createMetrics({ defaults: false }), log: silentLogger() }),
-  };
-  const { id } = (await service.runOfTick(NAME, randomUUID()))!;
-  await runReconciliation(deps, id, { attempt: 1, maxAttempts: 1, signal: AbortSignal.timeout(3_600_000) });
-  const { verdict, summary } = await service.get(id);
+  });
   if (verdict !== 'CLEAN' || summary?.counts?.matched !== ROWS)
     throw new Error(`${verdict}: ${JSON.stringify(summary?.counts)} ${JSON.stringify(summary?.inconclusive)}`);
 }
