@@ -32,10 +32,15 @@ export interface PieceFacts {
 }
 
 export type Piece = PieceFacts &
-  (
-    | { readonly kind: 'batch'; readonly range: LedgerRange; readonly batch: LedgerBatch }
-    | { readonly kind: 'bad'; readonly range: LedgerRange; readonly error: TrueUpError }
-  );
+  ({ readonly kind: 'batch'; readonly range: LedgerRange; readonly batch: LedgerBatch } | BadRead);
+
+interface BadRead {
+  readonly kind: 'bad';
+  readonly range: LedgerRange;
+  readonly error: TrueUpError;
+  /** How often it was read. */
+  readonly attempts: number;
+}
 
 export class PieceReader {
   readonly #options: PieceReaderOptions;
@@ -98,7 +103,7 @@ export class PieceReader {
     range: LedgerRange,
     end: number,
     lastHash: string | null,
-  ): Promise<{ kind: 'batch'; batch: LedgerBatch } | { kind: 'bad'; range: LedgerRange; error: TrueUpError }> {
+  ): Promise<{ kind: 'batch'; batch: LedgerBatch } | BadRead> {
     let wanted = range;
     for (let attempt = 1; ;) {
       try {
@@ -109,7 +114,7 @@ export class PieceReader {
         const next = afterBadRead(error, wanted, attempt) ?? this.#smaller(error, wanted);
         if (next === null) throw error;
         this.#options.onBadRead(error, attempt);
-        if (next.kind === 'set-apart') return { kind: 'bad', range: next.range, error: error as TrueUpError };
+        if (next.kind === 'set-apart') return { ...next, kind: 'bad', error: error as TrueUpError };
         this.#retries++;
         ({ range: wanted, attempt } = next);
       }

@@ -2,6 +2,7 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 import { TrueUpError } from '../../core/errors.ts';
+import { keepPayload } from '../../core/raw-payload.ts';
 import { createAddressGuard } from './address-guard.ts';
 import { readBoundedBody, tooLarge } from './body.ts';
 import { DEFAULT_BREAKER, createBreaker } from './breaker.ts';
@@ -240,10 +241,11 @@ function parseBody(call: Call, answer: HttpAnswer<Uint8Array>): unknown {
     return parseJson(Buffer.from(answer.body).toString('utf8'));
   } catch (error) {
     if (call.accept.includes(answer.status)) return null;
-    throw new TrueUpError('SOURCE_CORRUPT', `${call.host} answered ${call.what} with something that is no JSON`, {
+    const bad = new TrueUpError('SOURCE_CORRUPT', `${call.host} answered ${call.what} with something that is no JSON`, {
       metadata: { host: call.host },
       cause: error,
     });
+    throw keepPayload(bad, { format: 'the body of the answer', bytes: answer.body });
   }
 }
 

@@ -1,4 +1,5 @@
-// What is kept beside coverage: how many ledgers are done, so that a list need not add up a long history's islands to say what is missing.
+// What is kept beside coverage: how many ledgers are done, so that a list need not add up a long history's islands to say what is missing;
+// and of ledgers that could not be decoded, why, and their bytes.
 import { Migration } from '@mikro-orm/migrations';
 
 export class KeptCoverage extends Migration {
@@ -38,4 +39,24 @@ const STATEMENTS = [
   `insert into trueup.coverage_totals
    select stream_id, layer, watch_set_id, sum(to_ledger - from_ledger) from trueup.coverage_islands
    where state = 'done' group by stream_id, layer, watch_set_id`,
+  // `raw`: gzip of the first `kept_bytes` of the `size_bytes` that the source gave.
+  `create table trueup.quarantines (
+     id bigint generated always as identity unique,
+     stream_id integer not null references trueup.streams,
+     layer smallint not null,
+     watch_set_id integer not null references trueup.watch_sets,
+     from_ledger integer not null,
+     to_ledger integer not null,
+     source_id smallint not null references trueup.sources,
+     reason text not null,
+     detail text not null,
+     attempts integer not null,
+     first_at timestamptz not null default now(),
+     last_at timestamptz not null default now(),
+     format text,
+     size_bytes integer,
+     kept_bytes integer not null default 0,
+     raw bytea,
+     primary key (stream_id, layer, watch_set_id, from_ledger),
+     check (from_ledger < to_ledger))`,
 ];
