@@ -45,18 +45,24 @@ export async function growPlan(em: EntityManager, id: string, ledgers: number, c
 }
 
 /**
- * Takes the ledgers of one read out of the job's own limits, over all replicas.
+ * Takes one request and its ledgers out of the job's own limits, over all replicas; a further request of a read brings no ledgers
+ * and waits for none.
  *
  * @returns how long to wait before reading, milliseconds
  */
 export async function takeBudget(em: EntityManager, id: string, ledgers: number): Promise<number> {
   const rows = await sql<{ wait_ms: number }>(
     em,
-    `with cost as (select id, greatest(clock_timestamp(), coalesce(budget_at, '-infinity')) as free_at,
-         greatest($2 / ledgers_per_second, 1 / requests_per_second) * interval '1 second' as span
+    `with cost as (select id, $2 > 0 and ledgers_per_second is not null as takes_ledgers,
+         greatest(clock_timestamp(), coalesce(budget_at, '-infinity')) as ledgers_at,
+         greatest(clock_timestamp(), coalesce(requests_at, '-infinity')) as requests_at
        from trueup.backfills where id = $1 for no key update)
-     update trueup.backfills b set budget_at = cost.free_at + cost.span from cost where b.id = cost.id
-     returning (extract(epoch from cost.free_at - clock_timestamp()) * 1000)::float8 as wait_ms`,
+     update trueup.backfills b set
+       budget_at = case when takes_ledgers then cost.ledgers_at + $2 / ledgers_per_second * interval '1 second' else b.budget_at end,
+       requests_at = cost.requests_at + 1 / requests_per_second * interval '1 second'
+     from cost where b.id = cost.id
+     returning (extract(epoch from greatest(case when takes_ledgers then cost.ledgers_at end,
+       case when requests_per_second is not null then cost.requests_at end) - clock_timestamp()) * 1000)::float8 as wait_ms`,
     [id, ledgers],
   );
   return Math.max(0, rows[0]?.wait_ms ?? 0);

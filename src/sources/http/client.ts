@@ -7,10 +7,12 @@ import { createAddressGuard } from './address-guard.ts';
 import { readBoundedBody, tooLarge } from './body.ts';
 import { DEFAULT_BREAKER, createBreaker } from './breaker.ts';
 import type { Breaker, BreakerOptions } from './breaker.ts';
+import { authorizationOf, withoutCredentials } from './credentials.ts';
 import { outcomeOf, statusError, transportError } from './failure.ts';
 import { parseJson } from './json.ts';
 import { DEFAULT_RETRY, parseRetryAfter, retryDelayMs } from './retry.ts';
 import type { RetryOptions } from './retry.ts';
+import { payToll } from './toll.ts';
 import type {
   HttpAnswer,
   HttpCallOptions,
@@ -64,6 +66,12 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     return breaker;
   };
 
+  /** Before every request that goes out: whoever asked pays for it, and the host's budget has room for it. */
+  const admit = async (host: string, signal: AbortSignal): Promise<void> => {
+    await payToll(signal);
+    await options.pacer?.enter(host, signal);
+  };
+
   /** One try, redirects on the same host included. */
   const attempt = async (call: Call, signal: AbortSignal): Promise<HttpAnswer<Uint8Array>> => {
     let url = call.url;
@@ -103,6 +111,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         );
       }
       url = redirectTarget(url, headers['location'], answer.statusCode, call, redirects);
+      await admit(call.host, signal);
     }
   };
 
@@ -115,7 +124,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     let lastError: TrueUpError | undefined;
     for (let failedAttempts = 0; ;) {
       call.signal.throwIfAborted();
-      await options.pacer?.enter(call.host, call.signal);
+      await admit(call.host, call.signal);
       const admission = breaker.enter();
       if (!admission.admitted) throw lastError ?? circuitOpen(call.host, admission.retryAfterMs);
       const startedAt = clock.now();
@@ -263,19 +272,6 @@ function redirectTarget(from: URL, location: string | undefined, status: number,
   to.username = from.username;
   to.password = from.password;
   return to;
-}
-
-function authorizationOf(url: URL): Record<string, string> {
-  if (url.username === '' && url.password === '') return {};
-  const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
-  return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` };
-}
-
-function withoutCredentials(url: URL): URL {
-  const copy = new URL(url);
-  copy.username = '';
-  copy.password = '';
-  return copy;
 }
 
 function circuitOpen(host: string, retryAfterMs: number): TrueUpError {

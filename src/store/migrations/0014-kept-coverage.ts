@@ -39,6 +39,8 @@ const STATEMENTS = [
   `insert into trueup.coverage_totals
    select stream_id, layer, watch_set_id, sum(to_ledger - from_ledger) from trueup.coverage_islands
    where state = 'done' group by stream_id, layer, watch_set_id`,
+  // Ledgers and requests of a job's own limits are counted apart: a read takes its ledgers once, and as many requests as it has pages.
+  `alter table trueup.backfills add column requests_at timestamptz`,
   // `raw`: gzip of the first `kept_bytes` of the `size_bytes` that the source gave.
   `create table trueup.quarantines (
      id bigint generated always as identity unique,
