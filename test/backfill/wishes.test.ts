@@ -156,8 +156,11 @@ describe('limits of a job', () => {
     };
     const limits = { ledgersPerSecond: 1_000_000, requestsPerSecond: 50, concurrency: 1, batchSize: 64 };
     const startedMs = performance.now();
-    const { progress } = await house.run({ from: 64, to: 384 }, { limits });
-    expect(progress).toMatchObject({ scannedLedgers: 320, requests: 15n });
+    const { id, progress } = await house.run({ from: 64, to: 384 }, { limits });
+    expect(progress.scannedLedgers).toBe(320);
+    expect(await sql(test.db.em(), `select requests::int from trueup.backfills where id = $1`, [id])).toEqual([
+      { requests: 15 },
+    ]);
     // The fifteenth may go fourteen gaps after the first.
     expect(performance.now() - startedMs).toBeGreaterThanOrEqual(14 * 20);
   });
