@@ -91,9 +91,14 @@ if [ -f "$folder/checkpoint" ] && [ -f "$folder/proof.json" ]; then
   fi
 else say unverifiable 'no proof'; fi
 
-# The exported file, by its name or, renamed, by its hash.
+# The exported file, by its name or, renamed, by its hash: in its parts, or whole where it was downloaded as one.
 printf '%s\n' "$payload" | sed 's/.*"subject":\[//; s/\]}$//' | tr '{' '\n' |
   sed -n 's/^"sha256":"\([0-9a-f]*\)"},"name":"\([^"]*\)".*/\1 \2/p' > "$t/parts"
+whole=$(field 1 "$payload" '.*"schema":"[^"]*","sha256":"\([0-9a-f]*\)".*')
+file=$(field 1 "$payload" '.*"fileName":"\([^"]*\)".*')
+if [ -f "$folder/$file" ] || find "$folder" -type f -exec openssl dgst -sha256 -r {} + | grep -q "^$whole "; then
+  echo "$whole $file" > "$t/parts"
+fi
 while read -r hash name; do
   if [ -f "$folder/$name" ] && [ "$(sha "$folder/$name")" = "$hash" ]; then continue; fi
   find "$folder" -type f -exec openssl dgst -sha256 -r {} + | grep -q "^$hash " && continue

@@ -31,7 +31,7 @@ import { createRecheckJob } from './services/rechecks.ts';
 import { createReconcileJob } from './services/reconcile-job.ts';
 import { createReconciliationService, type ReconciliationService } from './services/reconciliation.ts';
 import type { RunDeps } from './services/run-reconciliation.ts';
-import { reverifySeals } from './services/reverify.ts';
+import { reverify } from './services/reverify.ts';
 import { createSandboxLoop } from './services/sandbox-loop.ts';
 import { createPostgresBook } from './sources/book-postgres.ts';
 import { createFileSide } from './sources/side-file.ts';
@@ -206,6 +206,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     evidence,
     networkPassphrase: network,
     sandbox: isSandbox,
+    books: { policies, bookOf: books, spillFolder: spillFolder(config) },
     events,
   });
   const backfills = composeBackfills({
@@ -281,7 +282,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       runExport: exporting.run,
       tendEvidence: () => evidence.tend(),
       sealIntervalMs: config.evidence.storage === 'memory' || !signs ? null : config.evidence.sealIntervalMs,
-      reverify: async (_payload, { signal }) => void (await reverifySeals({ db }, signal)),
+      reverify: (_payload, { signal }) => reverify(runDeps, signal),
       reverifyIntervalMs: config.reconciliation.reverifyIntervalMs,
       watchRetention: control.watchRetention,
       backfillNewMembers: async () => void (await control.backfillNewMembers()),

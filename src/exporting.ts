@@ -3,6 +3,7 @@ import type { Evidence } from './services/evidence.ts';
 import { createExportsService } from './services/exports.ts';
 import { removeOrphans } from './services/orphan-artifacts.ts';
 import { runExport } from './services/run-export.ts';
+import type { StatementBookDeps } from './services/statement-book.ts';
 import type { FileArtifacts } from './outbound/artifacts.ts';
 import type { Database } from './store/database.ts';
 import type { JobContext, JobPayload, Queue } from './store/queue.ts';
@@ -11,11 +12,12 @@ import { VERSION } from './version.ts';
 
 export interface ExportingDeps {
   readonly db: Database;
-  readonly queue: Queue;
+  readonly queue: Pick<Queue, 'send'>;
   readonly artifacts: FileArtifacts;
   readonly evidence: Evidence;
   readonly networkPassphrase: string;
   readonly sandbox: boolean;
+  readonly books: StatementBookDeps;
   readonly events: Events;
 }
 

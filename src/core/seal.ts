@@ -76,7 +76,11 @@ export function isSkippedLedger(skipped: Skipped, ledger: number | null): boolea
 }
 
 export function isSkippedTime(skipped: Skipped, atMs: number | null): boolean {
-  return atMs !== null && skipped.times.some((span) => span.fromMs < atMs && atMs <= span.toMs);
+  return isInSpans(skipped.times, atMs);
+}
+
+export function isInSpans(spans: readonly TimeSpan[], atMs: number | null): boolean {
+  return atMs !== null && spans.some((span) => span.fromMs < atMs && atMs <= span.toMs);
 }
 
 /**
@@ -124,8 +128,10 @@ export class ChunkTallies {
   }
 
   /** Chunks in which everything agreed. */
-  agreed(): { from: number; tally: ChunkTally }[] {
-    return [...this.#chunks].flatMap(([from, tally]) => (this.#spoilt.has(from) ? [] : [{ from, tally }]));
+  agreed(): (TimeSpan & { readonly from: number; readonly tally: ChunkTally })[] {
+    return this.#pending.flatMap(({ from, fromMs, toMs }) =>
+      this.#spoilt.has(from) ? [] : [{ from, fromMs, toMs, tally: this.#chunks.get(from)! }],
+    );
   }
 
   #chunkAt(atMs: number | null): number | null {

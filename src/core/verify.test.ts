@@ -42,11 +42,17 @@ describe('a flipped bit', () => {
 
   it.each(['envelope', 'checkpoint', 'proof'] as const)('at any offset of the %s is found as altered', (file) => {
     const bytes = Buffer.from(evidence[file]!);
-    const missed = [...flips(bytes)].flatMap((flipped, offset) =>
-      outcomeOf({ [file]: flipped }) === 'altered' ? [] : [offset],
-    );
+    const missed = [...flips(bytes)].flatMap((flipped, offset) => {
+      const outcome = outcomeOf({ [file]: flipped });
+      return outcome === 'altered' || (outcome === 'unknown_key' && isOfBoth(file, bytes, offset)) ? [] : [offset];
+    });
     expect(missed).toEqual([]);
   });
+
+  /** The one character of a checkpoint whose six bits are two of the key's hash and four of the signature: with both changed, it is as if
+   *  somebody unknown had signed. */
+  const isOfBoth = (file: string, bytes: Buffer, offset: number): boolean =>
+    file === 'checkpoint' && offset === bytes.lastIndexOf(' ') + 1 + Math.floor((4 * 8) / 6);
 
   it('at any offset of the manifest inside the envelope is found as altered', () => {
     const { statement, envelope } = openManifest(evidence.envelope)!;

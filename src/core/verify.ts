@@ -61,19 +61,32 @@ export function checkEvidence(
 }
 
 export function checkParts(manifest: Manifest, found: readonly FoundPart[]): Check[] {
-  return manifest.content.parts.map((part, index) => {
-    const name = partName(manifest, index);
-    const { sha256, sizeBytes } = found[index] ?? { sha256: null, sizeBytes: 0 };
-    if (sha256 === null)
-      return check('artifact', 'missing', `${name}: no file with ${part.sizeBytes} bytes and SHA-256 ${part.sha256}`);
-    if (sha256 === part.sha256 && sizeBytes === part.sizeBytes)
-      return check('artifact', 'match', `${name}: ${sizeBytes} bytes, SHA-256 ${sha256}`);
-    return check(
-      'artifact',
-      'altered',
-      `${name}: ${sizeBytes} bytes with SHA-256 ${sha256}; signed were ${part.sizeBytes} bytes with ${part.sha256}`,
-    );
-  });
+  return manifest.content.parts.map((_, index) => checkPart(manifest, index, found[index]));
+}
+
+export function checkPart(manifest: Manifest, index: number, found: FoundPart | undefined): Check {
+  return checkBytes(partName(manifest, index), manifest.content.parts[index]!, found);
+}
+
+/** An artifact of several parts in one file, as it is downloaded. */
+export function checkWhole({ fileName, content }: Manifest, found: FoundPart): Check {
+  return checkBytes(fileName, content, found);
+}
+
+function checkBytes(
+  name: string,
+  signed: { readonly sizeBytes: number; readonly sha256: string },
+  { sha256, sizeBytes }: FoundPart = { sha256: null, sizeBytes: 0 },
+): Check {
+  if (sha256 === null)
+    return check('artifact', 'missing', `${name}: no file with ${signed.sizeBytes} bytes and SHA-256 ${signed.sha256}`);
+  if (sha256 === signed.sha256 && sizeBytes === signed.sizeBytes)
+    return check('artifact', 'match', `${name}: ${sizeBytes} bytes, SHA-256 ${sha256}`);
+  return check(
+    'artifact',
+    'altered',
+    `${name}: ${sizeBytes} bytes with SHA-256 ${sha256}; signed were ${signed.sizeBytes} bytes with ${signed.sha256}`,
+  );
 }
 
 /** A checkpoint alone: who signed it. */

@@ -98,7 +98,8 @@ export class ArtifactWriter extends Writable {
         }
         const piece = chunk.subarray(at, at + this.#partBytes - this.#part!.sizeBytes);
         this.#part!.hash.update(piece);
-        await this.#part!.file.write(piece);
+        // Whole: write() may stop early on a disk that is nearly full.
+        await this.#part!.file.writeFile(piece);
         this.#part!.sizeBytes += piece.length;
         at += piece.length;
       }

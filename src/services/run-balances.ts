@@ -7,6 +7,7 @@ import type { Policy } from '../core/policy.ts';
 import type { AssetTotal, Inconclusive, UnderivedItem } from '../core/run.ts';
 import { absorb, absorbedTotals, toleranceOf, type AbsorbedByAsset, type ToleranceOf } from '../core/tolerance.ts';
 import { balancesOfPairs, MAX_BALANCE_PAIRS, type PairBalance } from '../store/balances.ts';
+import type { Progress } from '../store/run-checkpoints.ts';
 import { agreement, type FindingSink } from './run-findings.ts';
 import type { RunFrame } from './run-frame.ts';
 import { MAX_LISTED } from './run-reasons.ts';
@@ -14,13 +15,19 @@ import { MAX_LISTED } from './run-reasons.ts';
 /** Underived balances listed on a run; all are counted. */
 const MAX_UNDERIVED_ITEMS = 1000;
 
-export interface BalanceRun {
+export interface BalanceSides {
   readonly em: EntityManager;
   readonly policy: Policy;
   readonly frame: RunFrame;
   readonly book: BookSide;
   readonly sink: FindingSink;
   readonly signal: AbortSignal;
+}
+
+export interface BalanceRun extends BalanceSides {
+  /** How far an attempt before this one came at the same cut; null: not at all. */
+  readonly resume: Progress<BalanceProgress> | null;
+  readonly segmentKeys: number;
 }
 
 export interface BalanceCounts {
@@ -32,53 +39,83 @@ export interface BalanceCounts {
   skipped: number;
 }
 
+/** Plain values: they are kept with each checkpoint. */
+export interface BalanceProgress {
+  readonly counts: BalanceCounts;
+  /** Balances taken from the book, in scope or not: the next worker leaves out as many. */
+  taken: number;
+  readonly underivedItems: UnderivedItem[];
+  /** Some of the accounts whose balances have no opening. */
+  readonly noOpening: string[];
+  readonly absorbed: AbsorbedByAsset;
+}
+
 export interface BalanceOutcome {
   readonly counts: BalanceCounts;
   readonly toleranceAbsorbed: readonly AssetTotal[];
   readonly underivedItems: readonly UnderivedItem[];
 }
 
+function nothingTaken(): BalanceProgress {
+  const counts = { ledgerRecords: 0, bookRecords: 0, matched: 0, drifts: 0, underived: 0, skipped: 0 };
+  return { counts, taken: 0, underivedItems: [], noOpening: [], absorbed: {} };
+}
+
 /** Compares every balance that the book states; what can't be derived is reported and never accused. */
 export async function compareBalances(run: BalanceRun, inconclusive: Inconclusive[]): Promise<BalanceOutcome> {
-  const counts: BalanceCounts = { ledgerRecords: 0, bookRecords: 0, matched: 0, drifts: 0, underived: 0, skipped: 0 };
-  const underivedItems: UnderivedItem[] = [];
-  const noOpening: string[] = [];
-  const absorbed: AbsorbedByAsset = {};
+  const progress = run.resume?.counts ?? nothingTaken();
+  if (run.resume?.phase !== 'recheck') await compareStated(run, progress);
+  const { counts, noOpening, underivedItems, absorbed } = progress;
+  if (counts.skipped > 0) {
+    inconclusive.push({
+      reason: 'NO_OPENING',
+      side: 'ledger',
+      message: `${counts.skipped} balances have no opening: their history before the first ledger read is unknown`,
+      fix: 'follow from ledger 1, or from a source that states balances (Horizon, RPC), so that an opening can be taken',
+      ranges: [],
+      accounts: noOpening,
+      itemCount: counts.skipped,
+    });
+  }
+  return { counts, underivedItems, toleranceAbsorbed: absorbedTotals(absorbed) };
+}
+
+async function compareStated(run: BalanceRun, progress: BalanceProgress): Promise<void> {
   const tolerance = toleranceOf(run.policy.amountTolerances);
-  for await (const batch of run.book.balances({ cutLedger: run.frame.cutLedger }, run.signal)) {
-    for (let from = 0; from < batch.length; from += MAX_BALANCE_PAIRS) {
+  const { counts } = progress;
+  const partSize = Math.min(MAX_BALANCE_PAIRS, run.segmentKeys);
+  let toSkip = progress.taken;
+  let kept = progress.taken;
+  for await (const whole of run.book.balances({ cutLedger: run.frame.cutLedger }, run.signal)) {
+    const batch = whole.slice(toSkip);
+    toSkip -= whole.length - batch.length;
+    for (let from = 0; from < batch.length; from += partSize) {
       run.signal.throwIfAborted();
-      const stated = batch.slice(from, from + MAX_BALANCE_PAIRS).filter((balance) => inScope(balance, run.policy));
+      const part = batch.slice(from, from + partSize);
+      const stated = part.filter((balance) => inScope(balance, run.policy));
       const derived = await deriveFor(run, stated);
       for (const [i, balance] of stated.entries()) {
         counts.bookRecords++;
         counts.ledgerRecords++;
-        await judge(run, balance, derived[i]!, counts, underivedItems, noOpening, absorbed, tolerance);
+        await judge(run, balance, derived[i]!, progress, tolerance);
       }
+      progress.taken += part.length;
       await run.sink.progress('comparing', counts.bookRecords);
+      if (progress.taken - kept < run.segmentKeys) continue;
+      await run.sink.checkpoint({ phase: 'window', afterKey: keyOf(part.at(-1)!), counts: progress });
+      kept = progress.taken;
     }
   }
-  await run.sink.flush();
-  if (noOpening.length > 0) {
-    counts.skipped += noOpening.length;
-    inconclusive.push({
-      reason: 'NO_OPENING',
-      side: 'ledger',
-      message: `${noOpening.length} balances have no opening: their history before the first ledger read is unknown`,
-      fix: 'follow from ledger 1, or from a source that states balances (Horizon, RPC), so that an opening can be taken',
-      ranges: [],
-      accounts: [...new Set(noOpening)].slice(0, MAX_LISTED),
-      itemCount: noOpening.length,
-    });
-  }
-  return { counts, underivedItems, toleranceAbsorbed: absorbedTotals(absorbed) };
+  // Less than a segment is as soon done again as it is kept.
+  if (progress.taken < run.segmentKeys) await run.sink.flush();
+  else await run.sink.checkpoint({ phase: 'recheck', afterKey: null, counts: progress });
 }
 
 /**
  * Open drifts that the comparison didn't show again: their balances agree now, or the book states them no longer, which equals
  * zero. Both sides are read again before one is closed.
  */
-export async function recheckOpenBalances(run: BalanceRun): Promise<void> {
+export async function recheckOpenBalances(run: BalanceSides): Promise<void> {
   const tolerance = toleranceOf(run.policy.amountTolerances);
   for (let after: string | null = null; ;) {
     const keys = await run.sink.openKeys(after, MAX_BALANCE_PAIRS);
@@ -98,7 +135,7 @@ export async function recheckOpenBalances(run: BalanceRun): Promise<void> {
 }
 
 async function statedNow(
-  run: BalanceRun,
+  run: BalanceSides,
   wanted: ReadonlyMap<string, { account: string; asset: string }>,
 ): Promise<BookBalance[]> {
   const found = new Map<string, BookBalance>();
@@ -110,7 +147,7 @@ async function statedNow(
   );
 }
 
-async function deriveFor(run: BalanceRun, stated: readonly BookBalance[]): Promise<PairBalance[]> {
+async function deriveFor(run: BalanceSides, stated: readonly BookBalance[]): Promise<PairBalance[]> {
   const pairs = stated.map((balance) => ({
     account: balance.account,
     asset: balance.asset,
@@ -120,31 +157,25 @@ async function deriveFor(run: BalanceRun, stated: readonly BookBalance[]): Promi
 }
 
 async function judge(
-  run: BalanceRun,
+  run: BalanceSides,
   balance: BookBalance,
   ledger: PairBalance,
-  counts: BalanceCounts,
-  underivedItems: UnderivedItem[],
-  noOpening: string[],
-  absorbed: AbsorbedByAsset,
+  { counts, underivedItems, noOpening, absorbed }: BalanceProgress,
   tolerance: ToleranceOf,
 ): Promise<void> {
+  const { account, asset } = balance;
   if (ledger.state === 'underived') {
     counts.underived++;
     if (underivedItems.length < MAX_UNDERIVED_ITEMS) {
-      underivedItems.push({
-        account: balance.account,
-        asset: balance.asset,
-        ledgerAmount: ledger.amount,
-        bookAmount: balance.amount,
-        reasons: ledger.reasons,
-      });
+      const { amount: ledgerAmount, reasons } = ledger;
+      underivedItems.push({ account, asset, ledgerAmount, bookAmount: balance.amount, reasons });
     }
   } else if (ledger.state === 'no_opening') {
-    noOpening.push(balance.account);
+    counts.skipped++;
+    if (noOpening.length < MAX_LISTED && !noOpening.includes(account)) noOpening.push(account);
   } else if (agrees(balance, ledger.amount, tolerance)) {
     counts.matched++;
-    absorb(absorbed, balance.asset, absolute(ledger.amount - balance.amount));
+    absorb(absorbed, asset, absolute(ledger.amount - balance.amount));
   } else {
     counts.drifts++;
     await run.sink.add(finding(run, balance, ledger));
@@ -155,7 +186,7 @@ function agrees(balance: BookBalance, ledgerAmount: bigint, tolerance: Tolerance
   return absolute(ledgerAmount - balance.amount) <= tolerance(balance.asset, ledgerAmount);
 }
 
-function finding(run: BalanceRun, balance: BookBalance, ledger: PairBalance): Parameters<FindingSink['add']>[0] {
+function finding(run: BalanceSides, balance: BookBalance, ledger: PairBalance): Parameters<FindingSink['add']>[0] {
   const { account, asset } = balance;
   return {
     matchKey: keyOf(balance),

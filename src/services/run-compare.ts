@@ -16,13 +16,13 @@ import type { SealScope } from '../store/seals.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { RunAlerts } from './run-alerts.ts';
 import { compareBalances, recheckOpenBalances } from './run-balances.ts';
-import { asOfCut, keepCut, keptRun, openBook, type KeptRun } from './run-cut.ts';
+import { asOfCut, keepBalanceCut, keepCut, keptBalances, keptRun, openBook, type KeptRun } from './run-cut.ts';
 import { compareWindow, recheckOpenDrifts, recheckSkippedKeys } from './run-entries.ts';
 import { exemptionsOf } from './run-judge.ts';
 import { createFindingSink, type FindingSink } from './run-findings.ts';
 import { frameRun, type Following, type RunFrame } from './run-frame.ts';
 import { reason } from './run-reasons.ts';
-import { prepareSeals, readRunSeals, sealsOfCut, type RunSeals } from './run-sealed.ts';
+import { askOutside, prepareSeals, readRunSeals, sealsOfCut, type RunSeals } from './run-sealed.ts';
 import { addBookReasons, frameBook, kindsOf, resolveJoin, type BookFrame, type ResolvedJoin } from './run-scope.ts';
 import { createSkippedKeys } from './run-skipped.ts';
 import { type Outcome } from './run-summary.ts';
@@ -64,10 +64,12 @@ export async function compare(deps: RunDeps, policy: Policy, run: StoredRun, sig
   // Before any snapshot is taken, so that no write falls between the two.
   const sealing = kept === null ? await prepareSeals(deps.db, deps.networkPassphrase, policy, run) : null;
   await using book = await openBook(deps.bookOf(policy), policy, kept, signal);
-  const work = (em: EntityManager): Promise<Outcome> =>
-    kept === null
+  const work = (em: EntityManager): Promise<Outcome> => {
+    if (policy.level === 'balances') return compareAllBalances(deps, policy, run, book, em, signal);
+    return kept === null
       ? begin(deps, policy, run, book, em, sealing, signal)
       : resume(deps, policy, run, book, em, kept, signal);
+  };
   return await withLedgerSnapshot(deps.db, work, signal);
 }
 
@@ -80,6 +82,27 @@ async function begin(
   sealing: SealScope | null,
   signal: AbortSignal,
 ): Promise<Outcome> {
+  const { frame, bookFrame, inconclusive } = await cutBoth(deps, policy, run, book, em, signal);
+  const nothing = { frame, bookFrame, join: null, counts: NOTHING_COUNTED, underivedItems: [], fees: [], inconclusive };
+  if (frame === null) return nothing;
+  const join = await resolveJoin(book, policy, inconclusive, signal);
+  if (join === null) return nothing;
+  const sink = createFindingSink(deps.db, run, policy.name);
+  const side = { em, policy, frame, book, sink, signal };
+  const seals = sealing && (await readRunSeals(em, sealing, policy, { frame, book, bookFrame, join }, inconclusive));
+  await keepCut(deps.db, em, run, policy, book, { frame, bookFrame, join, seals: seals?.kept ?? null, inconclusive });
+  return compareEntries(deps, run, { ...side, bookFrame, join, seals, kept: null }, inconclusive);
+}
+
+/** The cut of both sides, and what is wrong with either at it. */
+async function cutBoth(
+  deps: RunDeps,
+  policy: Policy,
+  run: StoredRun,
+  book: BookSide,
+  em: EntityManager,
+  signal: AbortSignal,
+): Promise<{ frame: RunFrame | null; bookFrame: BookFrame; inconclusive: Inconclusive[] }> {
   // What an attempt before this one found at a cut that can't be had again.
   if (run.attempt > 1) await beginCheckpoint(deps.db.em(), run, null);
   const inconclusive: Inconclusive[] = [];
@@ -93,21 +116,30 @@ async function begin(
     deps.following ?? FOLLOWING_DEFAULTS,
     inconclusive,
   );
-  const nothing = { frame, bookFrame, join: null, counts: NOTHING_COUNTED, underivedItems: [], fees: [] };
-  if (frame === null) return { ...nothing, inconclusive };
-  addBookReasons(bookFrame, book.describe(), policy, frame.cutClosedMs, inconclusive);
+  if (frame !== null) addBookReasons(bookFrame, book.describe(), policy, frame.cutClosedMs, inconclusive);
+  return { frame, bookFrame, inconclusive };
+}
+
+async function compareAllBalances(
+  deps: RunDeps,
+  policy: Policy,
+  run: StoredRun,
+  book: BookSide,
+  em: EntityManager,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const kept = run.attempt > 1 ? await keptBalances(deps.db, em, run, policy, book) : null;
+  const { frame, bookFrame, ...cut } = kept?.cut ?? (await cutBoth(deps, policy, run, book, em, signal));
+  const inconclusive = [...cut.inconclusive];
+  const nothing = { frame, bookFrame, join: null, counts: NOTHING_COUNTED, underivedItems: [], fees: [], inconclusive };
+  if (frame === null) return nothing;
+  if (kept === null) await keepBalanceCut(deps.db, em, run, policy, book, { frame, bookFrame, inconclusive });
   const sink = createFindingSink(deps.db, run, policy.name);
-  const side = { em, policy, frame, book, sink, signal };
-  if (policy.level === 'balances') {
-    const { counts, ...more } = await compareBalances(side, inconclusive);
-    await recheckOpenBalances(side);
-    return { ...nothing, ...more, counts: { ...NOTHING_COUNTED, ...counts }, inconclusive };
-  }
-  const join = await resolveJoin(book, policy, inconclusive, signal);
-  if (join === null) return { ...nothing, inconclusive };
-  const seals = sealing && (await readRunSeals(em, sealing, policy, { frame, bookFrame, join }, inconclusive));
-  await keepCut(deps.db, em, run, policy, book, { frame, bookFrame, join, seals: seals?.kept ?? null, inconclusive });
-  return compareEntries(deps, run, { ...side, bookFrame, join, seals, kept: null }, inconclusive);
+  const segmentKeys = book.position === undefined ? Infinity : (deps.segmentKeys ?? SEGMENT_KEYS);
+  const side = { em, policy, frame, book, sink, signal, resume: kept, segmentKeys };
+  const { counts, ...more } = await compareBalances(side, inconclusive);
+  await recheckOpenBalances(side);
+  return { ...nothing, ...more, counts: { ...NOTHING_COUNTED, ...counts } };
 }
 
 async function resume(
@@ -202,7 +234,7 @@ async function compareEntries(
     toleranceAbsorbed: absorbedTotals(absorbed),
     notes,
     counts: { ...NOTHING_COUNTED, ...recorded },
-    seals,
+    seals: seals && (await askOutside(seals, side.book)),
     fees,
   };
 }

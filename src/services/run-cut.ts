@@ -6,9 +6,11 @@ import type { Policy } from '../core/policy.ts';
 import type { Inconclusive } from '../core/run.ts';
 import type { Database } from '../store/database.ts';
 import { coveredBySets, ledgerAsOf, type CoveredBySet, type LedgerAsOf } from '../store/ledger-as-of.ts';
-import { beginCheckpoint, readCheckpoint, type Checkpoint } from '../store/run-checkpoints.ts';
+import { beginCheckpoint, readCheckpoint, type Checkpoint, type Progress } from '../store/run-checkpoints.ts';
 import { toJson } from '../store/json.ts';
+import { openingsTaken, type OpeningsTaken } from '../store/openings.ts';
 import type { HeldRun } from '../store/runs.ts';
+import type { BalanceProgress } from './run-balances.ts';
 import type { EntryCounts } from './run-judge.ts';
 import type { RunFrame } from './run-frame.ts';
 import type { KeptSeals } from './run-sealed.ts';
@@ -63,6 +65,57 @@ export async function keepCut(
   await beginCheckpoint(db.em(), run, { ...cut, covered, rules: rulesOf(policy), bookPosition: book.position });
 }
 
-function rulesOf(policy: Policy): string {
+/** A balance is the sum of all that was known of its account, and so it can only be had again while no more is known. */
+interface BalanceCut extends Pick<RunCut, 'rules' | 'bookPosition' | 'bookFrame' | 'covered' | 'inconclusive'> {
+  readonly frame: RunFrame;
+  readonly openings: OpeningsTaken;
+}
+
+export type KeptBalances = Checkpoint<BalanceCut, BalanceProgress>;
+
+/** What an attempt before this one left; null where the book was written, or older ledgers or openings were read, since. */
+export async function keptBalances(
+  db: Database,
+  em: EntityManager,
+  run: HeldRun,
+  policy: Policy,
+  book: BookSide,
+): Promise<KeptBalances | null> {
+  const kept = await readCheckpoint<BalanceCut, BalanceProgress>(db.em(), run.id);
+  if (kept === null || !hasSegment(kept)) return null;
+  const { rules, bookPosition, frame, covered, openings } = kept.cut;
+  if (rules !== rulesOf(policy) || bookPosition !== book.position) return null;
+  const { id } = frame.stream;
+  const now = await openingsTaken(em, id);
+  if (now.count !== openings.count) return null;
+  // From a later opening legs are taken away, so that what lies before it counts as well.
+  const counted = Math.max(frame.headLedger, openings.newestLedger);
+  return ledgerAsOf(covered, await coveredBySets(em, id, policy.layer), counted + 1) === null ? kept : null;
+}
+
+/** Fixes the cut of a comparison of balances, unless its book can't say whether it is still the same. */
+export async function keepBalanceCut(
+  db: Database,
+  em: EntityManager,
+  run: HeldRun,
+  policy: Policy,
+  book: BookSide,
+  cut: Pick<BalanceCut, 'frame' | 'bookFrame' | 'inconclusive'>,
+): Promise<void> {
+  if (book.position === undefined) return;
+  const { id } = cut.frame.stream;
+  const covered = await coveredBySets(em, id, policy.layer);
+  const openings = await openingsTaken(em, id);
+  const fixed: BalanceCut = { ...cut, covered, openings, rules: rulesOf(policy), bookPosition: book.position };
+  await beginCheckpoint(db.em(), run, fixed);
+}
+
+/** False: it ended before its first segment, and kept nothing but a cut. */
+export function hasSegment({ phase, afterKey }: Pick<Progress<object>, 'phase' | 'afterKey'>): boolean {
+  return phase === 'recheck' || afterKey !== null;
+}
+
+/** Of the policy's rules, as they are kept with a cut. */
+export function rulesOf(policy: Policy): string {
   return createHash('sha256').update(toJson(policy)).digest('hex');
 }

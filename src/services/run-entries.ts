@@ -5,7 +5,7 @@ import type { LedgerRange } from '../core/ledger.ts';
 import { isLedgerWord, type Item } from '../core/match.ts';
 import type { Policy } from '../core/policy.ts';
 import { keysAfter, type RowQuery, type RowSide } from '../core/row-side.ts';
-import { NOTHING_SKIPPED, type ChunkTallies } from '../core/seal.ts';
+import { isSkippedLedger, isSkippedTime, NOTHING_SKIPPED, type ChunkTallies } from '../core/seal.ts';
 import { classify, type AccusationFacts } from '../core/verdict.ts';
 import { readLedgerItems, readLedgerItemsByKeys, type LedgerScope } from '../store/ledger-side.ts';
 import type { Progress } from '../store/run-checkpoints.ts';
@@ -100,6 +100,7 @@ function judgeOf(
   tallies?: ChunkTallies,
 ): Judge {
   const { policy, frame, bookFrame, exemptions, sink, skipped } = run;
+  const sealed = run.seals?.skipped ?? NOTHING_SKIPPED;
   const facts: AccusationFacts = {
     grace: policy.grace,
     cutAtMs: frame.cutAtMs,
@@ -119,7 +120,8 @@ function judgeOf(
     sink,
     skipped,
     counts,
-    ...(run.seals && { sealed: run.seals.skipped }),
+    leftOut: (item, side) =>
+      side === 'ledger' ? isSkippedLedger(sealed, item.ledger) : isSkippedTime(sealed, item.atMs),
     ...(tallies && { tallies }),
   });
 }

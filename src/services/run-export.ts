@@ -17,6 +17,7 @@ import type { ManifestDraft } from './evidence-log.ts';
 import { linesOf, RowCounter, stagesOf } from './export-bytes.ts';
 import { factsOf, manifestFilter, type ExportFacts } from './export-facts.ts';
 import { statementRows } from './statement.ts';
+import type { StatementBookDeps } from './statement-book.ts';
 
 export interface RunExportDeps {
   readonly db: Database;
@@ -26,6 +27,7 @@ export interface RunExportDeps {
   readonly recordManifest: (em: EntityManager, draft: ManifestDraft) => Promise<string>;
   readonly generator: ManifestContent['generator'];
   readonly events: Pick<Events, 'exportFinished'>;
+  readonly books: StatementBookDeps;
 }
 
 interface Attempt {
@@ -90,7 +92,7 @@ async function write(deps: RunExportDeps, job: HeldExport, signal: AbortSignal):
   try {
     const { facts, rows } = await withExportSnapshot(deps.db, async (snapshot) => {
       const facts = await factsOf(snapshot.em, job, deps.networkPassphrase);
-      return { facts, rows: await writeRows(snapshot, job, facts, counter, writer, stop) };
+      return { facts, rows: await writeRows(deps, snapshot, job, facts, counter, writer, stop) };
     });
     if (stopping.signal.aborted) throw notOurs(job);
     const progress = progressOf(rows);
@@ -106,6 +108,7 @@ async function write(deps: RunExportDeps, job: HeldExport, signal: AbortSignal):
 
 /** Returns how many rows there are. */
 async function writeRows(
+  { books }: Pick<RunExportDeps, 'books'>,
   snapshot: ExportSnapshot,
   job: HeldExport,
   facts: ExportFacts,
@@ -119,7 +122,7 @@ async function writeRows(
   if (kind === 'statement') {
     let rows = 0;
     const lines = linesOf(
-      statementRows(snapshot.em, facts.scope!, filter),
+      statementRows(snapshot.em, books, facts.scope!, filter, signal),
       EXPORT_COLUMNS.statement,
       format,
       (count) => (rows += count),

@@ -2,7 +2,7 @@
 import { exemptionsAt, type Exemptions } from '../core/exemption.ts';
 import { agreesExactly, compareKey, type Finding, type Item, type MatchRules } from '../core/match.ts';
 import type { Policy } from '../core/policy.ts';
-import { isSkippedLedger, isSkippedTime, NOTHING_SKIPPED, type ChunkTallies, type Skipped } from '../core/seal.ts';
+import type { ChunkTallies } from '../core/seal.ts';
 import { absorb, toleranceOf, type AbsorbedByAsset } from '../core/tolerance.ts';
 import type { FindingClass } from '../core/verdict.ts';
 import { agreement, type FindingSink, type OpenDrift } from './run-findings.ts';
@@ -50,8 +50,8 @@ export interface JudgeOptions {
   readonly sink: FindingSink;
   readonly skipped: SkippedKeys;
   readonly counts: EntryCounts;
-  /** What is left out of both sides because it was found equal before; absent: nothing. */
-  readonly sealed?: Skipped;
+  /** What was found equal before, and is counted for what was left out; absent: nothing. */
+  readonly leftOut?: (item: Item, side: SideName) => boolean;
   /** What is seen of chunks that may be sealed. */
   readonly tallies?: ChunkTallies;
 }
@@ -81,14 +81,14 @@ export class Judge {
   readonly counts: EntryCounts;
   readonly #options: JudgeOptions;
   readonly #rules: MatchRules;
-  readonly #sealed: Skipped;
+  readonly #leftOut: NonNullable<JudgeOptions['leftOut']>;
   readonly #tallies: ChunkTallies | undefined;
 
   constructor(options: JudgeOptions) {
     this.counts = options.counts;
     this.#options = options;
     this.#rules = { ...options.rules, inScope: options.inScope };
-    this.#sealed = options.sealed ?? NOTHING_SKIPPED;
+    this.#leftOut = options.leftOut ?? (() => false);
     this.#tallies = options.tallies;
   }
 
@@ -165,12 +165,12 @@ export class Judge {
     const { inScope, inWindow } = this.#options;
     if (legs.length > 0 && rows.length > 0) this.counts.keysMet++;
     for (const leg of legs) {
-      if (!inScope(leg, 'ledger') || !inWindow(leg, 'ledger') || isSkippedLedger(this.#sealed, leg.ledger)) continue;
+      if (!inScope(leg, 'ledger') || !inWindow(leg, 'ledger') || this.#leftOut(leg, 'ledger')) continue;
       this.counts.ledgerRecords++;
       this.#tallies?.ledgerRecord(leg);
     }
     for (const row of rows) {
-      if (!inScope(row, 'book') || !inWindow(row, 'book') || isSkippedTime(this.#sealed, row.atMs)) continue;
+      if (!inScope(row, 'book') || !inWindow(row, 'book') || this.#leftOut(row, 'book')) continue;
       this.counts.bookRecords++;
       this.#tallies?.bookRecord(row);
     }
@@ -178,7 +178,7 @@ export class Judge {
 
   /** A pair counts where its entry lies; that of a sealed chunk was counted with it. */
   #countMatched(ledger: Item, absorbed: bigint): void {
-    if (isSkippedLedger(this.#sealed, ledger.ledger)) return;
+    if (this.#leftOut(ledger, 'ledger')) return;
     this.counts.matched++;
     this.#tallies?.matched({ ledger });
     absorb(this.counts.absorbed, ledger.asset, absorbed);

@@ -11,6 +11,7 @@ import { beginRun, endRun, finishRun, lostRun, type StoredRun } from '../store/r
 import { forgetVerified } from '../store/skipped.ts';
 import { keepStatistics } from '../store/statistics.ts';
 import { endExemptionsOf } from './drifts.ts';
+import { keepDays } from './run-days.ts';
 import { whileHeld } from './run-hold.ts';
 import { reason } from './run-reasons.ts';
 import { keepSeals } from './run-sealed.ts';
@@ -80,6 +81,7 @@ async function conclude(
       sandbox: run.sandbox,
     });
     if (outcome.seals) await keepSeals(em, outcome.seals);
+    if (outcome.days) await keepDays(em, policy, outcome.days);
     const totals = await countPolicy(em, policy.name);
     const verdict = decideVerdict(outcome.inconclusive, totals.open);
     const summary = summarize(policy, outcome, merged, totals, digest);

@@ -5,8 +5,16 @@
 import type { BookRow } from '../core/book.ts';
 import type { Policy } from '../core/policy.ts';
 import type { RowSide } from '../core/row-side.ts';
-import { isDigested, type DigestedSide } from '../sources/side-digest.ts';
+import type { TimeSpan } from '../core/seal.ts';
+import { isDigested, type DigestedSide, type DigestSide } from '../sources/side-digest.ts';
 import { compareDigests, drawMark, drawSeeds, equalRowsOf } from './run-digest.ts';
+
+export interface DigestedSides {
+  readonly ledger: DigestedSide;
+  readonly book: DigestedSide;
+  /** What the policy compares of both. */
+  readonly columns: readonly string[];
+}
 
 export interface RowsThatDiffer {
   readonly ledger: (signal: AbortSignal) => AsyncIterable<readonly BookRow[]>;
@@ -15,22 +23,28 @@ export interface RowsThatDiffer {
   equalRows(read: { readonly ledger: number; readonly book: number }): number;
 }
 
-/** Null: the sides can't say, or nearly everything differs: then both are read whole, in order. */
+/** Null: the sides can't be compared by digests. */
+export function digestedSides(policy: Policy, ledger: RowSide, book: RowSide): DigestedSides | null {
+  if (!isDigested(ledger) || !isDigested(book) || ledger.hashable.join() !== book.hashable.join()) return null;
+  return { ledger, book, columns: ledger.hashable.filter((name) => isCompared(policy, name)) };
+}
+
+/** Beside the times that are left out; null where nearly everything differs: then both are read whole, in order. */
 export async function rowsThatDiffer(
-  policy: Policy,
-  ledger: RowSide,
-  book: RowSide,
+  { ledger, book, columns }: DigestedSides,
+  except: readonly TimeSpan[],
   signal: AbortSignal,
 ): Promise<RowsThatDiffer | null> {
-  if (!isDigested(ledger) || !isDigested(book) || ledger.hashable.join() !== book.hashable.join()) return null;
-  const columns = ledger.hashable.filter((name) => isCompared(policy, name));
   const seeds = drawSeeds();
-  const [left, right] = [ledger.digests(seeds, drawMark(), columns), book.digests(seeds, drawMark(), columns)];
+  const [left, right] = [ledger, book].map((side) => side.digests(seeds, drawMark(), columns, { except })) as [
+    DigestSide,
+    DigestSide,
+  ];
   const outcome = await compareDigests({ left, right }, signal);
   if (outcome.kind === 'most') return null;
   if (outcome.kind === 'equal') return { ledger: noRows, book: noRows, equalRows: () => outcome.rows };
   const { all, choice } = outcome;
-  const chosen = (side: DigestedSide, digests: typeof left) => (ending: AbortSignal) =>
+  const chosen = (side: DigestedSide, digests: DigestSide) => (ending: AbortSignal) =>
     side.chosen(digests, choice, ending);
   return {
     ledger: chosen(ledger, left),

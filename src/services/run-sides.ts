@@ -7,12 +7,14 @@ import type { Item } from '../core/match.ts';
 import type { Policy } from '../core/policy.ts';
 import type { RowSide } from '../core/row-side.ts';
 import type { Inconclusive } from '../core/run.ts';
+import { isInSpans, NOTHING_SKIPPED, type TimeSpan } from '../core/seal.ts';
 import { absorbedTotals } from '../core/tolerance.ts';
-import { classifyBetweenSides, type SideFacts } from '../core/verdict.ts';
+import { classifyBetweenSides } from '../core/verdict.ts';
 import { bySubAccount } from '../sources/sorted-side.ts';
+import type { Database } from '../store/database.ts';
 import type { KeyedItem } from '../store/ledger-side.ts';
 import { beginCheckpoint } from '../store/run-checkpoints.ts';
-import type { StoredRun } from '../store/runs.ts';
+import type { HeldRun, StoredRun } from '../store/runs.ts';
 import { joinSideOf } from './run-entries.ts';
 import { createFindingSink, type FindingSink } from './run-findings.ts';
 import { keyed } from './run-items.ts';
@@ -20,29 +22,35 @@ import { joinSides, recheckOpenDrifts, recheckSkipped, type Join } from './run-j
 import { exemptionsOf, Judge, matchRules, nothingCounted, type EntryCounts, type SideName } from './run-judge.ts';
 import { reason } from './run-reasons.ts';
 import { kindsOf, SAMPLE_KEYS } from './run-scope.ts';
-import type { RunDeps } from './run-reconciliation.ts';
-import { rowsThatDiffer } from './run-side-digests.ts';
+import { SEGMENT_KEYS, type RunDeps } from './run-compare.ts';
+import { canKeep, goOnKeeping, keepSidesCut, keptSides } from './run-side-cut.ts';
+import type { KeptSides, SeenSides, SidesCut } from './run-side-cut.ts';
+import { readRunDays } from './run-days.ts';
+import { digestedSides, rowsThatDiffer } from './run-side-digests.ts';
 import { createSkippedKeys, type SkippedKeys } from './run-skipped.ts';
-import type { Outcome, SidesFrame } from './run-summary.ts';
+import type { Outcome } from './run-summary.ts';
 
 interface SidesRun {
+  readonly db: Database;
+  readonly run: HeldRun;
   readonly policy: Policy;
   /** The policy's own scope, where a caller narrowed it for this run. */
   readonly policyScope: Policy['scope'];
   readonly ledger: BookSide;
   readonly book: BookSide;
-  /** When both snapshots were open, Unix ms. */
-  readonly cutAtMs: number;
+  readonly cut: SidesCut;
+  /** What an attempt before this one left of the same cut; null: nothing. */
+  readonly kept: KeptSides | null;
   readonly sink: FindingSink;
   readonly skipped: SkippedKeys;
   readonly spillFolder: string;
+  readonly segmentKeys: number;
   readonly signal: AbortSignal;
 }
 
 const HOUR_MS = 3_600_000;
 
-type SidesOutcome = Pick<Outcome, 'counts' | 'inconclusive' | 'toleranceAbsorbed' | 'notes' | 'sidesFrame'> & {
-  readonly join: 'operation' | 'tx_hash' | 'sub_account';
+type SidesOutcome = Pick<Outcome, 'counts' | 'inconclusive' | 'toleranceAbsorbed' | 'notes' | 'sidesFrame' | 'days'> & {
   /** What was found is no proof: nothing of it may be kept. */
   readonly discard: boolean;
 };
@@ -55,32 +63,38 @@ export async function compareTwoSides(
   signal: AbortSignal,
 ): Promise<Outcome> {
   if (deps.ledgerOf === undefined) throw new TrueUpError('INTERNAL', `nothing opens the ledger of ${policy.name}`);
-  // Neither side can be read again as it was for an attempt before this one.
-  if (run.attempt > 1) await beginCheckpoint(deps.db.em(), run, null);
   await using ledger = await deps.ledgerOf(policy).open('entries', signal);
   await using book = await deps.bookOf(policy).open('entries', signal);
-  const { discard, join, ...outcome } = await compareSides({
+  const kept = run.attempt > 1 ? await keptSides(deps.db.em(), run, policy, { ledger, book }) : null;
+  // What an attempt before this one found at a cut that can't be had again.
+  if (run.attempt > 1 && kept === null) await beginCheckpoint(deps.db.em(), run, null);
+  const cut = kept?.cut ?? (await cutSides(policy, { ledger, book }, Date.now(), signal));
+  const { discard, ...outcome } = await compareSides({
+    db: deps.db,
+    run,
     policy,
     policyScope: deps.policies.get(policy.name)!.scope,
     ledger,
     book,
-    cutAtMs: Date.now(),
+    cut,
+    kept,
     sink: createFindingSink(deps.db, run, policy.name),
     skipped: createSkippedKeys(deps.db, run, policy.name),
     spillFolder: deps.spillFolder ?? tmpdir(),
+    segmentKeys: deps.segmentKeys ?? SEGMENT_KEYS,
     signal,
   });
   if (discard) await beginCheckpoint(deps.db.em(), run, null);
-  return { frame: null, bookFrame: null, join: { join, form: 'hash' }, underivedItems: [], fees: [], ...outcome };
+  const join = { join: cut.join, form: 'hash' } as const;
+  return { frame: null, bookFrame: null, join, underivedItems: [], fees: [], ...outcome };
 }
 
 /** Compares both sides; findings go to the sink. */
 async function compareSides(run: SidesRun): Promise<SidesOutcome> {
-  const { policy, ledger, book, signal } = run;
-  const inconclusive: Inconclusive[] = [];
+  const { policy, ledger, book, cut, kept, signal } = run;
+  const { frame, join } = cut;
+  const inconclusive = [...cut.inconclusive];
   const notes: string[] = [];
-  const frame = await frameSides(run, inconclusive);
-  const join = await joinOf(policy, book, signal);
   const bySub = join === 'sub_account';
   await using sorted = {
     ledger: bySub ? await bySubAccount(ledger, run.spillFolder, signal) : ledger,
@@ -89,66 +103,77 @@ async function compareSides(run: SidesRun): Promise<SidesOutcome> {
       if (bySub) await Promise.all([this.ledger.close(), this.book.close()]);
     },
   };
-  const read = { ledger: 0, book: 0 };
-  const exemptions = exemptionsOf(policy, run.cutAtMs, notes);
-  const judgeFor = (scope: Policy['scope']): Judge =>
+  const exemptions = exemptionsOf(policy, frame.cutAtMs, notes);
+  const judgeFor = (scope: Policy['scope'], counts: EntryCounts, leftOut: readonly TimeSpan[] = []): Judge =>
     new Judge({
       rules: matchRules(policy, join),
       inScope: scopeOf(policy, scope),
       inWindow: (item) =>
         item.atMs === null ||
         frame.windowFromMs === null ||
-        (frame.windowFromMs < item.atMs && item.atMs <= run.cutAtMs),
+        (frame.windowFromMs < item.atMs && item.atMs <= frame.cutAtMs),
       classify: (finding) => classifyBetweenSides(finding, frame.facts),
       exemptions,
       sink: run.sink,
       skipped: run.skipped,
-      counts: nothingCounted(),
+      counts,
+      leftOut: (item) => isInSpans(leftOut, item.atMs),
     });
   const whole = frame.windowFromMs === null;
   // Rows of a key that are summed, or that a scope leaves out, agree by more than their own columns.
   const isPlain = whole && join === 'operation' && Object.keys(policy.scope).length === 0;
-  const differing = isPlain ? await rowsThatDiffer(policy, ledger, book, signal) : null;
+  // One that is gone on with was reading both sides in order.
+  const digested = isPlain && kept === null ? digestedSides(policy, ledger, book) : null;
+  const days = digested && (await readRunDays(run.db, policy, digested, frame.cutAtMs));
+  const { times: except, tally } = days?.skipped ?? NOTHING_SKIPPED;
+  const differing = digested && (await rowsThatDiffer(digested, except, signal));
+  const seen: SeenSides = { ...(kept?.counts.seen ?? { ledger: tally.matched > 0, book: tally.matched > 0 }) };
   const times = whole
-    ? {}
+    ? { except }
     : {
         occurredFrom: new Date(Math.max(0, frame.windowFromMs - policy.lookaroundMs)),
-        occurredTo: new Date(run.cutAtMs + policy.lookaroundMs),
+        occurredTo: new Date(frame.cutAtMs + policy.lookaroundMs),
       };
+  // Other rows of a key may lie in what is left out.
+  const isAll = whole && except.length === 0;
+  const read = { ledger: 0, book: 0 };
   const side = (of: RowSide, name: SideName): Join['ledger'] => {
-    const plain = joinSideOf(of, times, whole, signal);
+    const plain = joinSideOf(of, times, isAll, signal);
     return {
       ...plain,
+      leavesOut: except.length > 0,
       async *rows(afterKey) {
         for await (const rows of differing === null ? plain.rows(afterKey) : keyedBatches(differing[name](signal))) {
           read[name] += rows.length;
+          seen[name] ||= rows.length > 0;
           yield rows;
         }
       },
     };
   };
-  const judge = judgeFor(policy.scope);
+  const counted = kept?.counts ?? { ...tally, keysMet: tally.matched };
+  const judge = judgeFor(policy.scope, { ...nothingCounted(), ...counted }, except);
+  const keepsOn = differing === null && except.length === 0 && canKeep(run);
   const join_: Join = {
     ledger: side(sorted.ledger, 'ledger'),
     book: side(sorted.book, 'book'),
     judge,
-    sink: run.sink,
+    sink: keepsOn ? await keepingSink(run, seen) : run.sink,
     skipped: run.skipped,
     signal,
-    resume: null,
-    segmentKeys: Infinity,
+    resume: kept,
+    segmentKeys: keepsOn ? run.segmentKeys : Infinity,
   };
   await joinSides(join_);
-  if (differing !== null) countEqual(differing.equalRows(read), read, judge.counts);
-  const proves = addReasons(run, read, judge.counts, inconclusive);
+  if (differing !== null) countEqual(differing.equalRows(read), seen, judge.counts);
+  const proves = addReasons(run, seen, judge.counts, inconclusive);
   if (proves) {
-    const again = { ...join_, judge: judgeFor(run.policyScope) };
+    const again = { ...join_, judge: judgeFor(run.policyScope, nothingCounted()) };
     await recheckOpenDrifts(again, judge.counts);
     await recheckSkipped(again);
   }
   const { ledgerRecords, bookRecords, matched, pending, skipped } = judge.counts;
   return {
-    join,
     discard: !proves,
     counts: proves
       ? { ledgerRecords, bookRecords, matched, pending, skipped, underived: 0 }
@@ -157,6 +182,7 @@ async function compareSides(run: SidesRun): Promise<SidesOutcome> {
     inconclusive,
     notes,
     sidesFrame: frame,
+    days: proves ? days : null,
   };
 }
 
@@ -165,19 +191,23 @@ async function* keyedBatches(batches: AsyncIterable<readonly BookRow[]>): AsyncG
 }
 
 /** Rows that nobody had to read: each agrees with one of the other side. */
-function countEqual(rows: number, read: { ledger: number; book: number }, counts: EntryCounts): void {
-  read.ledger += rows;
-  read.book += rows;
+function countEqual(rows: number, seen: SeenSides, counts: EntryCounts): void {
+  seen.ledger ||= rows > 0;
+  seen.book ||= rows > 0;
   counts.ledgerRecords += rows;
   counts.bookRecords += rows;
   counts.matched += rows;
   counts.keysMet += rows;
 }
 
-async function frameSides(
-  { policy, ledger, book, cutAtMs, signal }: SidesRun,
-  inconclusive: Inconclusive[],
-): Promise<SidesFrame & { readonly facts: SideFacts }> {
+/** What is compared, and when: both snapshots are open. */
+async function cutSides(
+  policy: Policy,
+  { ledger, book }: { readonly ledger: BookSide; readonly book: BookSide },
+  cutAtMs: number,
+  signal: AbortSignal,
+): Promise<SidesCut> {
+  const inconclusive: Inconclusive[] = [];
   const [ledgerThrough, bookThrough] = [await ledger.completeThrough(signal), await book.completeThrough(signal)];
   for (const [name, side, through] of [
     ['ledger', ledger, ledgerThrough],
@@ -193,7 +223,7 @@ async function frameSides(
       reason('BOOK_STALE', name, `${side.describe()} ${words}`, 'renew that side, or raise book_max_lateness'),
     );
   }
-  return {
+  const frame = {
     ledgerName: ledger.describe(),
     cutAtMs,
     windowFromMs: policy.windowHours === null ? null : cutAtMs - policy.windowHours * HOUR_MS,
@@ -206,10 +236,19 @@ async function frameSides(
       bookCompleteThroughMs: bookThrough?.getTime() ?? null,
     },
   };
+  return { frame, join: await joinOf(policy, book, signal), inconclusive };
+}
+
+function keepingSink(
+  { db, run, policy, ledger, book, cut, kept, sink }: SidesRun,
+  seen: SeenSides,
+): Promise<FindingSink> {
+  if (kept !== null) return Promise.resolve(goOnKeeping(sink, kept, seen));
+  return keepSidesCut(db, run, policy, { ledger, book }, cut, seen, sink);
 }
 
 /** Both sides give the keys, so their form only says whether the rows of one are summed. */
-async function joinOf(policy: Policy, book: BookSide, signal: AbortSignal): Promise<SidesOutcome['join']> {
+async function joinOf(policy: Policy, book: BookSide, signal: AbortSignal): Promise<SidesCut['join']> {
   if (policy.join !== 'infer') return policy.join;
   return inferJoin(await book.sampleKeys(SAMPLE_KEYS, signal)).join ?? 'operation';
 }
@@ -217,16 +256,16 @@ async function joinOf(policy: Policy, book: BookSide, signal: AbortSignal): Prom
 /** An empty side, or two that never meet, prove nothing: false. */
 function addReasons(
   { ledger, book }: SidesRun,
-  read: { readonly ledger: number; readonly book: number },
+  seen: SeenSides,
   counts: EntryCounts,
   inconclusive: Inconclusive[],
 ): boolean {
   const before = inconclusive.length;
-  if (read.ledger === 0)
+  if (!seen.ledger)
     inconclusive.push(
       reason('LEDGER_EMPTY', 'ledger', `${ledger.describe()} gave no row`, 'check its query or file, and the window'),
     );
-  if (read.book === 0)
+  if (!seen.book)
     inconclusive.push(
       reason('BOOK_EMPTY', 'book', `${book.describe()} gave no row`, 'check its query or file, and the window'),
     );

@@ -8,6 +8,7 @@ import type { Inconclusive, LedgerSideRead, RunCounts, RunSummary, UnderivedItem
 import type { PolicyTotals } from '../store/drift-counts.ts';
 import { findingsInOrder, type MergeResult } from '../store/findings.ts';
 import type { RunStanding } from '../telemetry/reconciliation-events.ts';
+import type { RunDays } from './run-days.ts';
 import type { RunFrame } from './run-frame.ts';
 import type { RunSeals } from './run-sealed.ts';
 import { MAX_LISTED } from './run-reasons.ts';
@@ -24,6 +25,8 @@ export interface Outcome {
   readonly fees: RunSummary['feeTotals'];
   /** What was left out and what can be from now on; absent: nothing. */
   readonly seals?: RunSeals | null;
+  /** As `seals`, of two sides that are no stream. */
+  readonly days?: RunDays | null;
   readonly toleranceAbsorbed?: RunSummary['toleranceAbsorbed'];
   readonly notes?: readonly string[];
   /** Of a run between two sides that are no stream, in place of `frame`. */

@@ -4,20 +4,15 @@ import type { Cell } from '../core/csv.ts';
 import type { Layer } from '../core/entry.ts';
 import type { ExportFilter } from '../core/export.ts';
 import type { LedgerRange } from '../core/ledger.ts';
-import { DEFAULT_STATUS_MAP } from '../core/policy.ts';
 import { statementLines } from '../core/statement.ts';
 import { listLedgerPairs, type AccountAsset } from '../store/balance-pairs.ts';
 import { balancesOfPairs } from '../store/balances.ts';
-import { findBook, requireBook } from '../store/books.ts';
 import { closeTimeAfter, closeTimeBefore } from '../store/ledger-side.ts';
-import { bookDays, dayMovements, statedBalances, unmatchedDays } from '../store/statement-rows.ts';
+import { dayMovements, unmatchedDays } from '../store/statement-rows.ts';
 import type { Stream } from '../store/streams.ts';
-import { DEFAULT_BOOK } from './ledger-entries.ts';
+import { openStatementBook, type StatementBookDeps } from './statement-book.ts';
 
 const PAGE_PAIRS = 500;
-const FAILED_WORDS = Object.entries(DEFAULT_STATUS_MAP).flatMap(([word, status]) =>
-  status === 'failed' ? [word] : [],
-);
 
 export interface StatementScope {
   readonly stream: Stream;
@@ -28,8 +23,10 @@ export interface StatementScope {
 /** Lines of core/export-columns.ts's `statement`, in byte order of account and asset, then by day. */
 export async function* statementRows(
   em: EntityManager,
+  books: StatementBookDeps,
   { stream, layer, range }: StatementScope,
   filter: ExportFilter,
+  signal: AbortSignal,
 ): AsyncGenerator<Cell[][]> {
   const last = range.to - 1;
   const [fromMs, toMs] = [
@@ -37,8 +34,8 @@ export async function* statementRows(
     await closeTimeBefore(em, stream.id, layer, last),
   ];
   if (fromMs === null || toMs === null) return;
-  const bookId = await bookOf(em, filter.book);
   const time = { from: new Date(fromMs), to: new Date(toMs) };
+  await using book = await openStatementBook(em, books, filter, { time, cutLedger: last }, signal);
   const lastDay = time.to.toISOString().slice(0, 10);
   for (let after: AccountAsset | null = null; ;) {
     const pairs: AccountAsset[] = await listLedgerPairs(em, stream.id, filter, after, PAGE_PAIRS);
@@ -50,8 +47,8 @@ export async function* statementRows(
     );
     const days = byPair(await dayMovements(em, stream.id, layer, range, pairs));
     const unmatched = byPair(await unmatchedDays(em, pairs));
-    const stated = bookId === null ? null : byPair(await statedBalances(em, bookId, pairs));
-    const booked = bookId === null ? null : byPair(await bookDays(em, bookId, time, FAILED_WORDS, pairs));
+    const said = book && (await book.read(pairs));
+    const [stated, booked] = [said && byPair(said.stated), said && byPair(said.days)];
     const lines = balances.flatMap((balance, i) =>
       statementLines(
         {
@@ -71,12 +68,6 @@ export async function* statementRows(
     if (pairs.length < PAGE_PAIRS) return;
     after = pairs.at(-1)!;
   }
-}
-
-/** A book that was asked for by name must be there; without `default` there is none to compare with. */
-async function bookOf(em: EntityManager, name: string | undefined): Promise<number | null> {
-  const book = await findBook(em, name ?? DEFAULT_BOOK);
-  return name === undefined ? (book?.id ?? null) : requireBook(book, name).id;
 }
 
 function byPair<Row extends { readonly pair: number }>(rows: readonly Row[]): Map<number, Row[]> {

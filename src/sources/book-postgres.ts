@@ -1,4 +1,5 @@
 // The user's own PostgreSQL as the book: read in one read-only snapshot a run, and never written.
+import { createHash } from 'node:crypto';
 import {
   bookProblemsOf,
   createOccurrenceCounter,
@@ -8,11 +9,14 @@ import {
   parseBookRow,
 } from '../core/book.ts';
 import type { Book, BookBalance, BookLevel, BookPair, BookRow, BookSide } from '../core/book.ts';
-import { ALL_KEYS } from '../core/row-side.ts';
+import type { HashSeeds } from '../core/row-hash.ts';
+import { ALL_KEYS, timeCondition } from '../core/row-side.ts';
+import type { TimeSpan } from '../core/seal.ts';
 import { bookStatements, checkBookQuery, checkQueryColumns } from './book-query.ts';
 import type { BookStatements, QueryColumn } from './book-query.ts';
 import { labelOf, openBookSession } from './book-session.ts';
 import type { BookSession, BookSessionLimits } from './book-session.ts';
+import { contentOf, contentOfSpans } from './side-content.ts';
 import { createDigestSide, type DigestedSide } from './side-digest.ts';
 
 export interface PostgresBookOptions {
@@ -140,6 +144,7 @@ function createSide(
 
   return {
     describe: () => label,
+    identity: createHash('sha256').update(`${label}\n${statements.content.query}`).digest('hex'),
     async pairs() {
       const rows = await session.rows<{ account: string | null; asset: string | null }>(
         statements.pairs(limits.maxScopePairs + 1),
@@ -161,17 +166,25 @@ function createSide(
       const [row] = await session.rows<{ through: string | null }>(FRESHNESS);
       return row?.through ? new Date(row.through) : null;
     },
-    async *entries({ keys = ALL_KEYS, occurredFrom, occurredTo }, signal) {
-      const values = [keys.from, keys.to, occurredFrom?.toISOString() ?? null, occurredTo?.toISOString() ?? null];
+    async *entries({ keys = ALL_KEYS, ...times }, signal) {
+      const values = [keys.from, keys.to];
       const toRow = createRowReader();
-      for await (const records of session.cursor<Columns>(statements.entries, signal, values)) yield records.map(toRow);
+      for await (const records of session.cursor<Columns>(statements.entries(times), signal, values))
+        yield records.map(toRow);
     },
     hashable: statements.digest.row.fields.map(({ name }) => name),
-    digests(seeds, mark, names) {
+    digests(seeds, mark, names, times = {}) {
       const { row, ...digest } = statements.digest;
+      const { time, condition = 'true' } = digest;
+      const asked = time === undefined ? condition : `${condition} and ${timeCondition(time, times)}`;
       const fields = row.fields.filter(({ name }) => names.includes(name));
-      return createDigestSide(session, { ...digest, row: { ...row, fields }, mark }, seeds);
+      return createDigestSide(session, { ...digest, condition: asked, row: { ...row, fields }, mark }, seeds);
     },
+    content: (seeds) => contentOf(session, statements.content, seeds),
+    ...(columns.some(({ name }) => name === 'occurred_at') && {
+      contentOfSpans: (seeds: HashSeeds, spans: readonly TimeSpan[]) =>
+        contentOfSpans(session, statements.content, seeds, spans),
+    }),
     async *chosen(digests, choice, signal) {
       const toRow = createRowReader();
       for await (const records of digests.rows<Columns>(choice, signal)) yield records.map(toRow);

@@ -4,6 +4,8 @@ import type { BookLevel } from '../core/book.ts';
 import { TrueUpError } from '../core/errors.ts';
 import type { FieldViolation } from '../core/errors.ts';
 import type { HashedField, HashedType } from '../core/row-hash.ts';
+import { timeCondition, type RowQuery } from '../core/row-side.ts';
+import type { ContentQuery } from './side-content.ts';
 import type { DigestQuery } from './side-digest.ts';
 
 export interface QueryColumn {
@@ -46,8 +48,8 @@ export function checkQueryColumns(columns: readonly QueryColumn[]): {
 type NamedField = HashedField & { readonly name: string };
 
 export interface BookStatements {
-  /** Rows in order; takes the first key and the one after the last as $1 and $2, null for no bound, and times as $3 and $4. */
-  entries: string;
+  /** Rows in order; takes the first key and the one after the last as $1 and $2, null for no bound. */
+  entries(times: Omit<RowQuery, 'keys'>): string;
   /** Takes the spellings of keys as $1. */
   entriesByKeys: string;
   pairs(limit: number): string;
@@ -58,6 +60,7 @@ export interface BookStatements {
   digest: Omit<DigestQuery, 'mark' | 'row'> & {
     readonly row: { readonly key: string; readonly fields: readonly NamedField[] };
   };
+  content: ContentQuery;
 }
 
 /** The statements over a checked query. Every value comes as text, so that no digit is lost on the way. */
@@ -65,7 +68,8 @@ export function bookStatements(query: string, columns: readonly QueryColumn[]): 
   const has = (name: string) => columns.some((column) => column.name === name);
   const list = columns.map((column) => `${textOf(column)} as ${column.name}`).join(', ');
   // A line break first: the query may end in a comment.
-  const from = `from (${query}\n) q where ${has('retracted') ? 'not coalesce(q.retracted, false)' : 'true'}`;
+  const counts = has('retracted') ? 'not coalesce(q.retracted, false)' : 'true';
+  const from = `from (${query}\n) q where ${counts}`;
   const key = has('key') ? KEY : `''`;
   const order = has('row_id')
     ? `${key} collate "C", q.row_id::text collate "C"`
@@ -76,13 +80,12 @@ export function bookStatements(query: string, columns: readonly QueryColumn[]): 
         ...(has('occurred_at') ? ['q.occurred_at'] : []),
         has('amount') ? 'q.amount::text' : 'q.amount_minor::text',
       ].join(', ');
-  const asOf = has('as_of_ledger') ? 'coalesce(q.as_of_ledger, 0)' : '0';
+  // With its type: a bare number would be taken for a column's position where rows are ordered by it.
+  const asOf = has('as_of_ledger') ? 'coalesce(q.as_of_ledger, 0)' : '0::integer';
   return {
-    entries: `select ${list} ${from} and ($1::text is null or ${key} collate "C" >= $1) and ($2::text is null or ${key} collate "C" < $2) and ${
-      has('occurred_at')
-        ? `(q.occurred_at is null or (($3::timestamptz is null or q.occurred_at >= $3) and ($4::timestamptz is null or q.occurred_at < $4)))`
-        : '($3::timestamptz is null or true) and ($4::timestamptz is null or true)'
-    } order by ${order}`,
+    entries: (times) =>
+      `select ${list} ${from} and ($1::text is null or ${key} collate "C" >= $1) and ($2::text is null or ${key} collate "C" < $2)
+         and ${has('occurred_at') ? timeCondition('q.occurred_at', times) : 'true'} order by ${order}`,
     // The bare column is compared, so that the user's own index on it serves.
     entriesByKeys: `select ${list} ${from} and ${has('key') ? 'q.key::text = any($1::text[])' : 'false and $1::text[] is null'} order by ${order}`,
     pairs: (limit) => `select distinct q.account::text as account, q.asset::text as asset ${from} limit ${limit}`,
@@ -105,7 +108,7 @@ export function bookStatements(query: string, columns: readonly QueryColumn[]): 
           .sort((a, b) => (a.name < b.name ? -1 : 1)),
       },
       columns: list,
-      condition: has('retracted') ? 'not coalesce(q.retracted, false)' : 'true',
+      condition: counts,
       // What reading would refuse must be read to be refused: it is never taken for agreement.
       required: [
         'q.account',
@@ -114,7 +117,14 @@ export function bookStatements(query: string, columns: readonly QueryColumn[]): 
         ...(has('row_id') ? ['q.row_id'] : []),
         ...(has('key') ? [`case when q.key::text is null or q.key::text = btrim(q.key::text) then true end`] : []),
       ],
+      ...(has('occurred_at') && { time: 'q.occurred_at' }),
       lookup: has('key') ? 'q.key::text' : `''`,
+    },
+    content: {
+      query,
+      condition: counts,
+      key,
+      columns: ['row_id', 'ledger', ...Object.keys(HASHED)].filter(has),
     },
   };
 }

@@ -3,7 +3,7 @@
 // Every statement goes over the user's SELECT as a subquery, in the one read-only snapshot of the session, under its limits.
 import type { BookRow } from '../core/book.ts';
 import type { Digest } from '../core/digest.ts';
-import type { RowSide } from '../core/row-side.ts';
+import type { RowQuery, RowSide } from '../core/row-side.ts';
 import { keyHashSql, rowHashSql, type HashedRow, type HashSeeds } from '../core/row-hash.ts';
 import { SEGMENTS, type DifferingBuckets, type SegmentDigests, type Sketch } from '../core/segments.ts';
 import type { BookSession } from './book-session.ts';
@@ -26,6 +26,8 @@ export interface DigestQuery {
   readonly required?: readonly string[];
   /** Stands for the hash of a row that can't be read; another one on the other side. */
   readonly mark: bigint;
+  /** When a row happened; absent: it doesn't tell. */
+  readonly time?: string;
   /** The key as the other side may look for it, so that an index serves where there is one. */
   readonly lookup: string;
 }
@@ -42,7 +44,8 @@ export interface RowChoice {
 export interface DigestedSide extends RowSide {
   /** Columns that can be hashed, by name and in order: two sides are only comparable where both have the same. */
   readonly hashable: readonly string[];
-  digests(seeds: HashSeeds, mark: bigint, columns: readonly string[]): DigestSide;
+  /** Of the rows of some times, or of all. */
+  digests(seeds: HashSeeds, mark: bigint, columns: readonly string[], times?: Omit<RowQuery, 'keys'>): DigestSide;
   /** The chosen rows in byte order of their key, read as `entries` reads them. */
   chosen(digests: DigestSide, choice: RowChoice, signal: AbortSignal): AsyncIterable<readonly BookRow[]>;
 }
@@ -54,6 +57,8 @@ export function isDigested(side: RowSide): side is DigestedSide {
 export interface DigestSide {
   /** One grouped pass: count and two 64-bit sums a segment. */
   segments(): Promise<SegmentDigests>;
+  /** One grouped pass: as `segments`, by days since 1970-01-01 in UTC; rows without a time are in none. Absent: no row has one. */
+  days?(): Promise<ReadonlyMap<number, Digest>>;
   /** The hashes of all rows, or of those of some segments, into a sketch. */
   sketch(into: Sketch, side: 'left' | 'right', segments: readonly number[] | null): Promise<void>;
   /** Rows in byte order of their key. */
@@ -71,6 +76,12 @@ export function createDigestSide(session: BookSession, query: DigestQuery, seeds
       const rows = await session.rows<SegmentRow>(statements.segments);
       return new Map(rows.map((row) => [row.segment, toDigest(row)]));
     },
+    ...(statements.days && {
+      async days() {
+        const rows = await session.rows<DigestRow & { readonly day: number }>(statements.days!);
+        return new Map(rows.map((row) => [row.day, toDigest(row)]));
+      },
+    }),
     sketch: (into, side, segments) =>
       session.pairs(statements.pairs(into.bits, segments), (bucket, high, low) => into.add(side, bucket, high, low)),
     rows: (choice, signal) => session.cursor(statements.rows(choice), signal),
@@ -102,10 +113,16 @@ export function digestStatements(side: DigestQuery, seeds: HashSeeds) {
     const whole = rowHashSql(row, seed);
     return unreadable === '' ? whole : `case when ${unreadable} then '${side.mark}'::bigint else ${whole} end`;
   };
+  const sums = `count(*)::text as rows, sum(${hash(seeds.first)})::text as sum1,
+  sum(${hash(seeds.second)})::text as sum2`;
   return {
-    segments: `select ${segment} as segment, count(*)::text as rows, sum(${hash(seeds.first)})::text as sum1,
-  sum(${hash(seeds.second)})::text as sum2
+    segments: `select ${segment} as segment, ${sums}
 ${from} group by 1`,
+    days:
+      side.time === undefined
+        ? null
+        : `select floor(extract(epoch from ${side.time}) / 86400)::int as day, ${sums}
+${from} and isfinite(${side.time}) group by 1`,
     pairs: (bits: number, segments: readonly number[] | null) =>
       `select (${keyHash} & ${2 ** bits - 1})::int, ${hash(seeds.first)} ${from}${inSegments(segments)}`,
     rows: ({ segments, buckets }: RowChoice) =>
@@ -122,15 +139,18 @@ function inBuckets(keyHash: string, { bits, bitmap }: DifferingBuckets): string 
   return ` and get_bit('\\x${hex}'::bytea, (${keyHash} & ${2 ** bits - 1})::int) = 1`;
 }
 
-interface SegmentRow {
-  readonly segment: number;
+export interface DigestRow {
   readonly rows: string;
   readonly sum1: string;
   readonly sum2: string;
 }
 
+interface SegmentRow extends DigestRow {
+  readonly segment: number;
+}
+
 /** PostgreSQL sums signed 64-bit numbers exactly, as numeric; here they wrap around. */
-function toDigest({ rows, sum1, sum2 }: SegmentRow): Digest {
+export function toDigest({ rows, sum1, sum2 }: DigestRow): Digest {
   return {
     count: Number(rows),
     sum1: BigInt.asUintN(64, BigInt(sum1)),

@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Book, BookPair, BookRow, BookSide } from '../core/book.ts';
 import { isTrueUpError, messageOf, TrueUpError } from '../core/errors.ts';
-import { createBookFileReader, type BookFileFormat, type FileProblem } from './book-file.ts';
+import { createBookFileReader, type BookFileFormat, type BookFileReader, type FileProblem } from './book-file.ts';
 import { sortRows, type SortedRows, type SpillLimits } from './sorted-rows.ts';
 import { sortedSide } from './sorted-side.ts';
 
@@ -28,10 +28,12 @@ export function createFileSide(options: FileSideOptions): Book {
       if (level !== 'entries') throw unreadable(label, 'a file is compared at the level of entries only');
       try {
         const before = await stat(options.path);
-        const sorted = await sortRows(readFileRows(options, label, signal), options.spillFolder, options.spillLimits);
+        const reader = createBookFileReader({ format: options.format, level: 'entries' });
+        const rows = readFileRows(options.path, reader, label, signal);
+        const sorted = await sortRows(rows, options.spillFolder, options.spillLimits);
         const after = await stat(options.path);
         if (before.mtimeMs === after.mtimeMs && before.size === after.size)
-          return fileSide(sorted, label, after.mtime, options.maxScopePairs ?? MAX_SCOPE_PAIRS);
+          return fileSide(sorted, label, after.mtime, reader.sha256(), options.maxScopePairs ?? MAX_SCOPE_PAIRS);
         await sorted.close();
         throw unreadable(label, 'it was changed while it was read; replace it as a whole, by renaming a finished file');
       } catch (error) {
@@ -43,10 +45,17 @@ export function createFileSide(options: FileSideOptions): Book {
   };
 }
 
-function fileSide(sorted: SortedRows, label: string, modifiedAt: Date, maxScopePairs: number): BookSide {
+function fileSide(
+  sorted: SortedRows,
+  label: string,
+  modifiedAt: Date,
+  sha256: string,
+  maxScopePairs: number,
+): BookSide {
   const side = sortedSide(sorted, { describe: label, completeThrough: modifiedAt });
   return {
     ...side,
+    content: () => Promise.resolve(sha256),
     async pairs(signal) {
       const pairs = new Map<string, BookPair>();
       for await (const rows of side.entries({}, signal)) {
@@ -74,11 +83,11 @@ function fileSide(sorted: SortedRows, label: string, modifiedAt: Date, maxScopeP
 }
 
 async function* readFileRows(
-  { path, format }: FileSideOptions,
+  path: string,
+  reader: BookFileReader,
   label: string,
   signal: AbortSignal,
 ): AsyncGenerator<BookRow[]> {
-  const reader = createBookFileReader({ format, level: 'entries' });
   for await (const { rows, problems } of reader.batches(createReadStream(path, { signal }))) {
     const [problem] = problems.filter(({ code }) => code !== 'FILE_EMPTY');
     if (problem !== undefined) throw unreadable(label, wordsOf(problem));

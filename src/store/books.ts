@@ -2,12 +2,12 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { BookBalance, BookLevel, BookPair, BookRow } from '../core/book.ts';
 import { TrueUpError } from '../core/errors.ts';
-import { ALL_KEYS, type RowQuery } from '../core/row-side.ts';
+import { ALL_KEYS, timeCondition, type RowQuery } from '../core/row-side.ts';
 import { sql, toDate, toDateOrNull } from './database.ts';
 import { BookEntity } from './entities.ts';
 
-/** Rows of one FETCH. */
-const FETCH_ROWS = 5_000;
+/** Rows of one FETCH: few enough to be dead before the young generation is collected twice. */
+const FETCH_ROWS = 1_000;
 
 export interface StoredBook {
   readonly id: number;
@@ -109,7 +109,7 @@ export async function* readBookEntries(
 ): AsyncGenerator<StoredBookRow[]> {
   const statement = `select ${ROW_COLUMNS} from ${rowsOfBook(asOf)}
     where not retracted and ($2::text is null or key >= $2) and ($3::text is null or key < $3)
-      ${timeCondition(times)} order by key, row_id`;
+      and ${timeCondition('occurred_at', times)} order by key, row_id`;
   for await (const rows of cursor<RowRow>(em, statement, signal, [bookId, keys.from, keys.to])) yield rows.map(toRow);
 }
 
@@ -177,20 +177,6 @@ async function* cursor<Row>(
     if (rows.length < FETCH_ROWS) break;
   }
   await sql(em, `close ${name}`);
-}
-
-/** The stretches between what is left out; each is a step along the index of time. */
-function timeCondition({ occurredFrom, occurredTo, except = [] }: RowQuery): string {
-  const afterEach = except.map((span) => new Date(span.toMs + 1));
-  const atEach = except.map((span) => new Date(span.fromMs + 1));
-  const parts = [occurredFrom, ...afterEach].flatMap((from, i) => {
-    const to = atEach[i] ?? occurredTo;
-    if (from === undefined && to === undefined) return [];
-    if (from !== undefined && to !== undefined && from >= to) return ['false'];
-    const bounds = [from && `occurred_at >= '${from.toISOString()}'`, to && `occurred_at < '${to.toISOString()}'`];
-    return [`(${bounds.filter((bound) => bound !== undefined).join(' and ')})`];
-  });
-  return parts.length === 0 ? '' : `and (occurred_at is null or ${parts.join(' or ')})`;
 }
 
 const STORED_COLUMNS = `row_id, key, account, asset, amount, kind, counterparty, status, sub_account, occurred_at, ledger, retracted,

@@ -28,6 +28,22 @@ export async function accountsWithoutOpening(
   return rows.map((row) => row.account);
 }
 
+/** What openings there are; none is ever changed, so that as many are the same. */
+export interface OpeningsTaken {
+  readonly count: number;
+  /** 0: there is none. */
+  readonly newestLedger: number;
+}
+
+export async function openingsTaken(em: EntityManager, streamId: number): Promise<OpeningsTaken> {
+  const [row] = await sql<{ count: number; newest: number }>(
+    em,
+    `select count(*)::int as count, coalesce(max(ledger), 0) as newest from trueup.opening_balances where stream_id = $1`,
+    [streamId],
+  );
+  return { count: row!.count, newestLedger: row!.newest };
+}
+
 export async function insertOpenings(
   em: EntityManager,
   streamId: number,

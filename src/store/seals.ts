@@ -4,7 +4,8 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { digestEntries, formatDigest } from '../core/digest.ts';
 import { LAYERS, type Layer } from '../core/entry.ts';
 import type { LedgerRange } from '../core/ledger.ts';
-import type { ChunkTally, Seal } from '../core/seal.ts';
+import type { HashSeeds } from '../core/row-hash.ts';
+import type { ChunkTally, Seal, TimeSpan } from '../core/seal.ts';
 import { sql, sqlCount } from './database.ts';
 import { entriesOfRange, LAYER_CODES } from './entries.ts';
 
@@ -12,7 +13,14 @@ export interface SealScope {
   readonly policy: string;
   readonly streamId: number;
   readonly layer: Layer;
-  readonly bookId: number;
+  /** Null: the book lies in a database of the user's, where no trigger sees a write. */
+  readonly bookId: number | null;
+}
+
+/** What a side that isn't TrueUp's own says of its rows under a seal, and the seeds by which it says it. */
+export interface OutsideDigest {
+  readonly seeds: HashSeeds;
+  readonly digest: string;
 }
 
 /**
@@ -25,7 +33,7 @@ export async function layPendingSeals(
   sinceMs: number,
   untilMs: number,
 ): Promise<void> {
-  await sql(em, 'select 1 from trueup.books where id = $1 for update', [scope.bookId]);
+  if (scope.bookId !== null) await sql(em, 'select 1 from trueup.books where id = $1 for update', [scope.bookId]);
   await sql(em, `select pg_advisory_xact_lock(hashtext('trueup.coverage'), $1)`, [scope.streamId]);
   await sqlCount(em, `delete from trueup.chunk_seals where policy = $1 and state = 'pending'`, [scope.policy]);
   await sqlCount(
@@ -65,9 +73,7 @@ export async function readSeals(
     detail: string | null;
   }>(
     em,
-    `select from_ledger, to_ledger, (extract(epoch from lower(span)) * 1000 - 1)::bigint::text as from_ms,
-       (extract(epoch from upper(span)) * 1000 - 1)::bigint::text as to_ms, state, fingerprint, ledger_records::text, book_records::text,
-       matched::text, detail
+    `select from_ledger, to_ledger, ${SPAN_MS}, state, fingerprint, ledger_records::text, book_records::text, matched::text, detail
      from trueup.chunk_seals as seal left join (${CHUNK_DIGESTS}) as chunk using (from_ledger, to_ledger)
      where policy = $4 and stream_id = $1 and layer = $2 and from_ledger >= $3 and to_ledger <= $5
        and (state <> 'sealed' or ledger_digest = chunk.digest)
@@ -90,6 +96,10 @@ export async function readSeals(
   }));
 }
 
+/** A span begins and ends between two milliseconds: the first is excluded, the last included. */
+const SPAN_MS = `(extract(epoch from lower(span)) * 1000 - 1)::bigint::text as from_ms,
+       (extract(epoch from upper(span)) * 1000 - 1)::bigint::text as to_ms`;
+
 /** Every watch has a digest of its own of the chunk; a seal stands for all of them. */
 const CHUNK_DIGESTS = `
   select from_ledger, to_ledger,
@@ -102,20 +112,21 @@ export async function sealChunks(
   em: EntityManager,
   scope: SealScope,
   fingerprint: string,
-  agreed: readonly { readonly from: number; readonly tally: ChunkTally }[],
+  agreed: readonly { readonly from: number; readonly tally: ChunkTally; readonly outside?: OutsideDigest }[],
 ): Promise<number> {
   if (agreed.length === 0) return 0;
   return sqlCount(
     em,
     `update trueup.chunk_seals as seal set state = 'sealed', fingerprint = $4, sealed_at = now(), verified_at = null,
        ledger_records = agreed.ledger_records, book_records = agreed.book_records, matched = agreed.matched,
-       ledger_digest = chunk.digest, book_digest = book.digest
-     from unnest($5::int[], $6::bigint[], $7::bigint[], $8::bigint[]) as agreed (from_ledger, ledger_records, book_records, matched)
+       ledger_digest = chunk.digest, book_digest = coalesce(agreed.book_digest, book.digest), book_seeds = $12
+     from unnest($5::int[], $6::bigint[], $7::bigint[], $8::bigint[], $11::text[])
+         as agreed (from_ledger, ledger_records, book_records, matched, book_digest)
        join (${CHUNK_DIGESTS}) as chunk using (from_ledger)
        join trueup.chunk_seals as old on old.policy = $9 and old.stream_id = $1 and old.from_ledger = agreed.from_ledger
        cross join lateral (${bookDigestSql('old')}) as book
      where seal.policy = $9 and seal.stream_id = $1 and seal.from_ledger = agreed.from_ledger and seal.to_ledger = chunk.to_ledger
-       and seal.state = 'pending' and seal.book_id = $10`,
+       and seal.state = 'pending' and seal.book_id is not distinct from $10::int`,
     [
       scope.streamId,
       LAYER_CODES[scope.layer],
@@ -127,8 +138,14 @@ export async function sealChunks(
       agreed.map((each) => each.tally.matched),
       scope.policy,
       scope.bookId,
+      agreed.map((each) => each.outside?.digest ?? null),
+      toSeedsColumn(agreed[0]!.outside?.seeds),
     ],
   );
+}
+
+function toSeedsColumn(seeds: HashSeeds | undefined): string[] | null {
+  return seeds ? [seeds.key, seeds.first, seeds.second].map(String) : null;
 }
 
 /** Seals that no run of the policy as it is now can use, and pending ones that came to nothing. */
@@ -156,9 +173,11 @@ export interface SealToVerify extends LedgerRange {
   readonly policy: string;
   readonly streamId: number;
   readonly layer: Layer;
-  /** What the book's rows give now, beside what they gave. */
-  readonly bookNow: string;
+  /** What the book's rows gave, and what they give now; null: they lie in a database of the user's. */
   readonly bookThen: string;
+  readonly bookNow: string | null;
+  /** By which such a database is to be asked; null: it is TrueUp's own. */
+  readonly outside: (TimeSpan & { readonly seeds: HashSeeds }) | null;
 }
 
 /** Seals after one, in order, with their book's digest taken anew. */
@@ -174,10 +193,14 @@ export async function sealsToVerify(
     from_ledger: number;
     to_ledger: number;
     book_digest: string;
-    digest: string;
+    digest: string | null;
+    book_seeds: readonly string[] | null;
+    from_ms: string;
+    to_ms: string;
   }>(
     em,
-    `select seal.policy, seal.stream_id, seal.layer, seal.from_ledger, seal.to_ledger, seal.book_digest, book.digest
+    `select seal.policy, seal.stream_id, seal.layer, seal.from_ledger, seal.to_ledger, seal.book_digest, book_seeds, ${SPAN_MS},
+       case when book_id is not null then book.digest end as digest
      from trueup.chunk_seals as seal cross join lateral (${bookDigestSql('seal')}) as book
      where seal.state <> 'pending' and (seal.policy, seal.stream_id, seal.from_ledger) > ($1, $2, $3)
      order by seal.policy, seal.stream_id, seal.from_ledger limit $4`,
@@ -191,7 +214,23 @@ export async function sealsToVerify(
     to: row.to_ledger,
     bookThen: row.book_digest,
     bookNow: row.digest,
+    outside: row.book_seeds && {
+      seeds: toSeeds(row.book_seeds),
+      fromMs: Number(row.from_ms),
+      toMs: Number(row.to_ms),
+    },
   }));
+}
+
+function toSeeds([key, first, second]: readonly string[]): HashSeeds {
+  return { key: BigInt(key!), first: BigInt(first!), second: BigInt(second!) };
+}
+
+/** Opens a chunk again: the next run reads it. */
+export async function openSeal(em: EntityManager, seal: SealToVerify): Promise<void> {
+  await sqlCount(em, `delete from trueup.chunk_seals where policy = $1 and stream_id = $2 and from_ledger = $3`, [
+    ...[seal.policy, seal.streamId, seal.from],
+  ]);
 }
 
 /** What re-reading said of a seal; one that is gone by now is left alone. */

@@ -1,5 +1,6 @@
 // Exports over a test database: the service, its job as the queue would run it, and a folder for the artifacts.
 import { readFileSync, readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { ExportJob, ExportOrder } from '../../src/core/export.ts';
@@ -7,8 +8,17 @@ import { createFileArtifacts } from '../../src/outbound/artifacts.ts';
 import type { ManifestDraft } from '../../src/services/evidence-log.ts';
 import { createExportsService } from '../../src/services/exports.ts';
 import { runExport, type RunExportDeps } from '../../src/services/run-export.ts';
+import type { StatementBookDeps } from '../../src/services/statement-book.ts';
 import type { Database } from '../../src/store/database.ts';
 import { quietEvents, testCaller } from './services.ts';
+
+export const NO_BOOKS: StatementBookDeps = {
+  policies: new Map(),
+  bookOf: ({ name }) => {
+    throw new Error(`policy ${name} has no book elsewhere`);
+  },
+  spillFolder: tmpdir(),
+};
 
 export interface ExportHouseOptions {
   readonly db: Database;
@@ -16,6 +26,8 @@ export interface ExportHouseOptions {
   readonly networkPassphrase: string;
   /** Bytes of a part. */
   readonly partBytes?: number;
+  /** Absent: no policy has a book elsewhere. */
+  readonly books?: StatementBookDeps;
   readonly recordManifest?: (em: EntityManager, draft: ManifestDraft) => Promise<string>;
 }
 
@@ -40,6 +52,7 @@ export function openExportHouse(options: ExportHouseOptions) {
       }),
     generator: { name: 'trueup', version: 'test' },
     events: quietEvents().events,
+    books: options.books ?? NO_BOOKS,
   };
   const start = (order: Partial<ExportOrder> & Pick<ExportOrder, 'kind'>): Promise<ExportJob> =>
     service.start(

@@ -65,6 +65,13 @@ const flip = (path: string, offset: number): void => {
   writeFileSync(path, bytes);
 };
 
+/** The parts of the second bundle as one file. */
+const inOne = (name: string, more: string) => (at: string) => {
+  const parts = ['.0001', '.0002'].map((ending) => join(at, `entries-1.csv${ending}`));
+  writeFileSync(join(at, name), Buffer.concat([...parts.map((path) => readFileSync(path)), Buffer.from(more)]));
+  for (const path of parts) rmSync(path);
+};
+
 describe('trueup verify and the shell script', () => {
   it.each([0, 1, 7, 12])('match a bundle as it is written, leaf %i', async (number) => {
     expect(await both(bundle(number))).toBe(CODES.match);
@@ -106,6 +113,13 @@ describe('trueup verify and the shell script', () => {
       CODES.altered,
     ],
     ['a line too many', 0, (at: string) => writeFileSync(join(at, 'proof.json'), `${log.proof(0)}\n`), CODES.altered],
+    [
+      'an artifact of parts that was changed after it was downloaded as one',
+      1,
+      inOne('entries-1.csv', '9'),
+      CODES.altered,
+    ],
+    ['one that was not', 1, inOne('renamed.csv', ''), CODES.match],
   ] as const)('have a code of its own for %s', async (_, number, damage, code) => {
     const folder = bundle(number);
     damage(folder);

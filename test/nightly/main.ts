@@ -69,6 +69,11 @@ const PROOFS: Readonly<Record<string, Proof>> = {
     cases: 10_000,
     proves: 'no schedule of exports, holds, retention and crashes loses what is held; no change goes unnoticed',
   },
+  'kill-export': {
+    files: ['test/exports/crash.test.ts'],
+    cases: 200,
+    proves: 'an export that is killed at any moment is whole or not there, and is done again',
+  },
   'kill-backfill': {
     files: ['test/backfill/kill.test.ts'],
     cases: 1_000,

@@ -3,6 +3,7 @@ import pg from 'pg';
 import type { Policy } from '../../src/core/policy.ts';
 import { createRecordedBook } from '../../src/services/book-side.ts';
 import { runReconciliation, type RunDeps } from '../../src/services/run-reconciliation.ts';
+import { createPostgresBook } from '../../src/sources/book-postgres.ts';
 import { openDatabase } from '../../src/store/database.ts';
 import { quietEvents } from '../_util/services.ts';
 
@@ -10,14 +11,29 @@ export interface RunOrder {
   readonly url: string;
   readonly runId: string;
   readonly policy: Policy;
-  readonly following: NonNullable<RunDeps['following']>;
+  readonly following?: RunDeps['following'];
+  /** Two sides in a database of the user's, by their queries; absent: the stream and the policy's own book. */
+  readonly outside?: { readonly url: string; readonly ledger: string; readonly book: string };
+  readonly segmentKeys?: number;
   /** From 1; 0: never. */
   readonly killAt: number;
+  /** Only statements that hold this text are counted; absent: all. */
+  readonly counted?: string;
   /** The statement is on its way to the server already. */
   readonly afterSending: boolean;
 }
 
-const { url, runId, policy, following, killAt, afterSending } = JSON.parse(process.argv[2]!) as RunOrder;
+const {
+  url,
+  runId,
+  policy,
+  following,
+  outside,
+  segmentKeys,
+  killAt,
+  counted = '',
+  afterSending,
+} = JSON.parse(process.argv[2]!) as RunOrder;
 await using db = await openDatabase({ url, poolMax: 4 });
 
 let statements = 0;
@@ -25,7 +41,9 @@ const die = (): void => void process.kill(process.pid, 'SIGKILL');
 const client = pg.Client.prototype as unknown as { query: (...call: unknown[]) => unknown };
 const { query } = client;
 client.query = function (this: unknown, ...call: unknown[]) {
-  const isLast = ++statements === killAt;
+  const [statement] = call as [string | { readonly text?: string }];
+  const text = typeof statement === 'string' ? statement : (statement.text ?? '');
+  const isLast = text.includes(counted) && ++statements === killAt;
   if (isLast && !afterSending) die();
   const answer = query.apply(this, call);
   if (isLast) setImmediate(die);
@@ -33,14 +51,20 @@ client.query = function (this: unknown, ...call: unknown[]) {
 };
 
 const recorded = createRecordedBook({ db }, policy.name);
+const sides = outside && {
+  bookOf: () => createPostgresBook({ url: outside.url, query: outside.book }),
+  ledgerOf: () => createPostgresBook({ url: outside.url, query: outside.ledger }),
+};
 await runReconciliation(
   {
     db,
     policies: new Map([[policy.name, policy]]),
     bookOf: () => recorded,
     networkPassphrase: policy.name,
-    following,
+    ...(following && { following }),
     events: quietEvents().events,
+    ...sides,
+    ...(segmentKeys && { segmentKeys }),
   },
   runId,
   { attempt: 1, maxAttempts: 1, signal: new AbortController().signal },

@@ -1,18 +1,15 @@
 // Goal: a run may be killed at any instruction; whoever takes it up ends with what an undisturbed run says, byte for byte. Method: a
 // process works on a run over two tables with faults, and SIGKILLs itself at a random statement; another goes on with the run.
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runReconciliation } from '../../src/services/run-reconciliation.ts';
 import { sql } from '../../src/store/database.ts';
 import { cases } from '../_util/cases.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
 import { below, chance, randomFrom } from '../_util/random.ts';
+import { killedRun } from './_killed-run.ts';
 import type { RunOrder } from './_run-child.ts';
 import { answerOf, openTables } from './oracle/tables.ts';
 
-const CHILD = fileURLToPath(new URL('./_run-child.ts', import.meta.url));
 const FAULTS = 60;
 
 let test: TestDatabase;
@@ -59,16 +56,9 @@ describe('a run that is killed', () => {
     // Most of them died while there was still work to do.
     expect(leftAt.filter((state) => state !== 'succeeded').length).toBeGreaterThan(numRuns / 2);
 
-    async function work(
-      order: Pick<RunOrder, 'runId' | 'killAt' | 'afterSending'>,
-    ): Promise<{ statements: number | null; signal: NodeJS.Signals | null }> {
+    function work(order: Pick<RunOrder, 'runId' | 'killAt' | 'afterSending'>) {
       const { policy, runDeps } = house;
-      const whole: RunOrder = { url: test.url, policy, following: runDeps.following!, ...order };
-      const child = fork(CHILD, [JSON.stringify(whole)]);
-      let sent: number | null = null;
-      child.once('message', (count) => (sent = count as number));
-      const [, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
-      return { statements: sent, signal };
+      return killedRun({ url: test.url, policy, following: runDeps.following!, ...order });
     }
   }, 1_800_000);
 });

@@ -12,6 +12,8 @@ import type { StoredRun } from '../../src/store/runs.ts';
 import { cases } from '../_util/cases.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
 import { openHouse, type House } from '../_util/reconcile.ts';
+import { breaking, type BreakOff } from './_breaking.ts';
+import { killedRun } from './_killed-run.ts';
 
 const SHOP = 'GSHOP';
 const SEGMENT_KEYS = 20;
@@ -41,27 +43,6 @@ async function filled(book?: (recorded: Book) => Book): Promise<House> {
 
 const rowOf = (at: House, ledger: number, amount: bigint) =>
   at.row(ledger, { account: SHOP, amount, rowId: `row-${ledger}` });
-
-/** A book that breaks off after so many rows of the window were handed over; null: never. */
-function breaking(after: { rows: number | null }): (recorded: Book) => Book {
-  return (recorded) => ({
-    async open(level, signal, position) {
-      const side = await recorded.open(level, signal, position);
-      const { entries } = side;
-      return Object.assign(side, {
-        async *entries(...query: Parameters<typeof entries>) {
-          let given = 0;
-          for await (const batch of entries(...query)) {
-            for (const row of batch) {
-              if (after.rows !== null && given++ >= after.rows) throw new Error('the worker dies');
-              yield [row];
-            }
-          }
-        },
-      });
-    },
-  });
-}
 
 const checkpointOf = async (run: Pick<StoredRun, 'id'>) =>
   (
@@ -94,8 +75,8 @@ describe('a run whose worker dies', () => {
   it('goes on after its last segment, and finds what an undisturbed one finds', async () => {
     const undisturbed = await filled();
     const wanted = await resultOf(undisturbed, await undisturbed.run());
-    const after: { rows: number | null } = { rows: 30 };
-    const at = await filled(breaking(after));
+    const after: BreakOff = { rows: 30 };
+    const at = await filled((recorded) => breaking(recorded, after));
     const deps = { ...at.runDeps, segmentKeys: SEGMENT_KEYS };
     const run = (await at.service.runOfTick(at.name, `${at.name} tick`))!;
     const seen: (string | null | undefined)[] = [];
@@ -118,8 +99,8 @@ describe('a run whose worker dies', () => {
   it('reads the book as it was at the cut: what is written, corrected and retracted later is left out', async () => {
     const undisturbed = await filled();
     const wanted = await resultOf(undisturbed, await undisturbed.run());
-    const after: { rows: number | null } = { rows: 45 };
-    const at = await filled(breaking(after));
+    const after: BreakOff = { rows: 45 };
+    const at = await filled((recorded) => breaking(recorded, after));
     const deps = { ...at.runDeps, segmentKeys: SEGMENT_KEYS };
     const run = (await at.service.runOfTick(at.name, `${at.name} tick`))!;
     await expect(runReconciliation(deps, run.id, { attempt: 1, maxAttempts: 9, signal: never })).rejects.toThrow(
@@ -137,8 +118,8 @@ describe('a run whose worker dies', () => {
   });
 
   it('leaves out ledgers that were read after the cut, also those before it', async () => {
-    const after: { rows: number | null } = { rows: 45 };
-    const at = await openHouse(test.db, { book: breaking(after) });
+    const after: BreakOff = { rows: 45 };
+    const at = await openHouse(test.db, { book: (recorded) => breaking(recorded, after) });
     const ledgers = Array.from({ length: 100 }, (_, i) => i + 1);
     await at.ledgers({ from: 1, to: 81 }, ledgers.slice(0, 80).map(leg));
     await at.ledgers({ from: 101, to: 401 });
@@ -160,10 +141,10 @@ describe('a run whose worker dies', () => {
   });
 
   it('begins anew, with nothing of before, where its book cannot be read again as it was', async () => {
-    const after: { rows: number | null } = { rows: 45 };
+    const after: BreakOff = { rows: 45 };
     const withoutPosition = (recorded: Book): Book => ({
       open: async (level, signal) => {
-        const side = await breaking(after)(recorded).open(level, signal);
+        const side = await breaking(recorded, after).open(level, signal);
         return Object.assign(side, { position: undefined });
       },
     });
@@ -188,8 +169,8 @@ describe('a run whose worker dies', () => {
   });
 
   it('ends cancelled, and keeps nothing, where it was cancelled while nobody worked on it', async () => {
-    const after: { rows: number | null } = { rows: 45 };
-    const at = await filled(breaking(after));
+    const after: BreakOff = { rows: 45 };
+    const at = await filled((recorded) => breaking(recorded, after));
     const deps = { ...at.runDeps, segmentKeys: SEGMENT_KEYS };
     const run = (await at.service.runOfTick(at.name, `${at.name} tick`))!;
     await expect(runReconciliation(deps, run.id, { attempt: 1, maxAttempts: 9, signal: never })).rejects.toThrow(
@@ -214,7 +195,53 @@ describe('kill -9', () => {
     // One that was quicker than its killer has ended the run already, with the same result.
     expect(await at.service.get(run.id)).toMatchObject({ state: 'succeeded', summary: { resultDigest: wanted } });
   }, 600_000);
+
+  it('of one that leaves sealed chunks out leads there too, and the seals stay what they were', async () => {
+    const at = await openHouse(test.db, { maxSilenceMs: MAX_SILENCE_MS });
+    const ledgers = Array.from({ length: 500 }, (_, i) => i + 1);
+    await at.ledgers({ from: 1, to: 513 }, ledgers.map(leg));
+    // One chunk in the middle differs, and so do the newest ledgers.
+    const isOff = (ledger: number): boolean => (ledger > 200 && ledger < 240) || ledger > 480;
+    await at.record(
+      ledgers.map((ledger) => rowOf(at, ledger, BigInt(isOff(ledger) ? ledger + 1 : ledger))),
+      512,
+    );
+    await at.run();
+    const sealed = await sealsOf(at);
+    expect(sealed.length).toBe(3);
+    const undisturbed = await at.run();
+    expect(undisturbed.summary!.counts).toMatchObject({ matched: 441, drifted: 59 });
+    const { policy } = at;
+    const run = (await at.service.runOfTick(at.name, `${at.name} killed`))!;
+    // Each dies as it is about to keep its third segment.
+    const order = {
+      url: test.url,
+      policy,
+      runId: run.id,
+      segmentKeys: 5,
+      killAt: 3,
+      counted: 'update trueup.run_checkpoints',
+    };
+    for (let kill = 0; kill < 2; kill++)
+      expect((await killedRun({ ...order, following: at.runDeps.following, afterSending: false })).signal).toBe(
+        'SIGKILL',
+      );
+    expect((await checkpointOf(run))?.after_key).not.toBeNull();
+    await runReconciliation(at.runDeps, run.id, { attempt: 9, maxAttempts: 9, signal: never });
+    const resumed = (await at.service.get(run.id)) as StoredRun;
+    expect(resumed.summary!.counts).toEqual(undisturbed.summary!.counts);
+    expect(resumed.summary!.resultDigest).toBe(undisturbed.summary!.resultDigest);
+    expect(await sealsOf(at)).toEqual(sealed);
+  }, 300_000);
 });
+
+const sealsOf = (at: House) =>
+  sql(
+    test.db.em(),
+    `select from_ledger, state, fingerprint, matched, ledger_digest, book_digest from trueup.chunk_seals where policy = $1
+     order by from_ledger`,
+    [at.name],
+  );
 
 /** Ends a worker by SIGKILL so many milliseconds after it has begun the run. */
 async function killedChild(at: House, runId: string, afterMs: number): Promise<void> {

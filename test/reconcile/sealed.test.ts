@@ -205,7 +205,7 @@ describe('a sealed chunk', () => {
 describe('the full re-verify', () => {
   it('finds nothing where nothing was changed', async () => {
     const house = await agreeing();
-    const { broken } = await reverifySeals({ db: test.db }, AbortSignal.timeout(60_000));
+    const { broken } = await reverify(house);
     expect(await seals(house)).not.toEqual([]);
     expect(broken).toBe(await brokenElsewhere(house));
   });
@@ -225,7 +225,7 @@ describe('the full re-verify', () => {
       const from = (await seals(house))[1]!;
       await tamper(change, [house.opened.stream.id, from]);
       expect((await house.run()).verdict).toBe('CLEAN');
-      await reverifySeals({ db: test.db }, AbortSignal.timeout(60_000));
+      await reverify(house);
       const run = await house.run();
       expect(run.verdict).toBe('INCONCLUSIVE');
       expect(run.summary!.inconclusive).toMatchObject([
@@ -235,6 +235,8 @@ describe('the full re-verify', () => {
     },
   );
 });
+
+const reverify = ({ runDeps }: House) => reverifySeals(runDeps, AbortSignal.timeout(60_000));
 
 /** Seals of other houses of this database that were broken on purpose. */
 async function brokenElsewhere(house: House): Promise<number> {

@@ -4,10 +4,19 @@ import { basename, dirname } from 'node:path';
 import { type KeyRing, keyRing, parseKeyRing } from '../../core/key-ring.ts';
 import { readProof } from '../../core/inclusion-proof.ts';
 import { leafBytes, type LogLeaf, manifestLeaf } from '../../core/log-leaf.ts';
-import { openManifest, partName, sha256 as sha256Of } from '../../core/manifest.ts';
+import { type Manifest, openManifest, partName, sha256 as sha256Of } from '../../core/manifest.ts';
 import { leafHash } from '../../core/merkle.ts';
 import { readTreeHead } from '../../core/log-checkpoint.ts';
-import { type Check, checkEvidence, checkParts, type FoundPart, type Outcome, worstOf } from '../../core/verify.ts';
+import {
+  type Check,
+  checkEvidence,
+  checkPart,
+  checkParts,
+  checkWhole,
+  type FoundPart,
+  type Outcome,
+  worstOf,
+} from '../../core/verify.ts';
 import { checkChain, checkLog } from '../../core/verify-log.ts';
 import { type EvidenceFile, type EvidenceFolder, readEvidenceFolder } from './evidence-folder.ts';
 import { hashFile } from './hash-file.ts';
@@ -60,12 +69,22 @@ async function verifyFolder(path: string, folder: EvidenceFolder, keys: KeyRing)
 async function verifyManifest(envelope: EvidenceFile, folder: EvidenceFolder, keys: KeyRing): Promise<Verified> {
   const { opened, checks } = checkEvidence(loggedOf(envelope, folder), keys);
   if (opened === null) return verified(envelope.path, null, checks);
+  const { manifest } = opened;
+  return verified(envelope.path, manifest.manifestId, [
+    ...checks,
+    ...(await checkArtifact(envelope, manifest, folder)),
+  ]);
+}
+
+/** Part by part, or as one file where it was downloaded as one. */
+async function checkArtifact({ path }: EvidenceFile, manifest: Manifest, folder: EvidenceFolder): Promise<Check[]> {
+  const { fileName, content } = manifest;
+  const whole = content.parts.length > 1 ? await folder.findPart(path, fileName, content) : null;
+  if (whole !== null) return [checkWhole(manifest, whole)];
   const found: FoundPart[] = [];
-  for (const [index, part] of opened.manifest.content.parts.entries()) {
-    const name = partName(opened.manifest, index);
-    found.push((await folder.findPart(envelope.path, name, part)) ?? { sha256: null, sizeBytes: 0 });
-  }
-  return verified(envelope.path, opened.manifest.manifestId, [...checks, ...checkParts(opened.manifest, found)]);
+  for (const [index, part] of content.parts.entries())
+    found.push((await folder.findPart(path, partName(manifest, index), part)) ?? { sha256: null, sizeBytes: 0 });
+  return checkParts(manifest, found);
 }
 
 /**
@@ -111,20 +130,36 @@ async function verifyFile(
   const envelope = folder.envelopes.find((each) => basename(each.path) === basename(path));
   if (envelope !== undefined) return [await verifyManifest(envelope, folder, keys)];
   const file = await hashFile(path, signal);
-  const parts = folder.envelopes.flatMap((each) => {
+  const signed = folder.envelopes.flatMap((each) => {
     const manifest = openManifest(each.bytes)?.manifest;
-    return (manifest?.content.parts ?? []).map((part, index) => ({ each, manifest: manifest!, part, index }));
+    return manifest === undefined ? [] : piecesOf(manifest).map((piece) => ({ each, manifest, ...piece }));
   });
   const named =
-    parts.find(({ part }) => part.sha256 === file.sha256) ??
-    parts.find(({ manifest, index }) => partName(manifest, index) === basename(path));
+    signed.find(({ sha256 }) => sha256 === file.sha256) ?? signed.find(({ name }) => name === basename(path));
   if (named === undefined) {
     const message = `SHA-256 ${file.sha256}, which no manifest beside it names`;
     return [verified(path, null, [{ name: 'artifact', outcome: 'unverifiable', message }])];
   }
   const { checks } = checkEvidence(loggedOf(named.each, folder), keys);
-  const own = checkParts(named.manifest, named.manifest.content.parts.with(named.index, file))[named.index]!;
-  return [verified(path, named.manifest.manifestId, [...checks, own])];
+  return [verified(path, named.manifest.manifestId, [...checks, named.check(file)])];
+}
+
+interface Piece {
+  readonly name: string;
+  readonly sha256: string;
+  check(file: FoundPart): Check;
+}
+
+/** The files that an artifact may lie in: its parts, or all of it. */
+function piecesOf(manifest: Manifest): Piece[] {
+  const { fileName, content } = manifest;
+  const parts = content.parts.map(({ sha256 }, index) => ({
+    name: partName(manifest, index),
+    sha256,
+    check: (file: FoundPart) => checkPart(manifest, index, file),
+  }));
+  const whole = { name: fileName, sha256: content.sha256, check: (file: FoundPart) => checkWhole(manifest, file) };
+  return parts.length === 1 ? parts : [...parts, whole];
 }
 
 async function readKeys(files: readonly string[], folder: EvidenceFolder): Promise<KeyRing> {

@@ -11,6 +11,7 @@ import { Evidence } from './0008-evidence.ts';
 import { DriftHandling } from './0009-drift-handling.ts';
 import { Sides } from './0010-sides.ts';
 import { Exports } from './0011-exports.ts';
+import { OutsideSeals } from './0012-outside-seals.ts';
 import { KeptCoverage } from './0014-kept-coverage.ts';
 
 export const MIGRATIONS: MigrationObject[] = [
@@ -25,5 +26,6 @@ export const MIGRATIONS: MigrationObject[] = [
   { name: '0009-drift-handling', class: DriftHandling },
   { name: '0010-sides', class: Sides },
   { name: '0011-exports', class: Exports },
+  { name: '0012-outside-seals', class: OutsideSeals },
   { name: '0014-kept-coverage', class: KeptCoverage },
 ];
