@@ -42,7 +42,6 @@ import { createOtherSources, createSource } from './sources/create-source.ts';
 import { createHttpClient, systemClock } from './sources/http/client.ts';
 import { createPacer } from './sources/http/pacer.ts';
 import { DEFAULT_RETRY } from './sources/http/retry.ts';
-import type { HttpClient } from './sources/http/types.ts';
 import {
   SANDBOX_STARTED_AT_MS,
   sandboxStartLedger,
@@ -112,7 +111,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     ...config.source.retry,
     breaker: config.source.circuitBreaker,
     allowPrivateAddresses: config.source.allowPrivateAddresses,
-    operatorUrls: [config.secrets.sourceUrl, ...Object.values(config.secrets.otherSourceUrls)].filter(
+    operatorUrls: [config.secrets.sourceUrl, ...Object.values(config.secrets.otherSourceUrls).flat()].filter(
       (url) => url !== null,
     ),
     userAgent: `trueup/${VERSION}`,
@@ -140,13 +139,11 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       ? await createOtherSources(config.secrets.otherSourceUrls, followed, { ...config.source, sandbox }, http)
       : (overrides.otherSources ?? []);
   const fallbacks = config.source.fallbacks.flatMap((kind) => otherSources.filter((each) => each.kind === kind));
-  const source =
-    fallbacks.length === 0
-      ? followed
-      : createSourceSet({
-          sources: [followed, ...fallbacks],
-          onSwitch: ({ from, to, error }) => events.sourceSwitched({ from, to, error }),
-        });
+  const set = createSourceSet({
+    sources: [followed, ...fallbacks],
+    onSwitch: ({ from, to, error }) => events.sourceSwitched({ from, to, error }),
+  });
+  const source = fallbacks.length === 0 ? followed : set;
   const policies = new Map(
     config.reconciliation.policies.map((policy) => [policy.name, isSandbox ? shownSoon(policy) : policy]),
   );
@@ -182,7 +179,8 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
   const health = createHealthService({
     db,
     source,
-    circuitState: () => circuitOf(config, http),
+    members: () => set.members(),
+    circuitState: (host) => http.breakers()[host]?.state ?? 'CLOSED',
     endLedger: config.source.endLedgerInclusive,
     version: VERSION,
     startedAt: base.startedAt,
@@ -468,12 +466,6 @@ function externalSide(config: Config, name: string): Book {
 
 function spillFolder(config: Config): string {
   return join(config.service.dataDir, 'spill');
-}
-
-/** A file has no circuit to open. */
-function circuitOf(config: Config, http: HttpClient) {
-  const url = config.secrets.sourceUrl;
-  return url === null || url.startsWith('file:') ? null : http.state(url);
 }
 
 /** The key that is configured; the sandbox makes one of its own, and says that it is worth nothing elsewhere. */

@@ -5,6 +5,7 @@ import { raiseAlert } from './services/alerts.ts';
 import { rescanFromCheckpoint, restartFollower } from './services/follower-control.ts';
 import type { HealthService } from './services/health.ts';
 import { backfillNewMembers } from './services/new-members.ts';
+import { quarantineAt, quarantinePage } from './services/quarantines.ts';
 import { watchRetention } from './services/retention.ts';
 import { verifyRange } from './services/verify-range.ts';
 import type { Source } from './sources/source.ts';
@@ -28,6 +29,8 @@ export function composeControl({ db, queue, config, sources, backfills, health }
   const followed = { db, networkPassphrase };
   const port: RpcPorts['control'] = {
     verifyRange: (call, signal) => verifyRange({ ...followed, sources, watch: config.source.watch }, call, signal),
+    listQuarantines: (filter, page) => quarantinePage(followed, filter, page),
+    getQuarantine: (at) => quarantineAt(followed, at),
     async restart(call, asker) {
       const stream = await restartFollower(followed, call, asker);
       return (await health.status(stream)).streams[0]!;

@@ -4,6 +4,7 @@ import { registerAlerts } from './commands/alerts.ts';
 import { registerBackfill } from './commands/backfill.ts';
 import { registerBooks } from './commands/books.ts';
 import { registerCoverage } from './commands/coverage.ts';
+import { registerQuarantine } from './commands/quarantine.ts';
 import { registerExport } from './commands/export.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerLocal } from './commands/local.ts';
@@ -24,6 +25,7 @@ const VERBS: readonly Register[] = [
   registerBooks,
   registerLedger,
   registerCoverage,
+  registerQuarantine,
   registerManifests,
   registerBackfill,
   registerExport,

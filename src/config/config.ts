@@ -68,7 +68,7 @@ export interface Config {
   };
   readonly source: {
     readonly kind: ConfiguredSourceKind;
-    /** Of secrets.otherSourceUrls those that are read when the followed source can't answer, in this order. */
+    /** The kinds of secrets.otherSourceUrls that are read when the followed source can't answer, in this order. */
     readonly fallbacks: readonly ExternalSourceKind[];
     /** Null: the source's own word is taken at first contact. Always null for the sandbox, which has its own. */
     readonly networkPassphrase: string | null;
@@ -151,10 +151,10 @@ export interface Secrets {
   readonly bookUrl: string | null;
   /** URLs of trueup.yaml's postgres sides, by the name of the side. */
   readonly sideUrls: Readonly<Record<string, string>>;
-  /** The URL of source.kind; null only for the sandbox. Providers put keys in paths and queries, hence secret. */
+  /** The first URL of source.kind; null only for the sandbox. Providers put keys in paths and queries, hence secret. */
   readonly sourceUrl: string | null;
-  /** The other source URLs that are set, for a cross-check or failover. */
-  readonly otherSourceUrls: Readonly<Partial<Record<ExternalSourceKind, string>>>;
+  /** The other source URLs that are set, for a cross-check or failover, in their order; of source.kind those after the first. */
+  readonly otherSourceUrls: Readonly<Partial<Record<ExternalSourceKind, readonly string[]>>>;
   readonly alertWebhookUrl: string | null;
   /** `whsec_...`; null: messages aren't signed. */
   readonly alertWebhookSecret: string | null;

@@ -19,7 +19,14 @@ export function entriesOf(found: ReadonlyMap<string, Found>, policies: Config['r
     const origin = typed === undefined ? 'default' : 'environment';
     if (!variable.secret)
       return { name: variable.name, value: typed?.text ?? variable.default, redacted: false, origin };
-    const value = typed !== undefined && variable.showsHost ? displayUrl(typed.text) : null;
+    const value =
+      typed !== undefined && variable.showsHost
+        ? typed.text
+            .split(/[\s,]+/)
+            .filter(Boolean)
+            .map(displayUrl)
+            .join(', ')
+        : null;
     return { name: variable.name, value, redacted: typed !== undefined, origin };
   });
   const names = policies.policies.map((policy) => policy.name).join(', ');

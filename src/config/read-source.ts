@@ -19,19 +19,20 @@ const PASSPHRASES: Readonly<Record<string, string>> = {
 export interface ChosenSource {
   readonly kind: ConfiguredSourceKind;
   readonly url: string | null;
-  readonly otherUrls: Readonly<Partial<Record<ExternalSourceKind, string>>>;
+  /** By kind, in order; of the followed kind those after the first. */
+  readonly otherUrls: Readonly<Partial<Record<ExternalSourceKind, readonly string[]>>>;
   readonly networkPassphrase: string | null;
   readonly fallbacks: readonly ExternalSourceKind[];
 }
 
 export function chooseSource(values: VariableValues, problems: Problems, warnings: string[]): ChosenSource {
-  const urls: Partial<Record<ExternalSourceKind, string>> = {};
+  const urls: Partial<Record<ExternalSourceKind, readonly string[]>> = {};
   for (const [kind, key] of Object.entries(URL_VARIABLES) as [
     ExternalSourceKind,
     (typeof URL_VARIABLES)[ExternalSourceKind],
   ][]) {
     const value = values[key];
-    if (value !== null) urls[kind] = value;
+    if (value !== null && value.length > 0) urls[kind] = [...new Set(value)];
   }
   const kind = values.sourceKind ?? inferKind(urls, values, problems, warnings);
   if (kind === 'sandbox') {
@@ -41,10 +42,12 @@ export function chooseSource(values: VariableValues, problems: Problems, warning
       warnings.push('TRUEUP_SOURCE_FALLBACKS is ignored: the sandbox never fails by itself');
     return { kind, url: null, otherUrls: urls, networkPassphrase: null, fallbacks: [] };
   }
-  const { [kind]: url, ...otherUrls } = urls;
+  const { [kind]: [url, ...rest] = [], ...ofOtherKinds } = urls;
+  const otherUrls = rest.length === 0 ? ofOtherKinds : { [kind]: rest, ...ofOtherKinds };
   if (url === undefined)
     problems.add(variableOf(kind), `is unset though TRUEUP_SOURCE is ${kind}. Fix: set it to the endpoint's URL.`);
-  const fallbacks = [...new Set(values.sourceFallbacks ?? [])].filter((each) => each !== kind);
+  const otherKinds = [...new Set(values.sourceFallbacks ?? [])].filter((each) => each !== kind);
+  const fallbacks = rest.length === 0 ? otherKinds : [kind, ...otherKinds];
   for (const each of fallbacks) {
     if (urls[each] === undefined)
       problems.add(
@@ -63,7 +66,7 @@ export function chooseSource(values: VariableValues, problems: Problems, warning
 }
 
 function inferKind(
-  urls: Partial<Record<ExternalSourceKind, string>>,
+  urls: Partial<Record<ExternalSourceKind, readonly string[]>>,
   values: VariableValues,
   problems: Problems,
   warnings: string[],

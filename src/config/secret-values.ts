@@ -12,7 +12,7 @@ const SECRET_PARAMETER = /key|token|secret|pass|sig|auth/i;
 export function secretValues(secrets: Secrets): string[] {
   const found = new Set<string>();
   const whole = [secrets.databaseUrl, secrets.bookUrl, secrets.alertWebhookUrl, ...Object.values(secrets.sideUrls)];
-  for (const url of [...whole, secrets.sourceUrl, ...Object.values(secrets.otherSourceUrls)]) {
+  for (const url of [...whole, secrets.sourceUrl, ...Object.values(secrets.otherSourceUrls).flat()]) {
     if (url !== null) for (const part of secretParts(url)) found.add(part);
   }
   for (const url of [...whole, secrets.alertWebhookSecret]) if (url !== null) found.add(url);

@@ -22,6 +22,8 @@ export interface Variable<T = unknown, D extends string | null = string | null> 
 }
 
 const SECRET = { secret: true } as const;
+/** Of each URL of a source. */
+const SEVERAL = ' Several are tried in their order; a comma inside one is written %2C.';
 const SOURCE_URL = { secret: true, showsHost: true } as const;
 const HTTP = type.url('http:', 'https:');
 const FILE_OR_HTTP = type.url('file:', 'http:', 'https:');
@@ -79,11 +81,11 @@ export const VARIABLES = {
   poolMax: database('TRUEUP_POOL_MAX', type.integer(2, 500), '10', 'Most connections this process opens to its database.', { unit: 'connections' }),
 
   sourceKind: source('TRUEUP_SOURCE', type.oneOf(CONFIGURED_SOURCE_KINDS, SOURCE_SHORTHANDS), null, 'Which source is followed. Unset: the one whose URL is set; `sandbox` only when no source, database or book is configured at all.'),
-  sourceFallbacks: source('TRUEUP_SOURCE_FALLBACKS', type.listOf(type.oneOf(EXTERNAL_SOURCE_KINDS, SOURCE_SHORTHANDS)), null, 'Sources that are read when the followed one fails, lags or no longer keeps a ledger, in this order; the URL of each must be set. The others whose URLs are set are only compared.'),
-  archiveUrl: source('STELLAR_ARCHIVE_URL', FILE_OR_HTTP, null, 'A Stellar history archive.', SOURCE_URL),
-  lakeUrl: source('STELLAR_LAKE_URL', FILE_OR_HTTP, null, 'A data lake of LedgerCloseMeta batches (SEP-54).', SOURCE_URL),
-  rpcUrl: source('STELLAR_RPC_URL', HTTP, null, 'A Stellar RPC endpoint.', SOURCE_URL),
-  horizonUrl: source('STELLAR_HORIZON_URL', HTTP, null, 'A Horizon endpoint.', SOURCE_URL),
+  sourceFallbacks: source('TRUEUP_SOURCE_FALLBACKS', type.listOf(type.oneOf(EXTERNAL_SOURCE_KINDS, SOURCE_SHORTHANDS)), null, 'Kinds of source that are read when the followed one fails, lags or no longer keeps a ledger, in this order, after the other URLs of its own kind; the URL of each must be set. The others whose URLs are set are only compared.'),
+  archiveUrl: source('STELLAR_ARCHIVE_URL', type.listOf(FILE_OR_HTTP), null, `A Stellar history archive.${SEVERAL}`, SOURCE_URL),
+  lakeUrl: source('STELLAR_LAKE_URL', type.listOf(FILE_OR_HTTP), null, `A data lake of LedgerCloseMeta batches (SEP-54).${SEVERAL}`, SOURCE_URL),
+  rpcUrl: source('STELLAR_RPC_URL', type.listOf(HTTP), null, `A Stellar RPC endpoint.${SEVERAL}`, SOURCE_URL),
+  horizonUrl: source('STELLAR_HORIZON_URL', type.listOf(HTTP), null, `A Horizon endpoint.${SEVERAL}`, SOURCE_URL),
   networkPassphrase: source('STELLAR_NETWORK_PASSPHRASE', type.text, null, 'The network that the source must be on; `pubnet` and `testnet` stand for theirs. Unset: the source\'s own word at first contact.'),
   watch: source('TRUEUP_WATCH', type.oneOf(['all']), null, '`all`: every account and contract is watched. The sandbox\'s default; a real network needs this or a list.'),
   watchAccounts: source('TRUEUP_WATCH_ACCOUNTS', type.listOf(ACCOUNT), null, 'Accounts whose movements become entries.', { aliases: ['VAULT_PUBLIC_ADDRESS'] }),

@@ -27,6 +27,7 @@ export const REASONS = {
   ARTIFACT_PRUNED: { retryable: false },
   HOLD_NOT_FOUND: { retryable: false },
   CHECKPOINT_NOT_FOUND: { retryable: false },
+  QUARANTINE_NOT_FOUND: { retryable: false },
   SOURCE_NOT_FOUND: { retryable: false },
   STREAM_NOT_FOUND: { retryable: false },
   IMPORT_REJECTED: { retryable: false },

@@ -136,7 +136,7 @@ const POISON_ATTEMPTS = 3;
 /** What to do about a range that could not be had: read less of it, read it again, or set the bad part apart. */
 export type AfterBadRead =
   | { readonly kind: 'read'; readonly range: LedgerRange; readonly attempt: number }
-  | { readonly kind: 'set-apart'; readonly range: LedgerRange };
+  | { readonly kind: 'set-apart'; readonly range: LedgerRange; readonly attempts: number };
 
 /**
  * The good ledgers before a bad one are read first; a bad one is tried three times, and searched for by halves where the source
@@ -156,7 +156,7 @@ export function afterBadRead(error: unknown, wanted: LedgerRange, attempt: numbe
     const to = wanted.from + Math.ceil((wanted.to - wanted.from) / 2);
     return { kind: 'read', range: { from: wanted.from, to }, attempt: 1 };
   }
-  return { kind: 'set-apart', range: bad };
+  return { kind: 'set-apart', range: bad, attempts: attempt };
 }
 
 function badPart(error: TrueUpError, asked: LedgerRange): LedgerRange {

@@ -1,14 +1,16 @@
 // Coverage and its gaps to messages.
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { CoverageProof } from '../core/ledger.ts';
+import type { Quarantine } from '../core/quarantine.ts';
 import type { CoverageRange, CoverageState, Gap } from '../core/status.ts';
 import {
   type CoverageRangeSchema,
   CoverageState as CoverageStateMessage,
   CoverageTrust,
   type GapSchema,
+  type QuarantineSchema,
 } from '../../gen/trueup/v1/coverage_pb.js';
-import { LAYER_OUT, optionalFailure, reader, toProvenance, toRange, toTimestamp } from './convert-common.ts';
+import { LAYER_OUT, optionalFailure, reader, toFailure, toProvenance, toRange, toTimestamp } from './convert-common.ts';
 
 const COVERAGE_STATE_OUT: Record<CoverageState, CoverageStateMessage> = {
   done: CoverageStateMessage.DONE,
@@ -40,6 +42,23 @@ export function toCoverageRange(range: CoverageRange): MessageInitShape<typeof C
 export function toTrust(proof: CoverageProof | null): CoverageTrust {
   if (proof === null) return CoverageTrust.UNSPECIFIED;
   return proof === 'chained' ? CoverageTrust.CHAINED : CoverageTrust.PROVIDER_ASSERTED;
+}
+
+export function toQuarantine(quarantine: Quarantine): MessageInitShape<typeof QuarantineSchema> {
+  const { payload } = quarantine;
+  return {
+    stream: quarantine.stream,
+    layer: LAYER_OUT[quarantine.layer],
+    ...toRange(quarantine.range),
+    source: toProvenance(quarantine.source),
+    failure: toFailure(quarantine.failure),
+    attemptCount: quarantine.attempts,
+    firstTime: toTimestamp(quarantine.firstAt),
+    lastTime: toTimestamp(quarantine.lastAt),
+    payloadFormat: payload?.format ?? '',
+    payloadSizeBytes: BigInt(payload?.sizeBytes ?? 0),
+    payloadKeptBytes: BigInt(payload?.keptBytes ?? 0),
+  };
 }
 
 export function toGap(gap: Gap): MessageInitShape<typeof GapSchema> {

@@ -1,17 +1,20 @@
-// Checking ledgers and moving the follower, at the door.
+// Checking ledgers, what of them could not be decoded, and moving the follower, at the door.
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { RangeVerdict, Verification } from '../core/verification.ts';
 import {
   type BackfillService,
+  ListQuarantinesRequestSchema,
   RangeVerdict as RangeVerdictMessage,
   type VerifyRangeResponseSchema,
 } from '../../gen/trueup/v1/backfill_service_pb.js';
 import { askerOf } from './asker.ts';
 import { toBackfill } from './convert-backfill.ts';
 import { fromRange, layerIn, orNull, present, toFailure, toRange } from './convert-common.ts';
-import { toTrust } from './convert-coverage.ts';
+import { toQuarantine, toTrust } from './convert-coverage.ts';
 import { toStreamStatus } from './convert-health.ts';
+import { PAGE_LIMITS } from './limits.ts';
 import type { ServiceHandlers } from './methods.ts';
+import { pagerOf } from './page-token.ts';
 import type { RpcPorts } from './ports.ts';
 
 const VERDICT_OUT: Record<RangeVerdict, RangeVerdictMessage> = {
@@ -24,7 +27,7 @@ export function ledgerControlHandlers({
   control,
 }: Pick<RpcPorts, 'control'>): Pick<
   ServiceHandlers<typeof BackfillService>,
-  'verifyRange' | 'restartFollower' | 'rescanFromCheckpoint'
+  'verifyRange' | 'listQuarantines' | 'getQuarantine' | 'restartFollower' | 'rescanFromCheckpoint'
 > {
   return {
     async verifyRange(request, call) {
@@ -36,6 +39,22 @@ export function ledgerControlHandlers({
         source: orNull(request.source),
       };
       return toVerification(await control.verifyRange(verify, call.signal));
+    },
+
+    async listQuarantines(request) {
+      const pager = pagerOf(ListQuarantinesRequestSchema, request, PAGE_LIMITS.maxResources);
+      const filter = {
+        stream: orNull(request.stream),
+        ...present({ layer: layerIn(request.layer), range: request.range && fromRange(request.range) }),
+      };
+      const page = await control.listQuarantines(filter, pager.page);
+      return { quarantines: page.items.map(toQuarantine), nextPageToken: pager.nextToken(page) };
+    },
+
+    async getQuarantine({ stream, layer, ledger }) {
+      const at = { stream: orNull(stream), ...present({ layer: layerIn(layer) }), ledger };
+      const { quarantine, bytes } = await control.getQuarantine(at);
+      return { quarantine: toQuarantine(quarantine), payload: bytes ?? new Uint8Array() };
     },
 
     async restartFollower(request, call) {

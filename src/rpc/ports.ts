@@ -20,6 +20,7 @@ import type {
 } from '../core/listing.ts';
 import type { Page, PagePosition, PageRequest } from '../core/page.ts';
 import type { Level } from '../core/policy.ts';
+import type { Quarantine, QuarantineFilter } from '../core/quarantine.ts';
 import type { Run, RunEvent, RunFilter } from '../core/run.ts';
 import type {
   AuditEntry,
@@ -165,6 +166,13 @@ export interface LedgerPort {
 export interface LedgerControlPort {
   /** What can't be checked is a finding; nothing is changed. */
   verifyRange(call: VerifyCall, signal: AbortSignal): Promise<Verification>;
+  listQuarantines(filter: QuarantineFilter, page: PageRequest): Promise<Page<Quarantine>>;
+  /** The one that holds the ledger; null bytes where none are kept. @throws QUARANTINE_NOT_FOUND */
+  getQuarantine(at: {
+    readonly stream: string | null;
+    readonly layer?: Layer;
+    readonly ledger: number;
+  }): Promise<{ readonly quarantine: Quarantine; readonly bytes: Uint8Array | null }>;
   /** Answers with the stream as it is then; a repeated `requestId` restarts nothing again. */
   restart(
     call: {

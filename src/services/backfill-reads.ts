@@ -6,6 +6,7 @@ import { leaseEnd } from '../core/backfill-pace.ts';
 import { afterBadRead, checkBatch, joinBatches, nextRead } from '../core/follow.ts';
 import { CHUNK_LEDGERS, type LedgerBatch, type LedgerRange } from '../core/ledger.ts';
 import type { Watch } from '../core/watch.ts';
+import { payingToll } from '../sources/http/toll.ts';
 import type { Source } from '../sources/source.ts';
 import { ReadPipeline } from './follower-reads.ts';
 
@@ -18,7 +19,7 @@ export interface PieceReaderOptions {
   readonly layers: readonly Layer[];
   /** Most ledgers of one read. */
   readonly spanLedgers: number;
-  /** Asked before each read; how long to wait, milliseconds. */
+  /** Asked before each read, and with 0 ledgers before each further request that it sends; how long to wait, milliseconds. */
   readonly waitBefore: (ledgers: number) => Promise<number>;
   readonly onBadRead: (error: unknown, attempt: number) => void;
 }
@@ -32,10 +33,15 @@ export interface PieceFacts {
 }
 
 export type Piece = PieceFacts &
-  (
-    | { readonly kind: 'batch'; readonly range: LedgerRange; readonly batch: LedgerBatch }
-    | { readonly kind: 'bad'; readonly range: LedgerRange; readonly error: TrueUpError }
-  );
+  ({ readonly kind: 'batch'; readonly range: LedgerRange; readonly batch: LedgerBatch } | BadRead);
+
+interface BadRead {
+  readonly kind: 'bad';
+  readonly range: LedgerRange;
+  readonly error: TrueUpError;
+  /** How often it was read. */
+  readonly attempts: number;
+}
 
 export class PieceReader {
   readonly #options: PieceReaderOptions;
@@ -54,11 +60,14 @@ export class PieceReader {
         source: {
           layers,
           read: async (request, given) => {
-            const waitMs = await options.waitBefore(request.range.to - request.range.from);
-            if (waitMs > 0) await sleep(waitMs, undefined, { signal: given });
-            this.#waitedMs += waitMs;
-            this.#requests++;
-            return source.read(request, given);
+            await this.#pay(request.range.to - request.range.from, given);
+            // The first request of a read is paid for with its ledgers; a source that sends none costs one as well.
+            let isFirst = true;
+            const toll = async (asking: AbortSignal): Promise<void> => {
+              if (!isFirst) await this.#pay(0, asking);
+              isFirst = false;
+            };
+            return payingToll(toll, () => source.read(request, given));
           },
         },
         watch,
@@ -98,7 +107,7 @@ export class PieceReader {
     range: LedgerRange,
     end: number,
     lastHash: string | null,
-  ): Promise<{ kind: 'batch'; batch: LedgerBatch } | { kind: 'bad'; range: LedgerRange; error: TrueUpError }> {
+  ): Promise<{ kind: 'batch'; batch: LedgerBatch } | BadRead> {
     let wanted = range;
     for (let attempt = 1; ;) {
       try {
@@ -109,7 +118,7 @@ export class PieceReader {
         const next = afterBadRead(error, wanted, attempt) ?? this.#smaller(error, wanted);
         if (next === null) throw error;
         this.#options.onBadRead(error, attempt);
-        if (next.kind === 'set-apart') return { kind: 'bad', range: next.range, error: error as TrueUpError };
+        if (next.kind === 'set-apart') return { ...next, kind: 'bad', error: error as TrueUpError };
         this.#retries++;
         ({ range: wanted, attempt } = next);
       }
@@ -122,6 +131,14 @@ export class PieceReader {
     if (!isTrueUpError(error, 'SOURCE_TIMEOUT', 'SOURCE_ANSWER_TOO_LARGE') || length <= 1) return null;
     this.#spanLedgers = Math.ceil(length / 2);
     return { kind: 'read', range: { from: wanted.from, to: wanted.from + this.#spanLedgers }, attempt: 1 };
+  }
+
+  /** Waits until another request may be sent, and counts it. */
+  async #pay(ledgers: number, signal: AbortSignal): Promise<void> {
+    const waitMs = await this.#options.waitBefore(ledgers);
+    if (waitMs > 0) await sleep(waitMs, undefined, { signal });
+    this.#waitedMs += waitMs;
+    this.#requests++;
   }
 
   #span(from: number, end: number): LedgerRange | null {

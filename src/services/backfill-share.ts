@@ -1,13 +1,13 @@
 // One share of a backfill, worked on by whoever holds its lease: read and write piece by piece, or check what was written.
 import type { BackfillState } from '../core/backfill.ts';
 import { halvedPieceSize, limitedPieceSize, nextPieceSize, unitsOf } from '../core/backfill-pace.ts';
-import { isTrueUpError, type TrueUpError } from '../core/errors.ts';
+import { isTrueUpError } from '../core/errors.ts';
 import type { LedgerBatch, LedgerRange } from '../core/ledger.ts';
 import type { Source } from '../sources/source.ts';
 import { addToDigest, shrinkPieces, takeBudget } from '../store/backfill-counts.ts';
 import { finishPiece, holdChunk, type HeldChunk, type PieceDone } from '../store/backfill-chunks.ts';
 import { moveBackfill, type BackfillJob } from '../store/backfills.ts';
-import { commitBatch, commitUnreadable, type CoverageTarget } from '../store/coverage.ts';
+import { commitBatch, commitUnreadable, unreadableBecause, type CoverageTarget } from '../store/coverage.ts';
 import { previewBatch } from '../store/coverage-preview.ts';
 import { checkStored } from '../store/coverage-check.ts';
 import type { Database } from '../store/database.ts';
@@ -85,7 +85,7 @@ async function readShare(share: Share, chunk: HeldChunk, signal: AbortSignal): P
     signal.throwIfAborted();
     deps.onPhase('writing');
     if (piece.kind === 'batch') pieceLedgers = await writeOrShrink(share, left, piece, pieceLedgers);
-    else await setApart(share, left, piece.range, piece.error, piece);
+    else await setApart(share, left, piece);
     left = { ...left, range: { from: piece.range.to, to: chunk.range.to } };
   }
 }
@@ -241,15 +241,13 @@ function unitsDone(range: LedgerRange, through: number): number {
 async function setApart(
   { deps, job, target, streamName }: Share,
   chunk: HeldChunk,
-  range: LedgerRange,
-  error: TrueUpError,
-  facts: PieceFacts,
+  { range, error, attempts, ...facts }: Extract<Piece, { kind: 'bad' }>,
 ): Promise<void> {
-  const state = error.reason === 'LEDGER_UNAVAILABLE' ? 'unavailable' : 'quarantined';
+  const why = unreadableBecause(error, attempts, deps.source.proof);
+  const { state, reason, detail: message } = why;
   const ledgers = range.to - range.from;
   await deps.db.em().transactional(async (em) => {
     await holdChunk(em, chunk, deps.leaseMs);
-    const why = { state, reason: error.reason, detail: error.message, proof: deps.source.proof } as const;
     if (!job.dryRun) await commitUnreadable(em, target, job.layers, range, why);
     await finishPiece(em, job.id, chunk, {
       ...NOTHING_DONE,
@@ -262,7 +260,6 @@ async function setApart(
   });
   if (job.dryRun) return;
   for (const layer of job.layers) {
-    const { reason, message } = error;
     deps.events.rangeQuarantined({ stream: streamName, layer, range, state, reason, message });
   }
 }

@@ -5,7 +5,7 @@ import { afterBadRead, checkBatch, nextRead } from '../core/follow.ts';
 import type { LedgerBatch, LedgerRange } from '../core/ledger.ts';
 import type { Watch } from '../core/watch.ts';
 import type { Source, SourceTip } from '../sources/source.ts';
-import { commitBatch, commitUnreadable, type CoverageTarget } from '../store/coverage.ts';
+import { commitBatch, commitUnreadable, unreadableBecause, type CoverageTarget } from '../store/coverage.ts';
 import type { Database } from '../store/database.ts';
 import { assertLease, claimLease, releaseLease } from '../store/leases.ts';
 import {
@@ -191,7 +191,7 @@ async function readOrSetApart(
       if (next === null) throw error;
       options.events.sourceReadFailed({ source: options.source.id, error, attempt });
       if (next.kind === 'set-apart') {
-        await setApart(options, lease, target, stream, next.range, error as TrueUpError);
+        await setApart(options, lease, target, stream, next, error as TrueUpError);
         return null;
       }
       ({ range: wanted, attempt } = next);
@@ -204,17 +204,13 @@ async function setApart(
   lease: Lease,
   target: CoverageTarget,
   stream: Stream,
-  range: LedgerRange,
+  { range, attempts }: { readonly range: LedgerRange; readonly attempts: number },
   error: TrueUpError,
 ): Promise<void> {
-  const state = error.reason === 'LEDGER_UNAVAILABLE' ? 'unavailable' : 'quarantined';
+  const { layers, proof } = options.source;
+  const why = unreadableBecause(error, attempts, proof);
   await options.db.em().transactional(async (em) => {
-    await commitUnreadable(em, target, options.source.layers, range, {
-      state,
-      reason: error.reason,
-      detail: error.message,
-      proof: options.source.proof,
-    });
+    await commitUnreadable(em, target, layers, range, why);
     await advanceFollower(em, stream.id, {
       nextLedger: range.to,
       last: null,
@@ -223,14 +219,14 @@ async function setApart(
     });
     await assertLease(em, lease.name, lease.token, lease.ttlMs);
   });
-  for (const layer of options.source.layers) {
+  for (const layer of layers) {
     options.events.rangeQuarantined({
       stream: stream.name,
       layer,
       range,
-      state,
-      reason: error.reason,
-      message: error.message,
+      state: why.state,
+      reason: why.reason,
+      message: why.detail,
     });
   }
 }

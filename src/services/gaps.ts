@@ -7,8 +7,8 @@ import type { Page, PagePosition, PageRequest } from '../core/page.ts';
 import type { CoverageFilter, Gap } from '../core/status.ts';
 import { countMissing, gapsFrom, scopeOfAccounts, scopeOfFollowed, type GapQuery } from '../store/coverage-gaps.ts';
 import { LAYER_CODES } from '../store/entries.ts';
-import { followerWatch } from '../store/status.ts';
-import { readFollower, type FollowerRow, type Stream } from '../store/streams.ts';
+import { followerWatch, type FollowerReach } from '../store/status.ts';
+import type { Stream } from '../store/streams.ts';
 
 export type GapFilter = Pick<CoverageFilter, 'stream' | 'layer' | 'watch' | 'range'>;
 
@@ -40,7 +40,7 @@ export async function gapPage(
     for (const { available, ...range } of await gapsFrom(em, query, start, page.size + 1)) {
       found.push({ stream: stream.name, layer: query.layer, watch: filter.watch || ALL_WATCHED, range, available });
     }
-    if (page.after === null) missingLedgers += await countMissing(em, query);
+    if (page.after === null) missingLedgers += await countMissing(em, query, filter.range === undefined);
   }
   found.sort((a, b) => a.range.from - b.range.from || LAYER_CODES[a.layer] - LAYER_CODES[b.layer]);
   const items = found.slice(0, page.size);
@@ -57,17 +57,21 @@ async function queriesOf(
   filter: GapFilter,
   endLedger: number | null,
 ): Promise<GapQuery[]> {
-  const [follower, watch] = [await readFollower(em, stream.id), await followerWatch(em, stream.id)];
-  if (follower === null || watch === null) return [];
-  const wanted = wantedOf(follower, filter.range, endLedger);
+  const watch = await followerWatch(em, stream.id);
+  if (watch === null) return [];
+  const wanted = wantedOf(watch.reach, filter.range, endLedger);
   if (wanted.from >= wanted.to) return [];
   const scope = isAllWatched(filter.watch)
     ? await scopeOfFollowed(em, stream.id, watch)
     : await scopeOfAccounts(em, stream.id, [filter.watch]);
-  return layers.map((layer) => ({ streamId: stream.id, layer, scope, wanted, oldest: follower.oldestLedger }));
+  return layers.map((layer) => ({ streamId: stream.id, layer, scope, wanted, oldest: watch.reach.oldestLedger }));
 }
 
-export function wantedOf(follower: FollowerRow, range: LedgerRange | undefined, endLedger: number | null): LedgerRange {
+export function wantedOf(
+  follower: Omit<FollowerReach, 'oldestLedger'>,
+  range: LedgerRange | undefined,
+  endLedger: number | null,
+): LedgerRange {
   // Before the source has told its tip, what was read is all that is known to exist.
   const tip = Math.max(follower.tipLedger ?? 0, follower.nextLedger - 1);
   if (range !== undefined) return { from: range.from, to: Math.min(range.to, tip + 1) };

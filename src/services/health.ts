@@ -10,6 +10,7 @@ import type {
   StreamStatus,
   SyncStatus,
 } from '../core/status.ts';
+import type { SourceMember } from '../sources/source-set.ts';
 import type { Source } from '../sources/source.ts';
 import type { Database } from '../store/database.ts';
 import { listJobHealth } from '../store/job-health.ts';
@@ -27,8 +28,10 @@ import { createStreamStatusReader } from './stream-status.ts';
 export interface HealthOptions {
   readonly db: Database;
   readonly source: Pick<Source, 'kind' | 'id' | 'networkPassphrase' | 'layers'>;
-  /** Of the host that the source is read from; null: there is no circuit. */
-  readonly circuitState: SourceInfo['breaker'];
+  /** All that may be read, the followed one first, as this process has met them; absent: there is only the one. */
+  readonly members?: () => readonly SourceMember[];
+  /** Of a host that is read from; null: there is no circuit. */
+  readonly circuitState: (host: string) => ReturnType<SourceInfo['breaker']>;
   /** Inclusive; null: no end. */
   readonly endLedger: number | null;
   readonly version: string;
@@ -237,15 +240,23 @@ export function createHealthService(options: HealthOptions): HealthService {
 }
 
 /** Kind and place of a source stand in its id, which holds no credentials: `stellar-horizon:horizon.example:8000`. */
-function describeSource({ source, circuitState }: HealthOptions): SourceInfo {
-  const place = source.id.slice(source.id.indexOf(':') + 1);
+function placeOf({ id, kind }: Pick<Source, 'id' | 'kind'>, circuitState: HealthOptions['circuitState']) {
+  const place = id.slice(id.indexOf(':') + 1);
+  const host = kind !== 'sandbox' && HOST.test(place) ? place : '';
+  return { name: id, kind, host, breaker: () => (host === '' ? null : circuitState(host)) };
+}
+
+function describeSource({ source, members, circuitState }: HealthOptions): SourceInfo {
   return {
-    name: source.id,
-    kind: source.kind,
-    host: source.kind !== 'sandbox' && HOST.test(place) ? place : '',
+    ...placeOf(source, circuitState),
     networkPassphrase: source.networkPassphrase,
     layers: source.layers,
-    breaker: circuitState,
+    members: () =>
+      (members?.() ?? []).map(({ source: member, active, failure }) => ({
+        ...placeOf(member, circuitState),
+        active,
+        failure: failure === null ? null : failureOf(failure.error, failure.at),
+      })),
   };
 }
 

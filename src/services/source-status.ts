@@ -4,15 +4,27 @@ import type { Failure, SourceStatus, StreamStatus } from '../core/status.ts';
 import type { FollowerRow } from '../store/streams.ts';
 
 /** A source as it is configured; nothing in it is a secret. */
-export interface SourceInfo {
+export interface SourceInfo extends SourcePlace {
+  readonly networkPassphrase: string;
+  /** The layers it shows: those that the follower covers. */
+  readonly layers: readonly Layer[];
+  /** All that may be read, the preferred one first; fewer than two: there is only this one. */
+  readonly members: () => readonly MemberInfo[];
+}
+
+interface SourcePlace {
   readonly name: string;
   readonly kind: string;
   /** Without credentials, path or query; empty when there is none. */
   readonly host: string;
-  readonly networkPassphrase: string;
-  /** The layers it shows: those that the follower covers. */
-  readonly layers: readonly Layer[];
   readonly breaker: () => 'CLOSED' | 'OPEN' | 'HALF_OPEN' | null;
+}
+
+/** One of several, as this process has met it. */
+export interface MemberInfo extends SourcePlace {
+  /** Whether it gave the last answer. */
+  readonly active: boolean;
+  readonly failure: Failure | null;
 }
 
 export interface InProcess {
@@ -52,19 +64,31 @@ export function statusBeforeStream(
     lastSuccessAt: null,
     lastError: failure,
     followerUptimeMs: followerSince === null ? null : Math.max(0, now.getTime() - followerSince.getTime()),
-    sources: [sourceStatus(source, null, failure)],
+    sources: sourcesStatus(source, null, failure),
     watchCount: null,
     updatedAt: now,
   };
 }
 
-export function sourceStatus(source: SourceInfo, row: FollowerRow | null, lastError: Failure | null): SourceStatus {
+/** Each of those that may be read. What rows tell of the stream's source is said of the one that answers. */
+export function sourcesStatus(source: SourceInfo, row: FollowerRow | null, lastError: Failure | null): SourceStatus[] {
+  const members = source.members();
+  if (members.length <= 1) return [sourceStatus(source, true, row, lastError)];
+  return members.map((each) => sourceStatus(each, each.active, each.active ? row : null, each.failure));
+}
+
+function sourceStatus(
+  source: SourcePlace,
+  active: boolean,
+  row: FollowerRow | null,
+  lastError: Failure | null,
+): SourceStatus {
   const breaker = source.breaker();
   return {
     name: source.name,
     kind: source.kind,
     host: source.host,
-    active: true,
+    active,
     breaker: breaker === null ? null : (breaker.toLowerCase() as 'closed' | 'open' | 'half_open'),
     tip: row?.tipLedger ?? null,
     oldest: row?.oldestLedger ?? null,

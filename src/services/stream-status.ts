@@ -20,7 +20,7 @@ import {
 import { readFollower, type FollowerRow, type Stream } from '../store/streams.ts';
 import { unreadableFailure } from './coverage.ts';
 import { keptFailure } from './kept-failure.ts';
-import { sourceStatus, statusBeforeStream, type InProcess, type SourceInfo } from './source-status.ts';
+import { sourcesStatus, statusBeforeStream, type InProcess, type SourceInfo } from './source-status.ts';
 
 /** Ranges set apart that a status names one by one; the others are counted. */
 const MAX_RANGES_NAMED = 20;
@@ -116,7 +116,7 @@ export function createStreamStatusReader(options: StreamStatusOptions): StreamSt
       lastSuccessAt: row.lastSuccessAt,
       lastError,
       followerUptimeMs: followed?.followerSince ? Math.max(0, now.getTime() - followed.followerSince.getTime()) : null,
-      sources: followed === null ? [] : [sourceStatus(options.source, row, lastError)],
+      sources: followed === null ? [] : sourcesStatus(options.source, row, lastError),
       watchCount: await watchCount(em, stream.id),
       updatedAt: now,
     };

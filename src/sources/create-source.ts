@@ -59,7 +59,7 @@ export async function createSource(settings: SourceSettings, http: HttpClient, s
 
 /** The other sources that are configured, of the same network by our own word: their answers are checked against it. */
 export async function createOtherSources(
-  urls: Readonly<Partial<Record<SourceKind, string>>>,
+  urls: Readonly<Partial<Record<SourceKind, readonly string[]>>>,
   followed: Source,
   settings: Omit<SourceSettings, 'kind' | 'url'>,
   http: HttpClient,
@@ -68,8 +68,8 @@ export async function createOtherSources(
   const { networkPassphrase } = followed;
   return Promise.all(
     // The passphrase is known, so nothing is asked and nothing has to be waited for.
-    (Object.entries(urls) as [SourceKind, string][]).map(([kind, url]) =>
-      createSource({ ...settings, kind, url, networkPassphrase }, http, NEVER),
+    (Object.entries(urls) as [SourceKind, readonly string[]][]).flatMap(([kind, some]) =>
+      some.map((url) => createSource({ ...settings, kind, url, networkPassphrase }, http, NEVER)),
     ),
   );
 }

@@ -3,6 +3,7 @@ import { TrueUpError } from '../core/errors.ts';
 import { LAYERS } from '../core/entry.ts';
 import type { LedgerHeader, LedgerRange, LedgerRecord } from '../core/ledger.ts';
 import { watchPredicate } from '../core/watch.ts';
+import { keepPayload } from '../core/raw-payload.ts';
 import { castOf, type Cast } from './sandbox/cast.ts';
 import { createChain, type Chain } from './sandbox/chain.ts';
 import { NO_FAULTS, type SandboxFaults } from './sandbox/faults.ts';
@@ -111,9 +112,10 @@ export function createSandboxSource(options: SandboxOptions = {}): SandboxSource
     }
     const corrupt = faults.corruptLedgers.find((ledger) => ledger >= range.from && ledger < range.to);
     if (corrupt !== undefined) {
-      throw new TrueUpError('SOURCE_CORRUPT', `ledger ${corrupt} is corrupt, as it was told to be`, {
+      const error = new TrueUpError('SOURCE_CORRUPT', `ledger ${corrupt} is corrupt, as it was told to be`, {
         range: { from: corrupt, to: corrupt + 1 },
       });
+      throw keepPayload(error, { format: 'text', bytes: Buffer.from(`ledger ${corrupt} of the sandbox, corrupted`) });
     }
   };
 

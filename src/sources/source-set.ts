@@ -11,6 +11,20 @@ export interface SourceSetOptions {
   readonly clock?: () => number;
 }
 
+/** One of the sources, as this process has met it. */
+export interface SourceMember {
+  readonly source: Source;
+  /** Whether it gave the last answer. */
+  readonly active: boolean;
+  /** Why it last failed; null: it never did. */
+  readonly failure: { readonly error: unknown; readonly at: Date } | null;
+}
+
+export interface SourceSet extends Source {
+  /** Those that are read, in the order in which they are preferred. */
+  members(): SourceMember[];
+}
+
 /** Reasons for which another source may still have the answer. */
 const ELSEWHERE = [
   'SOURCE_UNAVAILABLE',
@@ -36,10 +50,15 @@ const REST_MS = 30_000;
  *
  * @throws TrueUpError SOURCE_DIVERGED from `tip` where two sources have a ledger with different hashes: nothing is read then
  */
-export function createSourceSet({ sources, onSwitch, clock = Date.now }: SourceSetOptions): Source {
+export function createSourceSet({ sources, onSwitch, clock = Date.now }: SourceSetOptions): SourceSet {
   const [first] = sources;
   const able = sources.filter((source) => first.layers.every((layer) => source.layers.includes(layer)));
   const restUntil = new Map<Source, number>();
+  const failures = new Map<Source, NonNullable<SourceMember['failure']>>();
+  const failed = (source: Source, error: unknown): void => {
+    failures.set(source, { error, at: new Date(clock()) });
+    restUntil.set(source, clock() + REST_MS);
+  };
   let active: Source = first;
   let comparedAt = -Infinity;
 
@@ -62,7 +81,7 @@ export function createSourceSet({ sources, onSwitch, clock = Date.now }: SourceS
         if (signal.aborted || !isTrueUpError(error, ...ELSEWHERE)) throw error;
         // A ledger that is not kept, or not closed yet, is no fault of the source.
         if (!isTrueUpError(error, 'LEDGER_UNAVAILABLE', 'LEDGER_NOT_YET_CLOSED', 'SOURCE_CORRUPT'))
-          restUntil.set(source, clock() + REST_MS);
+          failed(source, error);
         // The preferred source's word counts; a laggard's "not yet" tells nothing.
         if (failure === undefined || isTrueUpError(failure.error, 'LEDGER_NOT_YET_CLOSED')) failure = { error };
       }
@@ -77,7 +96,7 @@ export function createSourceSet({ sources, onSwitch, clock = Date.now }: SourceS
           return { source, tip: await source.tip(signal) };
         } catch (error) {
           if (signal.aborted || !isTrueUpError(error, ...ELSEWHERE)) throw error;
-          restUntil.set(source, clock() + REST_MS);
+          failed(source, error);
           return { source, error };
         }
       }),
@@ -133,6 +152,7 @@ export function createSourceSet({ sources, onSwitch, clock = Date.now }: SourceS
       return { ...batch, source: source.id };
     },
     ...(first.openingBalances && { openingBalances: first.openingBalances.bind(first) }),
+    members: () => able.map((each) => ({ source: each, active: each === active, failure: failures.get(each) ?? null })),
     async close() {
       for (const source of sources) await source.close();
     },

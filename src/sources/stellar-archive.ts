@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 
 import { messageOf, TrueUpError } from '../core/errors.ts';
 import type { LedgerRange, LedgerRecord } from '../core/ledger.ts';
+import { decoding, keepPayload } from '../core/raw-payload.ts';
 import { watchPredicate } from '../core/watch.ts';
 import type { HttpClient } from './http/types.ts';
 import type { Source, SourceTip } from './source.ts';
@@ -93,7 +94,13 @@ export function createArchiveSource(options: ArchiveOptions): Source {
     ]);
     const started = performance.now();
     const files = { ledger: ledger.bytes, transactions: transactions.bytes, results: results.bytes };
-    const checkpoint = openCheckpoint(files, range, network);
+    const checkpoint = decoding(
+      () => ({
+        format: 'the ledger, transactions and results files, one after the other',
+        bytes: Buffer.concat(Object.values(files)),
+      }),
+      () => openCheckpoint(files, range, network),
+    );
     cache.set(range.from, checkpoint);
     const bytesRead = ledger.bytesRead + transactions.bytesRead + results.bytesRead;
     return { checkpoint, bytesRead, decodeMs: performance.now() - started };
@@ -201,7 +208,8 @@ async function decompress(bytes: Buffer, path: string, range: LedgerRange): Prom
     // The default piece of 16 KiB wakes this thread a thousand times a checkpoint.
     return (await gunzipFile(bytes, { maxOutputLength: maxFileBytes, chunkSize: pieceBytes })) as Buffer;
   } catch (error) {
-    throw corrupt(range, `${path} can't be decompressed: ${messageOf(error)}`, error);
+    const bad = corrupt(range, `${path} can't be decompressed: ${messageOf(error)}`, error);
+    throw keepPayload(bad, { format: `the file ${path}`, bytes });
   }
 }
 

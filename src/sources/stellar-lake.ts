@@ -6,6 +6,7 @@ import { xdr } from '@stellar/stellar-sdk/base';
 
 import { messageOf, TrueUpError } from '../core/errors.ts';
 import type { LedgerRange, LedgerRecord } from '../core/ledger.ts';
+import { decoding, keepPayload } from '../core/raw-payload.ts';
 import { watchPredicate } from '../core/watch.ts';
 import type { HttpClient } from './http/types.ts';
 import type { Source, SourceTip } from './source.ts';
@@ -114,13 +115,16 @@ export function createLakeSource(options: LakeOptions): Source {
       for await (const [batch, fetched] of readAhead(batches, (span) => fetchBatch(span, lake, signal))) {
         const started = performance.now();
         try {
-          const metas = decodeBatch((await fetched).bytes, batch);
-          bytesRead += (await fetched).bytesRead;
+          const { bytes, bytesRead: size } = await fetched;
+          const metas = decoding(batchOf(bytes), () => decodeBatch(bytes, batch));
+          bytesRead += size;
           const to = Math.min(range.to, batch.to);
           for (let sequence = Math.max(range.from, batch.from); sequence < to; sequence += 1) {
-            const record = reader.read(metas[sequence - batch.from]!, layers, keep);
-            if (record.sequence !== sequence)
-              throw corrupt(batch, `the batch holds ledger ${record.sequence} in the place of ${sequence}`);
+            const record = decoding(batchOf(bytes), () => {
+              const found = reader.read(metas[sequence - batch.from]!, layers, keep);
+              if (found.sequence === sequence) return found;
+              throw corrupt(batch, `the batch holds ledger ${found.sequence} in the place of ${sequence}`);
+            });
             records.push(record);
           }
         } catch (error) {
@@ -181,9 +185,12 @@ async function decompress(bytes: Buffer, range: LedgerRange): Promise<Buffer> {
   try {
     return (await unzstd(bytes, { maxOutputLength: maxBatchBytes })) as Buffer;
   } catch (error) {
-    throw corrupt(range, `the batch can't be decompressed: ${messageOf(error)}`, error);
+    const bad = corrupt(range, `the batch can't be decompressed: ${messageOf(error)}`, error);
+    throw keepPayload(bad, { format: 'a zstd file of the lake', bytes });
   }
 }
+
+const batchOf = (bytes: Uint8Array) => () => ({ format: 'LedgerCloseMetaBatch XDR', bytes });
 
 function decodeBatch(bytes: Buffer, range: LedgerRange): readonly LedgerCloseMetaWire[] {
   const batch = decodeXdr(xdr.LedgerCloseMetaBatch.schema, bytes, 'the batch', range);

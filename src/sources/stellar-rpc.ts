@@ -9,6 +9,7 @@
 import { TrueUpError, isTrueUpError } from '../core/errors.ts';
 import type { Layer } from '../core/entry.ts';
 import type { LedgerBatch, LedgerRecord } from '../core/ledger.ts';
+import { decoding } from '../core/raw-payload.ts';
 import { watchPredicate } from '../core/watch.ts';
 import type { Watch } from '../core/watch.ts';
 import { mapLimited } from './concurrency.ts';
@@ -125,7 +126,13 @@ export function createRpcSource(options: RpcOptions): Source {
     return header;
   };
 
-  const recordOf = (ledger: RpcLedger, layers: readonly Layer[], keep: (id: string) => boolean): LedgerRecord => {
+  const recordOf = (ledger: RpcLedger, layers: readonly Layer[], keep: (id: string) => boolean): LedgerRecord =>
+    decoding(
+      () => ({ format: 'LedgerCloseMeta XDR', bytes: Buffer.from(ledger.metadataXdr, 'base64') }),
+      () => decodeRecord(ledger, layers, keep),
+    );
+
+  const decodeRecord: typeof recordOf = (ledger, layers, keep) => {
     const record = reader.read(decodeLedgerCloseMeta(ledger.metadataXdr, ledger.sequence), layers, keep);
     if (record.sequence !== ledger.sequence || record.hash !== ledger.hash) {
       throw corrupt(

@@ -45,24 +45,30 @@ export async function growPlan(em: EntityManager, id: string, ledgers: number, c
 }
 
 /**
- * Takes the ledgers of one read out of the job's own limits, over all replicas.
+ * Takes one request and its ledgers out of the job's own limits, over all replicas; a further request of a read brings no ledgers
+ * and waits for none.
  *
  * @returns how long to wait before reading, milliseconds
  */
 export async function takeBudget(em: EntityManager, id: string, ledgers: number): Promise<number> {
   const rows = await sql<{ wait_ms: number }>(
     em,
-    `with cost as (select id, greatest(clock_timestamp(), coalesce(budget_at, '-infinity')) as free_at,
-         greatest($2 / ledgers_per_second, 1 / requests_per_second) * interval '1 second' as span
+    `with cost as (select id, $2 > 0 and ledgers_per_second is not null as takes_ledgers,
+         greatest(clock_timestamp(), coalesce(budget_at, '-infinity')) as ledgers_at,
+         greatest(clock_timestamp(), coalesce(requests_at, '-infinity')) as requests_at
        from trueup.backfills where id = $1 for no key update)
-     update trueup.backfills b set budget_at = cost.free_at + cost.span from cost where b.id = cost.id
-     returning (extract(epoch from cost.free_at - clock_timestamp()) * 1000)::float8 as wait_ms`,
+     update trueup.backfills b set
+       budget_at = case when takes_ledgers then cost.ledgers_at + $2 / ledgers_per_second * interval '1 second' else b.budget_at end,
+       requests_at = cost.requests_at + 1 / requests_per_second * interval '1 second'
+     from cost where b.id = cost.id
+     returning (extract(epoch from greatest(case when takes_ledgers then cost.ledgers_at end,
+       case when requests_per_second is not null then cost.requests_at end) - clock_timestamp()) * 1000)::float8 as wait_ms`,
     [id, ledgers],
   );
   return Math.max(0, rows[0]?.wait_ms ?? 0);
 }
 
-/** A read that failed for a reason that may pass: no chunk is handed out before `retryMs` from now. @returns failures in a row */
+/** A read that failed for a reason that may pass: no chunk is handed out before `retryMs` from now. @returns failures in a row, 0 of a job that has ended */
 export async function noteFailure(
   em: EntityManager,
   id: string,
@@ -73,7 +79,7 @@ export async function noteFailure(
     `update trueup.backfills set failures = failures + 1, retries = retries + 1, source_asked = $3,
        retry_at = greatest(coalesce(retry_at, '-infinity'), clock_timestamp() + $2 * interval '1 millisecond'),
        sequence = nextval('trueup.change_sequence'), updated_at = clock_timestamp()
-     where id = $1 returning failures`,
+     where id = $1 and completed_at is null returning failures`,
     [id, failure.retryMs, failure.sourceAsked],
   );
   return rows[0]?.failures ?? 0;
@@ -110,12 +116,15 @@ export async function saveDigest(em: EntityManager, id: string, digest: string):
   await sqlCount(em, `update trueup.backfills set digest = $2 where id = $1`, [id, digest]);
 }
 
-/** A sample of each job, once a second whoever asks, for its rates and for those who watch. */
+/**
+ * A sample of each job, once a second whoever asks, for its rates and for those who watch. Of one that has ended meanwhile none is
+ * taken: who was stopped past its end would otherwise move what had its last message.
+ */
 export async function sampleProgress(em: EntityManager, ids: readonly string[]): Promise<void> {
   await sqlCount(
     em,
     `with due as (select id, sampled_at from trueup.backfills
-       where id = any($1::uuid[]) and (sampled_at is null or sampled_at <= clock_timestamp() - $2 * interval '1 millisecond')
+       where id = any($1::uuid[]) and completed_at is null and (sampled_at is null or sampled_at <= clock_timestamp() - $2 * interval '1 millisecond')
        for no key update skip locked),
      sampled as (update trueup.backfills b set sampled_at = clock_timestamp(), sequence = nextval('trueup.change_sequence'),
          running_ms = running_ms + least($3, extract(epoch from clock_timestamp() - coalesce(due.sampled_at, b.started_at)) * 1000)

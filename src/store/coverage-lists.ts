@@ -6,7 +6,7 @@ import type { Layer } from '../core/entry.ts';
 import { TrueUpError } from '../core/errors.ts';
 import type { CoverageProof, LedgerRange } from '../core/ledger.ts';
 import { sql, toDate } from './database.ts';
-import { LAYER_CODES } from './entries.ts';
+import { LAYER_CODES, LAYER_OF_CODE } from './entries.ts';
 
 /** Islands that are read at once; a history with more holes is asked for in parts. */
 const MAX_ISLANDS = 100_000;
@@ -214,10 +214,6 @@ export async function watchSetsOfEverything(em: EntityManager, streamId: number)
 const CHUNK_COLUMNS = `c.layer, c.watch_set_id, c.from_ledger, c.to_ledger, c.state, c.proof, c.entry_count::text as entry_count,
   c.tx_count::text as tx_count, c.first_prev_hash, c.last_hash, c.sealed, c.digest_sum1::text as sum1, c.digest_sum2::text as sum2,
   s.label as source, c.reason, c.detail, c.updated_at`;
-const LAYER_OF_CODE = Object.fromEntries(Object.entries(LAYER_CODES).map(([layer, code]) => [code, layer])) as Record<
-  number,
-  Layer
->;
 
 interface ChunkRecord {
   layer: number;

@@ -5,9 +5,11 @@ import { digestEntries, EMPTY_DIGEST, equalDigests } from '../core/digest.ts';
 import type { Layer, UnderivedTouch } from '../core/entry.ts';
 import { TrueUpError } from '../core/errors.ts';
 import type { CoverageProof, LedgerBatch, LedgerRange, LedgerRecord } from '../core/ledger.ts';
+import { payloadOf, type RawPayload } from '../core/raw-payload.ts';
 import { chunksOf, doneChunk, paintIslands, writeChunks, type Chunk, type CoverageTarget } from './coverage-chunks.ts';
 import { entriesOfRange, insertEntries, LAYER_CODES, type EntryToStore } from './entries.ts';
 import { sqlCount, sql } from './database.ts';
+import { forgetHealed, keepQuarantine } from './quarantines.ts';
 import { ensureSource } from './streams.ts';
 
 export type { CoverageTarget } from './coverage-chunks.ts';
@@ -61,6 +63,7 @@ export async function commitBatch(
     const chunks = doneChunks(target, layer, fresh, batch, drafts.get(layer));
     await writeChunks(em, target, layer, known, chunks);
     for (const range of fresh) await paintIslands(em, target, layer, range, 'done');
+    if (known.some(isQuarantined)) await forgetHealed(em, target, layer, batch.range);
     newLedgers = Math.max(newLedgers, rangeLength(fresh));
   }
   return { insertedEntries, newLedgers };
@@ -86,6 +89,16 @@ export interface Unreadable {
   readonly reason: string;
   readonly detail: string;
   readonly proof: CoverageProof;
+  /** Reads that failed; 1 unless told. */
+  readonly attempts?: number;
+  /** What could not be decoded; none unless told. */
+  readonly payload?: RawPayload | null;
+}
+
+/** What a failed read says of the ledgers that it was about. */
+export function unreadableBecause(error: TrueUpError, attempts: number, proof: CoverageProof): Unreadable {
+  const state = error.reason === 'LEDGER_UNAVAILABLE' ? 'unavailable' : 'quarantined';
+  return { state, reason: error.reason, detail: error.message, proof, attempts, payload: payloadOf(error) };
 }
 
 /** Sets a range apart: it was looked at and could not be had. What was done before stays done. */
@@ -118,7 +131,15 @@ export async function commitUnreadable(
     }));
     await writeChunks(em, target, layer, known, chunks);
     for (const piece of fresh) await paintIslands(em, target, layer, piece, why.state);
+    if (known.some(isQuarantined)) await forgetHealed(em, target, layer, range);
+    if (why.state !== 'quarantined') continue;
+    const poison = { ...why, attempts: why.attempts ?? 1, payload: why.payload ?? null };
+    for (const piece of fresh) await keepQuarantine(em, target, layer, piece, poison);
   }
+}
+
+function isQuarantined(chunk: Chunk): boolean {
+  return chunk.state === 'quarantined';
 }
 
 /** Coverage of one stream is written by one transaction at a time, as neighbours merge. */

@@ -6,10 +6,12 @@ import type { LedgerRange } from '../core/ledger.ts';
 import { coverageOf } from './coverage-read.ts';
 import { sql, toDate, toDateOrNull } from './database.ts';
 import { LAYER_CODES } from './entries.ts';
-import { readFollower } from './streams.ts';
+import type { FollowerRow } from './streams.ts';
 
 /** Islands of one stream and layer that are read at once; the same as coverage-read's. */
 const MAX_ISLANDS = 100_000;
+
+export type FollowerReach = Pick<FollowerRow, 'startLedger' | 'nextLedger' | 'tipLedger' | 'oldestLedger'>;
 
 export interface WatchFacts {
   readonly watchSetId: number;
@@ -17,6 +19,7 @@ export interface WatchFacts {
   readonly members: readonly string[] | null;
   /** Whether the stream never had another watch. */
   readonly only: boolean;
+  readonly reach: FollowerReach;
 }
 
 export interface ScopeCoverage {
@@ -26,11 +29,11 @@ export interface ScopeCoverage {
   readonly unavailable: readonly LedgerRange[];
 }
 
-/** The follower's watch; null before the stream has a follower. */
+/** The follower's watch, and between which ledgers it moves; null before the stream has a follower. */
 export async function followerWatch(em: EntityManager, streamId: number): Promise<WatchFacts | null> {
-  const rows = await sql<{ id: number; everything: boolean; only: boolean }>(
+  const rows = await sql<{ id: number; everything: boolean; only: boolean } & ReachRecord>(
     em,
-    `select w.id, w.everything, not exists (
+    `select w.id, w.everything, f.start_ledger, f.next_ledger, f.tip_ledger, f.oldest_ledger, not exists (
        select 1 from trueup.watch_sets as other where other.stream_id = $1 and other.id <> w.id) as only
      from trueup.followers f join trueup.watch_sets w on w.id = f.watch_set_id where f.stream_id = $1`,
     [streamId],
@@ -38,7 +41,20 @@ export async function followerWatch(em: EntityManager, streamId: number): Promis
   const row = rows[0];
   if (!row) return null;
   const members = row.everything || row.only ? [] : await watchMembers(em, row.id);
-  return { watchSetId: row.id, members: row.everything ? null : members, only: row.only };
+  const reach = {
+    startLedger: row.start_ledger,
+    nextLedger: row.next_ledger,
+    tipLedger: row.tip_ledger,
+    oldestLedger: row.oldest_ledger,
+  };
+  return { watchSetId: row.id, members: row.everything ? null : members, only: row.only, reach };
+}
+
+interface ReachRecord {
+  start_ledger: number;
+  next_ledger: number;
+  tip_ledger: number | null;
+  oldest_ledger: number | null;
 }
 
 export async function watchMembers(em: EntityManager, watchSetId: number): Promise<string[]> {
@@ -100,10 +116,10 @@ export function reachingIsland(done: readonly LedgerRange[], nextLedger: number)
 
 /** Last ledger up to which a layer is covered without a break for all that is watched; null where nothing is. */
 export async function contiguousLedger(em: EntityManager, streamId: number, layer: Layer): Promise<number | null> {
-  const [watch, follower] = [await followerWatch(em, streamId), await readFollower(em, streamId)];
-  if (watch === null || follower === null) return null;
+  const watch = await followerWatch(em, streamId);
+  if (watch === null) return null;
   const { done } = await followedCoverage(em, streamId, layer, watch);
-  const island = reachingIsland(done, follower.nextLedger);
+  const island = reachingIsland(done, watch.reach.nextLedger);
   return island === null ? null : island.to - 1;
 }
 

@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isFinalState, type Backfill } from '../../src/core/backfill.ts';
 import { tendBackfill } from '../../src/services/backfill-steps.ts';
+import { noteFailure, sampleProgress } from '../../src/store/backfill-counts.ts';
 import { claimChunk, holdChunk } from '../../src/store/backfill-chunks.ts';
 import { findJob } from '../../src/store/backfills.ts';
 import { sql } from '../../src/store/database.ts';
@@ -158,6 +159,20 @@ describe('a process that is stopped past its lease', () => {
       sleeper.kill('SIGKILL');
     }
   }, 200_000);
+
+  it('past the end of its job leaves the job as it ended, though its heartbeat and its failed read come late', async () => {
+    const source = fake({ tip: 1_000, entries: killEntries });
+    const house = await openBackfills(test.db, source);
+    const { id } = await house.run({ from: 1, to: 65 });
+    // As if the last sample had been long ago: another one would be due.
+    await sql(test.db.em(), `update trueup.backfills set sampled_at = sampled_at - interval '1 hour' where id = $1`, [
+      id,
+    ]);
+    const ended = await house.service.get(id);
+    await sampleProgress(test.db.em(), [id]);
+    await noteFailure(test.db.em(), id, { retryMs: 1_000, sourceAsked: false });
+    expect(await house.service.get(id)).toEqual(ended);
+  });
 
   it('in the middle of its claim is put out by the server, so that nobody waits for it', async () => {
     const source = fake({ tip: 1_000, entries: killEntries });

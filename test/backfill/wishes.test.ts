@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { BackfillEvent } from '../../src/core/backfill.ts';
+import { payToll } from '../../src/sources/http/toll.ts';
 import { coverageOf } from '../../src/store/coverage-read.ts';
 import { sql } from '../../src/store/database.ts';
 import { openBackfills, pictureOf } from '../_util/backfill.ts';
@@ -144,6 +145,24 @@ describe('limits of a job', () => {
     await house.service.resume({ ...wish(id), limits: free }, testCaller);
     expect(await house.ended(id)).toMatchObject({ state: 'succeeded', limits: free });
     await worker.end();
+  });
+
+  it('count every request that a read sends, and hold each back', async () => {
+    const { source, house } = await open();
+    const read = source.read.bind(source);
+    source.read = async (request, signal) => {
+      for (let page = 0; page < 3; page++) await payToll(signal);
+      return read(request, signal);
+    };
+    const limits = { ledgersPerSecond: 1_000_000, requestsPerSecond: 50, concurrency: 1, batchSize: 64 };
+    const startedMs = performance.now();
+    const { id, progress } = await house.run({ from: 64, to: 384 }, { limits });
+    expect(progress.scannedLedgers).toBe(320);
+    expect(await sql(test.db.em(), `select requests::int from trueup.backfills where id = $1`, [id])).toEqual([
+      { requests: 15 },
+    ]);
+    // The fifteenth may go fourteen gaps after the first.
+    expect(performance.now() - startedMs).toBeGreaterThanOrEqual(14 * 20);
   });
 
   it('of its workers are exact over any number of replicas', async () => {

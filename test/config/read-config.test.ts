@@ -158,7 +158,27 @@ describe('the source', () => {
     expect(error.message).toContain('STELLAR_RPC_URL and STELLAR_HORIZON_URL');
     const config = read({ ...both, TRUEUP_SOURCE: 'rpc' });
     expect(config.source.kind).toBe('stellar-rpc');
-    expect(config.secrets.otherSourceUrls).toEqual({ 'stellar-horizon': 'https://horizon.example' });
+    expect(config.secrets.otherSourceUrls).toEqual({ 'stellar-horizon': ['https://horizon.example'] });
+  });
+  test('may have several URLs of one kind: the first is followed, the others are fallbacks before those of other kinds', () => {
+    const config = read({
+      ...HORIZON,
+      TRUEUP_SOURCE: 'rpc',
+      TRUEUP_SOURCE_FALLBACKS: 'horizon',
+      STELLAR_RPC_URL:
+        'https://one.example/key-one-1234567890, https://two.example,https://one.example/key-one-1234567890',
+    });
+    expect(config.secrets.sourceUrl).toBe('https://one.example/key-one-1234567890');
+    expect(config.secrets.otherSourceUrls).toEqual({
+      'stellar-rpc': ['https://two.example'],
+      'stellar-horizon': ['https://horizon.example'],
+    });
+    expect(config.source.fallbacks).toEqual(['stellar-rpc', 'stellar-horizon']);
+    const shown = describeConfig(config).find(({ name }) => name === 'STELLAR_RPC_URL');
+    expect(shown?.value).toBe('https://one.example, https://two.example, https://one.example');
+    expect(fieldsOf(refusal({ ...HORIZON, STELLAR_HORIZON_URL: 'https://a.example,b.example' }))).toEqual([
+      'STELLAR_HORIZON_URL',
+    ]);
   });
   test('is never the sandbox by default when a database or a book is configured', () => {
     expect(refusal({ DATABASE_URL: 'postgres://db/x' }).message).toContain('TRUEUP_SOURCE=sandbox');

@@ -125,6 +125,49 @@ describe('pages of gaps', () => {
     );
   });
 
+  it('count what is missing from the kept total, whatever is covered before the start and after the tip', async () => {
+    const opened = await openTestStream(test.db, { passphrase: 'gaps of one watch' });
+    const { id } = opened.stream;
+    const lists = createCoverageLists({
+      db: test.db,
+      networkPassphrase: opened.stream.networkPassphrase,
+      layers: ['operations'],
+      endLedger: null,
+    });
+    await fc.assert(
+      fc.asyncProperty(painted, painted, fc.nat(TIP - 1), fc.nat(TIP - 1), async (before, islands, first, length) => {
+        const [from, tip] = [first + 1, Math.min(TIP, first + 1 + length)];
+        // What was painted before and is gone must be gone from the total as well.
+        for (const each of [before, islands]) {
+          await sql(test.db.em(), 'delete from trueup.coverage_islands where stream_id = $1', [id]);
+          await sql(
+            test.db.em(),
+            `insert into trueup.coverage_islands select $1, 0, $2, * from unnest($3::int[], $4::int[], $5::text[])`,
+            [id, opened.target.watchSetId, each.map((i) => i.from), each.map((i) => i.to), each.map((i) => i.state)],
+          );
+        }
+        await sql(
+          test.db.em(),
+          'update trueup.followers set start_ledger = $2, next_ledger = $2, tip_ledger = $3 where stream_id = $1',
+          [id, from, tip],
+        );
+        const wanted = Array.from({ length: tip - from + 1 }, (_, i) => from + i);
+        const missing = wanted.filter((ledger) => !holds(islands, ledger, 'done')).length;
+        const page = { size: 3, after: null };
+        expect((await lists.listGaps({ stream: null }, page)).missingLedgers).toBe(missing);
+        const range = { from, to: tip + 1 };
+        expect((await lists.listGaps({ stream: null, range }, page)).missingLedgers).toBe(missing);
+      }),
+      cases(40),
+    );
+  });
+
+  it('refuse an island that is updated in place, which would leave the kept total untrue', async () => {
+    await expect(sql(test.db.em(), `update trueup.coverage_islands set to_ledger = to_ledger + 1`)).rejects.toThrow(
+      'never updated',
+    );
+  });
+
   it('go on in both layers where each stopped', async () => {
     const opened = await openTestStream(test.db, { passphrase: 'gaps of two layers' });
     for (const [layer, step] of [

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
+import { payloadOf } from '../../src/core/raw-payload.ts';
 import { WATCH_EVERYTHING } from '../../src/core/watch.ts';
 import { createArchiveSource } from '../../src/sources/stellar-archive.ts';
 import { failureOf } from '../_util/failure-of.ts';
@@ -52,6 +53,7 @@ describe.skipIf(!hasSharedData)('an archive that was changed', () => {
       await writeFile(flipped, bytes);
       const first = await failureOf(read(1, 257));
       expect([first.reason, first.details.range]).toEqual(['SOURCE_CORRUPT', { from: 128, to: 192 }]);
+      expect(payloadOf(first)?.bytes).toEqual(await readFile(cut));
       const second = await failureOf(read(256, 384));
       expect([second.reason, second.details.range]).toEqual(['SOURCE_CORRUPT', { from: 256, to: 320 }]);
       expect((await read(192, 256)).records).toHaveLength(64);
@@ -72,6 +74,11 @@ describe.skipIf(!hasSharedData)('an archive that was changed', () => {
         const ledger = records.readUInt32BE(4 + (records.readUInt32BE(0) & 0x7fff_ffff) + 4);
         const error = await failureOf(read(128, 192));
         expect([error.reason, error.details.range]).toEqual(['SOURCE_CORRUPT', { from: ledger, to: ledger + 1 }]);
+        const payload = Buffer.from(payloadOf(error)!.bytes);
+        expect([payload.readUInt32BE(0), records.includes(payload.subarray(0, 100))]).toEqual([
+          ledger,
+          category === 'transactions',
+        ]);
         expect((await read(ledger + 1, 192)).records).toHaveLength(191 - ledger);
         expect((await read(128, ledger)).records).toHaveLength(ledger - 128);
         await cp(join(sharedData(RAW), category), join(folder, category), { recursive: true, force: true });

@@ -1,6 +1,7 @@
 // Goal: what Horizon shows becomes the same legs as the archive's, all of them or an error, never fewer.
 // Method: a Horizon-shaped server over the recorded testnet history, with faults dialled in; the archive itself as judge.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { payloadOf } from '../../src/core/raw-payload.ts';
 import type { Entry } from '../../src/core/entry.ts';
 import { TrueUpError } from '../../src/core/errors.ts';
 import type { LedgerBatch, LedgerRecord } from '../../src/core/ledger.ts';
@@ -204,7 +205,11 @@ describe.skipIf(!hasSharedData)('Horizon', () => {
       ];
       for (const body of bodies) {
         server.faults.push({ kind: 'rewrite', times: 10, when: isPage('transactions'), body });
-        expect((await failureOf(read(a!.sequence, a!.sequence + 5, WATCH_EVERYTHING))).reason).toBe('SOURCE_CORRUPT');
+        const error = await failureOf(read(a!.sequence, a!.sequence + 5, WATCH_EVERYTHING));
+        expect(error.reason).toBe('SOURCE_CORRUPT');
+        const isUndecodable = body === bodies[4];
+        if (isUndecodable)
+          expect(JSON.parse(Buffer.from(payloadOf(error)!.bytes).toString())).toMatchObject({ result_xdr: 'AAAA' });
         server.faults.length = 0;
       }
       server.faults.push({

@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { payloadOf } from '../../src/core/raw-payload.ts';
 import { WATCH_EVERYTHING } from '../../src/core/watch.ts';
 import type { HttpClient } from '../../src/sources/http/types.ts';
 import { createLakeSource } from '../../src/sources/stellar-lake.ts';
@@ -110,6 +111,7 @@ describe.skipIf(!hasSharedData)('a lake', () => {
     await writeFile(join(folder, KEY), whole.subarray(0, whole.length >> 1));
     const cut = await failureOf(open().read(both, signal));
     expect([cut.reason, cut.details.range]).toEqual(['SOURCE_CORRUPT', range]);
+    expect(payloadOf(cut)?.bytes).toEqual(whole.subarray(0, whole.length >> 1));
 
     // A bit of the first transaction's amount or account: some byte well inside the transaction set.
     const bytes = zstdDecompressSync(whole);
@@ -117,6 +119,7 @@ describe.skipIf(!hasSharedData)('a lake', () => {
     await writeFile(join(folder, KEY), zstdCompressSync(bytes));
     const changed = await failureOf(open().read(both, signal));
     expect([changed.reason, changed.details.range]).toEqual(['SOURCE_CORRUPT', range]);
+    expect(payloadOf(changed)).toEqual({ format: 'LedgerCloseMetaBatch XDR', bytes });
 
     await writeFile(join(folder, batchKey(LEDGER + 1, config, '.zst')), whole);
     const misplaced = await failureOf(open().read({ ...both, range: { from: LEDGER + 1, to: LEDGER + 2 } }, signal));

@@ -43,6 +43,21 @@ describe('sources in a row', () => {
     expect(switches).toEqual([other.id, one.id]);
   });
 
+  it('tell which of them answered last, and why each failed last', async () => {
+    const { one, other, set, read, pass } = pair();
+    expect(set.members().map(({ source, active, failure }) => [source.id, active, failure])).toEqual([
+      [one.id, true, null],
+      [other.id, false, null],
+    ]);
+    one.faults.set(3, { reason: 'SOURCE_TIMEOUT', named: false });
+    pass(5_000);
+    await read(1, 5);
+    expect(set.members()).toMatchObject([
+      { active: false, failure: { error: { reason: 'SOURCE_TIMEOUT' }, at: new Date(5_000) } },
+      { active: true, failure: null },
+    ]);
+  });
+
   it('give the preferred failure where none can, and never an empty answer', async () => {
     const { one, other, read } = pair();
     one.faults.set(5, { reason: 'SOURCE_TIMEOUT', named: false });

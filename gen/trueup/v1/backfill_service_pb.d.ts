@@ -7,7 +7,7 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Layer } from "./entry_pb.js";
 import type { Backfill, BackfillLimits, BackfillState, BackfillTransition } from "./backfill_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import type { CoverageRange, CoverageState, CoverageTrust, Gap } from "./coverage_pb.js";
+import type { CoverageRange, CoverageState, CoverageTrust, Gap, Quarantine } from "./coverage_pb.js";
 import type { Failure, LedgerRange } from "./common_pb.js";
 import type { StreamStatus } from "./health_pb.js";
 
@@ -870,6 +870,142 @@ export declare type VerifyRangeResponse = Message<"trueup.v1.VerifyRangeResponse
 export declare const VerifyRangeResponseSchema: GenMessage<VerifyRangeResponse>;
 
 /**
+ * Request for ListQuarantines.
+ *
+ * @generated from message trueup.v1.ListQuarantinesRequest
+ */
+export declare type ListQuarantinesRequest = Message<"trueup.v1.ListQuarantinesRequest"> & {
+  /**
+   * Only this stream, at most 256 characters. Empty: the one that is followed.
+   *
+   * @generated from field: string stream = 1;
+   */
+  stream: string;
+
+  /**
+   * Only this layer. UNSPECIFIED: all.
+   *
+   * @generated from field: trueup.v1.Layer layer = 2;
+   */
+  layer: Layer;
+
+  /**
+   * Only quarantines that touch these ledgers, inclusive. Absent: no bound.
+   *
+   * @generated from field: trueup.v1.LedgerRange range = 3;
+   */
+  range?: LedgerRange | undefined;
+
+  /**
+   * Most items to return, 1 to 200; a larger number is lowered to 200, a negative one refused. 0 or absent: 50.
+   *
+   * @generated from field: int32 page_size = 4;
+   */
+  pageSize: number;
+
+  /**
+   * The next_page_token of the page before, with the same filters. Empty: the first page.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message trueup.v1.ListQuarantinesRequest.
+ * Use `create(ListQuarantinesRequestSchema)` to create a new message.
+ */
+export declare const ListQuarantinesRequestSchema: GenMessage<ListQuarantinesRequest>;
+
+/**
+ * Response of ListQuarantines.
+ *
+ * @generated from message trueup.v1.ListQuarantinesResponse
+ */
+export declare type ListQuarantinesResponse = Message<"trueup.v1.ListQuarantinesResponse"> & {
+  /**
+   * Quarantines of this page.
+   *
+   * @generated from field: repeated trueup.v1.Quarantine quarantines = 1;
+   */
+  quarantines: Quarantine[];
+
+  /**
+   * Token for the next page. Empty: this page is the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message trueup.v1.ListQuarantinesResponse.
+ * Use `create(ListQuarantinesResponseSchema)` to create a new message.
+ */
+export declare const ListQuarantinesResponseSchema: GenMessage<ListQuarantinesResponse>;
+
+/**
+ * Request for GetQuarantine.
+ *
+ * @generated from message trueup.v1.GetQuarantineRequest
+ */
+export declare type GetQuarantineRequest = Message<"trueup.v1.GetQuarantineRequest"> & {
+  /**
+   * Stream, at most 256 characters. Empty: the one that is followed.
+   *
+   * @generated from field: string stream = 1;
+   */
+  stream: string;
+
+  /**
+   * Layer. UNSPECIFIED: the first in which the ledger is set apart.
+   *
+   * @generated from field: trueup.v1.Layer layer = 2;
+   */
+  layer: Layer;
+
+  /**
+   * Ledger, 1 or more.
+   *
+   * @generated from field: uint32 ledger = 3;
+   */
+  ledger: number;
+};
+
+/**
+ * Describes the message trueup.v1.GetQuarantineRequest.
+ * Use `create(GetQuarantineRequestSchema)` to create a new message.
+ */
+export declare const GetQuarantineRequestSchema: GenMessage<GetQuarantineRequest>;
+
+/**
+ * Response of GetQuarantine.
+ *
+ * @generated from message trueup.v1.GetQuarantineResponse
+ */
+export declare type GetQuarantineResponse = Message<"trueup.v1.GetQuarantineResponse"> & {
+  /**
+   * The quarantine.
+   *
+   * @generated from field: trueup.v1.Quarantine quarantine = 1;
+   */
+  quarantine?: Quarantine | undefined;
+
+  /**
+   * The raw payload as the source gave it, as far as it is kept. Empty: nothing is.
+   *
+   * @generated from field: bytes payload = 2;
+   */
+  payload: Uint8Array;
+};
+
+/**
+ * Describes the message trueup.v1.GetQuarantineResponse.
+ * Use `create(GetQuarantineResponseSchema)` to create a new message.
+ */
+export declare const GetQuarantineResponseSchema: GenMessage<GetQuarantineResponse>;
+
+/**
  * Request for RestartFollower.
  *
  * @generated from message trueup.v1.RestartFollowerRequest
@@ -1146,6 +1282,26 @@ export declare const BackfillService: GenService<{
     methodKind: "unary";
     input: typeof VerifyRangeRequestSchema;
     output: typeof VerifyRangeResponseSchema;
+  },
+  /**
+   * Lists the ledgers that could not be decoded, by ledger; StartBackfill over them tries them again.
+   *
+   * @generated from rpc trueup.v1.BackfillService.ListQuarantines
+   */
+  listQuarantines: {
+    methodKind: "unary";
+    input: typeof ListQuarantinesRequestSchema;
+    output: typeof ListQuarantinesResponseSchema;
+  },
+  /**
+   * Reads the quarantine that holds a ledger, with the bytes that could not be decoded.
+   *
+   * @generated from rpc trueup.v1.BackfillService.GetQuarantine
+   */
+  getQuarantine: {
+    methodKind: "unary";
+    input: typeof GetQuarantineRequestSchema;
+    output: typeof GetQuarantineResponseSchema;
   },
   /**
    * Stops the follower of a stream wherever it runs and starts it from its checkpoint. Nothing is lost or doubled.

@@ -132,6 +132,103 @@ export declare type CoverageRange = Message<"trueup.v1.CoverageRange"> & {
 export declare const CoverageRangeSchema: GenMessage<CoverageRange>;
 
 /**
+ * Ledgers that were read and could not be decoded. It is forgotten when they could be read after all.
+ *
+ * @generated from message trueup.v1.Quarantine
+ */
+export declare type Quarantine = Message<"trueup.v1.Quarantine"> & {
+  /**
+   * Stream.
+   *
+   * @generated from field: string stream = 1;
+   */
+  stream: string;
+
+  /**
+   * Layer.
+   *
+   * @generated from field: trueup.v1.Layer layer = 2;
+   */
+  layer: Layer;
+
+  /**
+   * First ledger, inclusive.
+   *
+   * @generated from field: uint32 from_ledger = 3;
+   */
+  fromLedger: number;
+
+  /**
+   * Last ledger, inclusive.
+   *
+   * @generated from field: uint32 to_ledger = 4;
+   */
+  toLedger: number;
+
+  /**
+   * Where it was read last.
+   *
+   * @generated from field: trueup.v1.Provenance source = 5;
+   */
+  source?: Provenance | undefined;
+
+  /**
+   * What was wrong with it when it was read last, and how it is tried again.
+   *
+   * @generated from field: trueup.v1.Failure failure = 6;
+   */
+  failure?: Failure | undefined;
+
+  /**
+   * Reads that failed, over all tries, 1 or more.
+   *
+   * @generated from field: int32 attempt_count = 7;
+   */
+  attemptCount: number;
+
+  /**
+   * When it was first set apart.
+   *
+   * @generated from field: google.protobuf.Timestamp first_time = 8;
+   */
+  firstTime?: Timestamp | undefined;
+
+  /**
+   * When it was last set apart.
+   *
+   * @generated from field: google.protobuf.Timestamp last_time = 9;
+   */
+  lastTime?: Timestamp | undefined;
+
+  /**
+   * What the raw payload is, such as `LedgerCloseMeta XDR`. Empty: the source had no bytes to show.
+   *
+   * @generated from field: string payload_format = 10;
+   */
+  payloadFormat: string;
+
+  /**
+   * Bytes of the payload as the source gave it, 0 or more.
+   *
+   * @generated from field: int64 payload_size_bytes = 11;
+   */
+  payloadSizeBytes: bigint;
+
+  /**
+   * How many of them are kept, from the first; 0 to 1,048,576.
+   *
+   * @generated from field: int64 payload_kept_bytes = 12;
+   */
+  payloadKeptBytes: bigint;
+};
+
+/**
+ * Describes the message trueup.v1.Quarantine.
+ * Use `create(QuarantineSchema)` to create a new message.
+ */
+export declare const QuarantineSchema: GenMessage<Quarantine>;
+
+/**
  * A range of ledgers that should be covered and isn't.
  *
  * @generated from message trueup.v1.Gap

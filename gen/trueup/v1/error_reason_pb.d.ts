@@ -770,6 +770,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_OVERLOADED = 104;
    */
   OVERLOADED = 104,
+
+  /**
+   * No ledger is set apart as undecodable there. Fix: list those that are; one that could be read after all is forgotten.
+   *
+   * @generated from enum value: ERROR_REASON_QUARANTINE_NOT_FOUND = 105;
+   */
+  QUARANTINE_NOT_FOUND = 105,
 }
 
 /**

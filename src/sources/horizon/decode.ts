@@ -1,6 +1,7 @@
 // Horizon's transactions as legs, ledger by ledger, and the proof that a whole ledger was given.
 import { createHash } from 'node:crypto';
 import type { Entry, UnderivedTouch } from '../../core/entry.ts';
+import { decoding } from '../../core/raw-payload.ts';
 import { isSuccessful, operationEntries } from '../stellar/operations.ts';
 import { transactionHash } from '../stellar/tx-set.ts';
 import { corrupt, decodeEnvelope, decodeResult, oneLedger } from '../stellar/wire.ts';
@@ -89,7 +90,12 @@ export function createLedgerDecoder(
   return {
     add(transactions) {
       const startedAt = performance.now();
-      for (const tx of transactions) addOne(tx);
+      for (const tx of transactions) {
+        decoding(
+          () => ({ format: 'JSON of a transaction', bytes: Buffer.from(JSON.stringify(tx)) }),
+          () => addOne(tx),
+        );
+      }
       decodeMs += performance.now() - startedAt;
     },
     of: (sequence) => ledgers.get(sequence) ?? { entries: [], underived: [], txCount: 0 },

@@ -2,14 +2,17 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 import { TrueUpError } from '../../core/errors.ts';
+import { keepPayload } from '../../core/raw-payload.ts';
 import { createAddressGuard } from './address-guard.ts';
 import { readBoundedBody, tooLarge } from './body.ts';
 import { DEFAULT_BREAKER, createBreaker } from './breaker.ts';
 import type { Breaker, BreakerOptions } from './breaker.ts';
+import { authorizationOf, withoutCredentials } from './credentials.ts';
 import { outcomeOf, statusError, transportError } from './failure.ts';
 import { parseJson } from './json.ts';
 import { DEFAULT_RETRY, parseRetryAfter, retryDelayMs } from './retry.ts';
 import type { RetryOptions } from './retry.ts';
+import { payToll } from './toll.ts';
 import type {
   HttpAnswer,
   HttpCallOptions,
@@ -63,6 +66,12 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     return breaker;
   };
 
+  /** Before every request that goes out: whoever asked pays for it, and the host's budget has room for it. */
+  const admit = async (host: string, signal: AbortSignal): Promise<void> => {
+    await payToll(signal);
+    await options.pacer?.enter(host, signal);
+  };
+
   /** One try, redirects on the same host included. */
   const attempt = async (call: Call, signal: AbortSignal): Promise<HttpAnswer<Uint8Array>> => {
     let url = call.url;
@@ -102,6 +111,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         );
       }
       url = redirectTarget(url, headers['location'], answer.statusCode, call, redirects);
+      await admit(call.host, signal);
     }
   };
 
@@ -114,7 +124,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     let lastError: TrueUpError | undefined;
     for (let failedAttempts = 0; ;) {
       call.signal.throwIfAborted();
-      await options.pacer?.enter(call.host, call.signal);
+      await admit(call.host, call.signal);
       const admission = breaker.enter();
       if (!admission.admitted) throw lastError ?? circuitOpen(call.host, admission.retryAfterMs);
       const startedAt = clock.now();
@@ -240,10 +250,11 @@ function parseBody(call: Call, answer: HttpAnswer<Uint8Array>): unknown {
     return parseJson(Buffer.from(answer.body).toString('utf8'));
   } catch (error) {
     if (call.accept.includes(answer.status)) return null;
-    throw new TrueUpError('SOURCE_CORRUPT', `${call.host} answered ${call.what} with something that is no JSON`, {
+    const bad = new TrueUpError('SOURCE_CORRUPT', `${call.host} answered ${call.what} with something that is no JSON`, {
       metadata: { host: call.host },
       cause: error,
     });
+    throw keepPayload(bad, { format: 'the body of the answer', bytes: answer.body });
   }
 }
 
@@ -261,19 +272,6 @@ function redirectTarget(from: URL, location: string | undefined, status: number,
   to.username = from.username;
   to.password = from.password;
   return to;
-}
-
-function authorizationOf(url: URL): Record<string, string> {
-  if (url.username === '' && url.password === '') return {};
-  const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
-  return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` };
-}
-
-function withoutCredentials(url: URL): URL {
-  const copy = new URL(url);
-  copy.username = '';
-  copy.password = '';
-  return copy;
 }
 
 function circuitOpen(host: string, retryAfterMs: number): TrueUpError {

@@ -8,6 +8,7 @@ import { xdr } from '@stellar/stellar-sdk/base';
 
 import type { Entry, Layer, UnderivedTouch } from '../../core/entry.ts';
 import type { LedgerRange, LedgerRecord } from '../../core/ledger.ts';
+import { decoding, type RawPayload } from '../../core/raw-payload.ts';
 import { genesisEntry, GENESIS_LEDGER } from './genesis.ts';
 import { readHeaderEntry, verifyChain, type VerifiedHeader } from './header.ts';
 import { operationEntries } from './operations.ts';
@@ -54,7 +55,7 @@ export function openCheckpoint(files: CheckpointFiles, range: LedgerRange, netwo
   const transactions = bySequence(files.transactions, 'the transactions file', range);
   const results = bySequence(files.results, 'the results file', range);
 
-  const record: Checkpoint['record'] = (sequence, layers, keep) => {
+  const recordOf: Checkpoint['record'] = (sequence, layers, keep) => {
     const header = headers[sequence - range.from]!;
     const applied = readResults(results.get(sequence), header);
     const envelopes = readEnvelopes(transactions.get(sequence), header, network.id);
@@ -90,7 +91,19 @@ export function openCheckpoint(files: CheckpointFiles, range: LedgerRange, netwo
       underived,
     };
   };
-  return { range, headers, record };
+  const payloadOf = (sequence: number): RawPayload => ({
+    format: 'TransactionHistoryEntry and TransactionHistoryResultEntry XDR, one after the other',
+    bytes: Buffer.concat([transactions, results].flatMap((records) => records.get(sequence) ?? [])),
+  });
+  return {
+    range,
+    headers,
+    record: (sequence, ...how) =>
+      decoding(
+        () => payloadOf(sequence),
+        () => recordOf(sequence, ...how),
+      ),
+  };
 }
 
 type ResultPair = xdr.TransactionResultPairWire;

@@ -1,6 +1,7 @@
 // Small things that every file-shaped Stellar source does alike.
 import { isTrueUpError, TrueUpError } from '../../core/errors.ts';
 import type { LedgerHeader, LedgerRange } from '../../core/ledger.ts';
+import { keepPayload, payloadOf } from '../../core/raw-payload.ts';
 
 /** @throws TrueUpError INVALID_REQUEST for an empty range, one before ledger 1 or one too long. */
 export function checkSpan(range: LedgerRange, maxSpanLedgers: number): void {
@@ -22,7 +23,8 @@ export function insideRequest(error: unknown, request: LedgerRange): unknown {
   if (!isTrueUpError(error) || error.details.range === undefined) return error;
   const { from, to } = error.details.range;
   const range = { from: Math.max(from, request.from), to: Math.min(to, request.to) };
-  return new TrueUpError(error.reason, error.message, { ...error.details, range, cause: error.cause });
+  const inside = new TrueUpError(error.reason, error.message, { ...error.details, range, cause: error.cause });
+  return keepPayload(inside, payloadOf(error));
 }
 
 export interface BoundedCache<T> {

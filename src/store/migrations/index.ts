@@ -13,6 +13,7 @@ import { Sides } from './0010-sides.ts';
 import { Exports } from './0011-exports.ts';
 import { OutsideSeals } from './0012-outside-seals.ts';
 import { DriftLookups } from './0013-drift-lookups.ts';
+import { KeptCoverage } from './0014-kept-coverage.ts';
 
 export const MIGRATIONS: MigrationObject[] = [
   { name: '0001-first-house', class: FirstHouse },
@@ -28,4 +29,5 @@ export const MIGRATIONS: MigrationObject[] = [
   { name: '0011-exports', class: Exports },
   { name: '0012-outside-seals', class: OutsideSeals },
   { name: '0013-drift-lookups', class: DriftLookups },
+  { name: '0014-kept-coverage', class: KeptCoverage },
 ];
