@@ -30,27 +30,52 @@ interface Compose {
       volumes?: string[];
       secrets?: string[];
       build?: { dockerfile: string };
+      image?: string;
+      depends_on?: string[] | Record<string, unknown>;
     }
   >;
   readonly secrets: Record<string, { file: string }>;
+  readonly volumes: Record<string, unknown>;
 }
 interface Probe {
   readonly httpGet: { path: string; port: string };
 }
+interface GrpcProbe {
+  readonly grpc: { port: number };
+}
+interface Labelled {
+  readonly matchLabels: Record<string, string>;
+}
+interface Deployment {
+  readonly spec: {
+    readonly replicas: number;
+    readonly selector: Labelled;
+    readonly template: {
+      readonly metadata: { annotations: Record<string, string>; labels: Record<string, string> };
+      readonly spec: {
+        containers: [Container];
+        volumes: { name: string }[];
+        securityContext: { runAsNonRoot: boolean };
+      };
+    };
+  };
+}
 interface Container {
   readonly env: { name: string; value?: string }[];
   readonly ports: { name: string; containerPort: number }[];
+  readonly volumeMounts: { name: string }[];
   readonly livenessProbe: Probe;
-  readonly readinessProbe: Probe;
-  readonly startupProbe: Probe;
+  readonly readinessProbe: GrpcProbe;
+  readonly startupProbe: GrpcProbe;
 }
 
 const compose = parse(read('deploy/compose.yaml')) as Compose;
-const [deployment, service] = parseAllDocuments(read('deploy/kubernetes.yaml')).map(
+const [deployment, service, budget] = parseAllDocuments(read('deploy/kubernetes.yaml')).map(
   (each) => each.toJS() as unknown,
 ) as [
-  { spec: { template: { metadata: { annotations: Record<string, string> }; spec: { containers: [Container] } } } },
-  { spec: { ports: { port: number; targetPort: string }[] } },
+  Deployment,
+  { spec: { ports: { port: number; targetPort: string }[]; selector: Record<string, string> } },
+  { spec: { minAvailable: number; selector: Labelled } },
 ];
 const container = deployment.spec.template.spec.containers[0];
 const dockerfile = read('deploy/Dockerfile');
@@ -116,18 +141,58 @@ test('ports are those of the variables', () => {
 
 test('files that are named exist', () => {
   const { build } = compose.services['trueup']!;
-  const mounted = compose.services['prometheus']!.volumes!.map((volume) =>
-    volume.split(':')[0]!.replace(/^\.\//, 'deploy/'),
-  );
-  const copied = [...dockerfile.matchAll(/^COPY (.*) \S+$/gm)].flatMap((match) => match[1]!.split(' '));
+  const mounted = Object.values(compose.services)
+    .flatMap(({ volumes }) => volumes ?? [])
+    .map((volume) => volume.split(':')[0]!)
+    .filter((path) => path.startsWith('./'))
+    .map((path) => path.replace('./', 'deploy/'));
+  expect(mounted.length).toBeGreaterThan(3);
+  const copied = [...dockerfile.matchAll(/^COPY (?!--from)(.*) \S+$/gm)].flatMap((match) => match[1]!.split(' '));
   const started = ['src/cli/bin.js'];
-  expect(dockerfile).toContain(`ENTRYPOINT ["node", "${started[0]}"]`);
-  expect(unit).toContain(`${started[0]} serve`);
   const files = [build!.dockerfile, ...mounted, ...copied, ...started];
   expect(files.filter((file) => !existsSync(fileURLToPath(new URL(file, root))))).toEqual([]);
   for (const file of copied) expect(read('.dockerignore').split('\n')).toContain(`!${file.replace(/^\.\//, '')}`);
   // Hashes of tokens are made on the spot and never committed.
   expect(read('deploy/.gitignore').split('\n')).toContain(compose.secrets['tokens']!.file.replace('./', ''));
+});
+
+test('it is started as `npm start` starts it, by a user who is not root', () => {
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: { start: string } };
+  const entrypoint = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(dockerfile)![1]!) as string[];
+  const command = JSON.parse(/^CMD (\[.*)$/m.exec(dockerfile)![1]!) as string[];
+  expect([...entrypoint, ...command].join(' ')).toBe(scripts.start);
+  expect(unit).toMatch(new RegExp(`^ExecStart=\\S+/${scripts.start}$`, 'm'));
+  expect(dockerfile.match(/^FROM /gm)!.length).toBeGreaterThan(1);
+  expect(dockerfile.slice(dockerfile.lastIndexOf('\nFROM '))).toMatch(/^USER node$/m);
+  expect(deployment.spec.template.spec.securityContext.runAsNonRoot).toBe(true);
+});
+
+test('services, volumes and selectors that are referenced are there', () => {
+  const { services, volumes } = compose;
+  for (const [name, each] of Object.entries(services)) {
+    const depends = each.depends_on ?? [];
+    for (const other of Array.isArray(depends) ? depends : Object.keys(depends))
+      expect(services, name).toHaveProperty(other);
+    for (const volume of each.volumes ?? [])
+      if (!volume.startsWith('./')) expect(Object.keys(volumes), name).toContain(volume.split(':')[0]);
+    for (const secret of each.secrets ?? []) expect(compose.secrets, name).toHaveProperty(secret);
+  }
+  const named = (path: string): string[] =>
+    [...read(path).matchAll(/(?:https?:\/\/|targets: \[)([a-z]+):\d+/g)].map((match) => match[1]!);
+  const hosts = [
+    ...named('deploy/prometheus/prometheus.yml'),
+    ...named('deploy/grafana/provisioning/datasources/prometheus.yaml'),
+  ];
+  expect(new Set(hosts)).toEqual(new Set(['alertmanager', 'trueup', 'prometheus']));
+  for (const host of hosts) expect(services).toHaveProperty(host);
+
+  const { spec } = deployment;
+  expect(spec.replicas).toBe(2);
+  expect(budget.spec.minAvailable).toBeLessThan(spec.replicas);
+  for (const selector of [spec.selector.matchLabels, service.spec.selector, budget.spec.selector.matchLabels])
+    expect(spec.template.metadata.labels).toMatchObject(selector);
+  const kept = spec.template.spec.volumes.map(({ name }) => name);
+  for (const { name } of container.volumeMounts) expect(kept).toContain(name);
 });
 
 describe('paths', () => {
@@ -146,7 +211,7 @@ describe('paths', () => {
   afterAll(() => port.destroy());
 
   test('that are probed and scraped are answered', async () => {
-    const prometheus = parse(read('deploy/prometheus.yml')) as {
+    const prometheus = parse(read('deploy/prometheus/prometheus.yml')) as {
       scrape_configs: { metrics_path: string; static_configs: { targets: string[] }[] }[];
     };
     const scrape = prometheus.scrape_configs[0]!;
@@ -157,8 +222,6 @@ describe('paths', () => {
       scrape.metrics_path,
       deployment.spec.template.metadata.annotations['prometheus.io/path']!,
       container.livenessProbe.httpGet.path,
-      container.readinessProbe.httpGet.path,
-      container.startupProbe.httpGet.path,
       new URL(/fetch\('([^']*)'/.exec(dockerfile)![1]!).pathname,
     ];
     for (const path of new Set(paths)) {
@@ -167,8 +230,9 @@ describe('paths', () => {
     }
     // A degraded stream must not restart or unroute a process.
     expect(paths).not.toContain('/health');
-    for (const probe of [container.livenessProbe, container.readinessProbe, container.startupProbe])
-      expect(probe.httpGet.port).toBe('metrics');
+    expect(container.livenessProbe.httpGet.port).toBe('metrics');
+    const grpcPort = container.ports.find(({ name }) => name === 'grpc')!.containerPort;
+    for (const probe of [container.readinessProbe, container.startupProbe]) expect(probe.grpc.port).toBe(grpcPort);
   });
 });
 
