@@ -15,7 +15,7 @@ import { terminal } from '../cli/terminal.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
-const markdown = ['.', 'docs', 'docs/adr'].flatMap((folder) =>
+const markdown = ['.', 'docs', 'docs/adr', 'docs/runbooks'].flatMap((folder) =>
   readdirSync(join(root, folder))
     .filter((name) => name.endsWith('.md'))
     .map((name) => join(folder, name)),
