@@ -128,8 +128,9 @@ class Groups<T> {
     const batch = this.#batch;
     while (this.#at < batch.length) {
       const next = this.#next;
-      if (this.key !== null && next !== this.key) {
-        if (compareBytes(this.key, next) > 0) throw outOfOrder(this.key, next);
+      const order = this.key === null ? 0 : compareBytes(this.key, next);
+      if (order > 0) throw outOfOrder(this.key!, next);
+      if (order < 0) {
         this.#whole = true;
         return true;
       }
