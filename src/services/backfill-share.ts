@@ -110,7 +110,7 @@ async function writeOrShrink(
       stream: share.streamName,
       range: piece.range,
       writer: 'backfill',
-      source: deps.source.id,
+      source: piece.batch.source ?? deps.source.id,
       entries: next.entries,
       newLedgers: next.newLedgers,
       bytesRead: piece.batch.bytesRead,
