@@ -14,7 +14,9 @@ import {
   FIRST,
   HOLE,
   newAmount,
+  keyIn,
   newKey,
+  ownAmount,
   ODD_NAMES,
   remove,
   type Row,
@@ -306,7 +308,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     const { leg, row } = single(world, { amount: ownAmount(world) });
     addLater(world, leg, 1 + below(world.random, 4));
     remove(world.book, pick(world.random, alike(world, row)));
-    tell(world, subAccountKeyOf(row), ['drift MISSING_IN_DB']);
+    tell(world, keyIn(world, row), ['drift MISSING_IN_DB']);
   },
   'one of many alike of a sub-account too many': (world) => {
     if (world.join !== 'sub_account') return;
@@ -320,7 +322,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
       ),
     );
     for (const each of alike(world, row)) each.ledger = null;
-    tell(world, subAccountKeyOf(row), ['drift MISSING_ON_LEDGER']);
+    tell(world, keyIn(world, row), ['drift MISSING_ON_LEDGER']);
   },
   'the newest of many alike of a sub-account is not written down yet': (world) => {
     if (world.join !== 'sub_account') return;
@@ -330,14 +332,14 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     const { facts } = world;
     const isFresh = facts.cutAtMs - newest.atMs! < facts.grace.missingInDbMs;
     const isLate = newest.atMs! > facts.bookCompleteThroughMs!;
-    tell(world, subAccountKeyOf(row), [isFresh || isLate ? 'pending MISSING_IN_DB' : 'drift MISSING_IN_DB']);
+    tell(world, keyIn(world, row), [isFresh || isLate ? 'pending MISSING_IN_DB' : 'drift MISSING_IN_DB']);
   },
   'a fee that is like a movement of a sub-account, and nearer in time': (world) => {
     if (world.join !== 'sub_account' || world.isBetweenSides) return;
     const { leg, row } = single(world, { amount: ownAmount(world) });
     row.atMs = leg.atMs! + 20_000;
     world.book.push({ ...row, atMs: leg.atMs, kind: 'fee', rowIds: [side(world)] });
-    tell(world, subAccountKeyOf(row), []);
+    tell(world, keyIn(world, row), []);
   },
   'only the book has the key': (world) => {
     const { leg } = single(world);
@@ -394,17 +396,8 @@ function status(word: string): Fault {
   };
 }
 
-/** An amount that no other row has. */
-function ownAmount(world: World): bigint {
-  return pick(world.random, [1n, -1n]) * (10n ** 30n + BigInt(world.rows));
-}
-
 function alike({ book }: World, row: Row): Row[] {
   return book.filter(({ amount }) => amount === row.amount);
-}
-
-function subAccountKeyOf({ account, asset, amount, subAccount }: Row): string {
-  return `${account}|${asset}|${amount}|${subAccount ?? ''}`;
 }
 
 /** A row id that sorts before or after those of the other rows. */

@@ -4,7 +4,7 @@
 // amount; a try that failed is no part of it, and a row that repeats a part is a duplicate. Movements without a key are
 // known by their account, asset, amount and sub-account, and are paired in the order of time. Time decides who may be accused.
 import { inOrder, isRepeat, isSlot, kind, pairAlike, pairInTime, type Side } from './naive-pairs.ts';
-import { KINDS_APART, type Row, type World } from './world.ts';
+import { keyIn, KINDS_APART, type Row, type World } from './world.ts';
 
 export interface Said {
   /** By key, sorted: class, kinds and amounts of each pair or row left over. */
@@ -37,11 +37,10 @@ export function oracle(world: World, inconclusive: boolean): Said {
   return { keys, verdict: inconclusive ? 'INCONCLUSIVE' : drifts > 0 ? 'DRIFT_DETECTED' : 'CLEAN' };
 }
 
-function byKey({ join }: World, side: readonly Row[]): Map<string, Row[]> {
+function byKey(world: World, side: readonly Row[]): Map<string, Row[]> {
   const groups = new Map<string, Row[]>();
   for (const row of side) {
-    const { account, asset, amount, subAccount } = row;
-    const key = join === 'sub_account' ? `${account}|${asset}|${amount}|${subAccount ?? ''}` : row.key;
+    const key = keyIn(world, row);
     groups.set(key, [...(groups.get(key) ?? []), row]);
   }
   return groups;

@@ -175,6 +175,16 @@ function oddText(random: Random, edge: 'first' | 'last' | null): string {
   return edge === 'first' ? `\u0001${letters}` : edge === 'last' ? `\u{10ffff}${letters}` : letters;
 }
 
+/** What a row is joined by. */
+export function keyIn({ join }: World, { key, account, asset, amount, subAccount }: Row): string {
+  return join === 'sub_account' ? `${account}|${asset}|${amount}|${subAccount ?? ''}` : key;
+}
+
+/** An amount that no other row has. */
+export function ownAmount({ random, rows }: World): bigint {
+  return pick(random, [1n, -1n]) * (10n ** 30n + BigInt(rows));
+}
+
 export function newAmount(random: Random): bigint {
   const sign = chance(random, 0.5) ? 1n : -1n;
   const size = below(random, 3);
