@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { composeBackfills } from './backfilling.ts';
 import { composeControl } from './controlling.ts';
 import { composeExports } from './exporting.ts';
+import { composePayments } from './paying.ts';
 import type { Config } from './config/config.ts';
 import type { Book } from './core/book.ts';
 import { isTrueUpError, messageOf, TrueUpError } from './core/errors.ts';
@@ -228,6 +229,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     backfills: backfills.service,
     health,
   });
+  const payments = composePayments({ db, config, events });
   const startLedger =
     config.source.startLedger ?? (isSandbox ? sandboxStartLedger(source as SandboxSource, Date.now()) : null);
   const following = {
@@ -266,6 +268,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       alerts: alerts.service,
       backfills: backfills.service,
       control: control.port,
+      listLedgerHealth: payments.list,
     }),
     backfilling: backfills.run,
     jobs: createJobs({
@@ -321,6 +324,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       syncStatusNow: () => health.syncStatus(),
     }),
     loops: [
+      ...payments.loops,
       ...(isSandbox ? [createSandboxLoop({ db, sandbox, networkPassphrase: network })] : []),
       // A log in memory is each process's own, so each seals its own.
       ...(config.evidence.storage === 'memory' && signs
@@ -349,6 +353,7 @@ interface Services {
   readonly alerts: RpcPorts['alerts'];
   readonly backfills: RpcPorts['backfills'];
   readonly control: RpcPorts['control'];
+  readonly listLedgerHealth: RpcPorts['health']['listLedgerHealth'];
   readonly events: Events;
   readonly evidence: Evidence;
 }
@@ -367,6 +372,7 @@ function createPorts({
   evidence,
   backfills,
   control,
+  listLedgerHealth,
 }: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
@@ -410,7 +416,7 @@ function createPorts({
     },
     control,
     exports,
-    health: health.port,
+    health: { ...health.port, listLedgerHealth },
     manifests: {
       ...evidence.manifests,
       download: evidence.download,
@@ -490,6 +496,10 @@ function disabledFeatures(config: Config): string[] {
     [
       config.secrets.signingKeyPem !== null || config.source.kind === 'sandbox',
       'exports and evidence (TRUEUP_SIGNING_KEY_FILE is unset)',
+    ],
+    [
+      config.secrets.marketplaceUrl !== null || config.source.kind === 'sandbox',
+      "the health of a marketplace's payments (MARKETPLACE_DATABASE_URL is unset)",
     ],
     [config.evidence.storage === 'database', 'evidence that outlives the process (EXPORT_MANIFEST_STORAGE=memory)'],
     [config.serving.tokensFile !== null, 'tokens (TRUEUP_TOKENS_FILE is unset: callers on this machine only)'],
