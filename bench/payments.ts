@@ -28,7 +28,9 @@ export async function samplerBench(): Promise<Figure[]> {
     refunds: { ...DEFAULT_MAPPING.refunds, table: `${SCHEMA}.refunds` },
     sellerTransfers: { ...DEFAULT_MAPPING.sellerTransfers, table: `${SCHEMA}.seller_transfers` },
   };
-  for (const { index } of gaugeQueries(mapping, THRESHOLDS)) await sql(db.em(), index.statement);
+  // One index serves both gauges of refunds.
+  const statements = new Set(gaugeQueries(mapping, THRESHOLDS).map((query) => query.index.statement));
+  for (const statement of statements) await sql(db.em(), statement);
   for (const table of ['orders', 'refunds', 'seller_transfers'])
     await sql(db.em(), `vacuum analyze ${SCHEMA}.${table}`);
   await explain(db, mapping);
@@ -36,7 +38,7 @@ export async function samplerBench(): Promise<Figure[]> {
   const times = await marketplace.read(new AbortController().signal, async (reading) => {
     const { missingIndexes } = await reading.check();
     if (missingIndexes.length > 0)
-      throw new Error(`no index for ${missingIndexes.map((each) => each.gauge).join(', ')}`);
+      throw new Error(`no index for ${missingIndexes.flatMap((each) => each.gauges).join(', ')}`);
     const slowest: number[] = [];
     for (const name of LEDGER_GAUGES) slowest.push(await medianMs(reading, name));
     return slowest;

@@ -6,7 +6,8 @@ import { quotedTable, type GaugeQuery } from './marketplace-queries.ts';
 export interface SchemaFindings {
   /** Tables and columns that aren't there, each with where the configuration names it. */
   readonly missing: readonly string[];
-  readonly missingIndexes: readonly { readonly gauge: LedgerGaugeName; readonly statement: string }[];
+  /** One may serve several gauges. */
+  readonly missingIndexes: readonly { readonly gauges: readonly LedgerGaugeName[]; readonly statement: string }[];
 }
 
 /** @throws MARKETPLACE_UNREADABLE */
@@ -15,7 +16,7 @@ export async function checkSchema(
   queries: readonly GaugeQuery[],
 ): Promise<SchemaFindings> {
   const missing = new Set<string>();
-  const missingIndexes: { gauge: LedgerGaugeName; statement: string }[] = [];
+  const unserved = new Map<string, LedgerGaugeName[]>();
   for (const query of queries) {
     const table = await readTable(session, query.table);
     if (table === null) {
@@ -27,8 +28,10 @@ export async function checkSchema(
       if (!table.columns.includes(column)) missing.add(`column ${query.table}.${column} (marketplace.${key})`);
     // What stands behind a view is the view's own business.
     if (table.isView || table.indexes.some((index) => serves(index, query))) continue;
-    missingIndexes.push({ gauge: query.name, statement: query.index.statement });
+    const { statement } = query.index;
+    unserved.set(statement, [...(unserved.get(statement) ?? []), query.name]);
   }
+  const missingIndexes = [...unserved].map(([statement, gauges]) => ({ gauges, statement }));
   return { missing: [...missing], missingIndexes };
 }
 

@@ -45,7 +45,12 @@ export function gaugeQueries(mapping: MarketplaceMapping, thresholds: Marketplac
   };
   const transfer = { key: 'seller_transfers', ...transfers, provider: 'transferId', since: 'updatedAt' };
   return [
-    queryOf('ledger_stuck_orders_pending', { ...order, hasProvider: true, ageMs: thresholds.stuckOrdersMs }),
+    queryOf('ledger_stuck_orders_pending', {
+      ...order,
+      hasProvider: true,
+      ageMs: thresholds.stuckOrdersMs,
+      manyAbandoned: true,
+    }),
     queryOf('ledger_stuck_refunds_pending', { ...refund, hasProvider: true, ageMs: thresholds.stuckRefundsMs }),
     queryOf('ledger_orphan_refund_rows', { ...refund, hasProvider: false, ageMs: thresholds.orphanRefundsMs }),
     queryOf('ledger_failed_transfers_at_max_retry', {
@@ -76,6 +81,8 @@ interface QueryParts {
   /** Whether the row has an id at the provider; null: it doesn't matter. */
   readonly hasProvider: boolean | null;
   readonly ageMs: number | null;
+  /** Rows in this state without an id at the provider may be many and old: carts that nobody paid. */
+  readonly manyAbandoned?: boolean;
 }
 
 function queryOf(name: LedgerGaugeName, parts: QueryParts): GaugeQuery {
@@ -116,7 +123,7 @@ function queryOf(name: LedgerGaugeName, parts: QueryParts): GaugeQuery {
       column: columns['status']!,
       status: parts.status,
       statement: `create index concurrently on ${table} (${since}) where ${isPending}${
-        parts.hasProvider === true ? ` and ${provider} is not null` : ''
+        parts.manyAbandoned ? ` and ${provider} is not null` : ''
       }`,
     },
   };

@@ -23,7 +23,7 @@ export function paymentsEvents({ log, metrics }: EventsDeps) {
     /** Said once: what the marketplace's tables lack. */
     marketplaceChecked(event: {
       readonly missing: readonly string[];
-      readonly missingIndexes: readonly { readonly gauge: LedgerGaugeName; readonly statement: string }[];
+      readonly missingIndexes: readonly { readonly gauges: readonly LedgerGaugeName[]; readonly statement: string }[];
     }): void {
       if (event.missing.length > 0) {
         log.error(
@@ -31,10 +31,10 @@ export function paymentsEvents({ log, metrics }: EventsDeps) {
           `the marketplace's database has no ${event.missing.join(', no ')}: correct \`marketplace\` in trueup.yaml`,
         );
       }
-      for (const { gauge, statement } of event.missingIndexes) {
+      for (const { gauges, statement } of event.missingIndexes) {
         log.warn(
-          { event: 'marketplace_index_missing', gauge, statement },
-          `${gauge} reads a whole table of the marketplace's; it needs an index: ${statement}`,
+          { event: 'marketplace_index_missing', gauges, statement },
+          `${gauges.join(' and ')} may read a whole table of the marketplace's for want of an index: ${statement}`,
         );
       }
     },
