@@ -97,6 +97,13 @@ describe('a key that many movements share', () => {
     expect(alone[0]!.occurrence).toBe(1_000_000);
   });
 
+  it('leaves a fee that is like a movement aside, however near in time it lies', () => {
+    const fee = { ...item(10, 'paid', 'fee'), kind: 'fee' };
+    const inScope: MatchRules['inScope'] = ({ kind }) => kind !== 'fee';
+    const found = compareKey([item(10, 'success', 'l')], [fee, item(30, 'paid', 'b')], { ...rules, inScope });
+    expect(found.map(({ kinds, book }) => [kinds, book?.rowIds])).toEqual([[[], ['b']]]);
+  });
+
   it('leaves a try that failed beside the one that went through', () => {
     const found = compareKey(
       [item(12, 'success', 'l')],

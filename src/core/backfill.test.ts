@@ -14,7 +14,7 @@ import { TrueUpError } from './errors.ts';
 
 const ALLOWED = `
   planned>queued planned>paused planned>cancelled planned>failed
-  queued>running queued>paused queued>cancelled queued>failed
+  queued>running queued>throttled queued>blocked queued>paused queued>cancelled queued>failed
   running>throttled running>pausing running>cancelling running>blocked running>verifying running>failed
   throttled>running throttled>pausing throttled>cancelling throttled>blocked throttled>verifying throttled>failed
   blocked>running blocked>throttled blocked>pausing blocked>cancelling blocked>failed

@@ -24,7 +24,7 @@ export type BackfillState = (typeof BACKFILL_STATES)[number];
 export const BACKFILL_TRANSITIONS: Readonly<Record<BackfillState, readonly BackfillState[]>> = {
   // Nobody has a chunk yet, so a wish to pause or to stop is granted at once.
   planned: ['queued', 'paused', 'cancelled', 'failed'],
-  queued: ['running', 'paused', 'cancelled', 'failed'],
+  queued: ['running', 'throttled', 'blocked', 'paused', 'cancelled', 'failed'],
   running: ['throttled', 'pausing', 'cancelling', 'blocked', 'verifying', 'failed'],
   throttled: ['running', 'pausing', 'cancelling', 'blocked', 'verifying', 'failed'],
   blocked: ['running', 'throttled', 'pausing', 'cancelling', 'failed'],

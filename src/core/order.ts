@@ -56,8 +56,8 @@ export async function* mergeInOrder<L, R>(
         // What is known goes out before anything is waited for.
         if (met.length > 0) yield met;
         met = [];
-        await lefts.fill();
-        await rights.fill();
+        // Each waits for a server of its own.
+        await Promise.all([lefts.fill(), rights.fill()]);
       }
       if (lefts.key === null && rights.key === null) break;
       const order = lefts.key === null ? 1 : rights.key === null ? -1 : compareBytes(lefts.key, rights.key);
@@ -128,8 +128,9 @@ class Groups<T> {
     const batch = this.#batch;
     while (this.#at < batch.length) {
       const next = this.#next;
-      if (this.key !== null && next !== this.key) {
-        if (compareBytes(this.key, next) > 0) throw outOfOrder(this.key, next);
+      const order = this.key === null ? 0 : compareBytes(this.key, next);
+      if (order > 0) throw outOfOrder(this.key!, next);
+      if (order < 0) {
         this.#whole = true;
         return true;
       }

@@ -104,7 +104,7 @@ const BOOK_ONLY_FROM = 1_000_000;
 
 /**
  * For keys that many movements share, such as an account and amount: rows are alike but for their time and status, and the nearest of
- * one status belong together. A pair has the number of its entry among the ledger's, in the order of time, so that later movements
+ * one status belong together; those that the comparison is about before any other. A pair has the number of its entry among the ledger's, in the order of time, so that later movements
  * renumber none.
  */
 export function pairByTime({ ledger, book }: Sides): Pair[] {
@@ -119,8 +119,11 @@ export function pairByTime({ ledger, book }: Sides): Pair[] {
       taken.add(waiting[j]!);
     }
   };
-  for (const status of new Set(entries.map((entry) => entry.status))) align((each) => each.status === status);
-  align(() => true);
+  const statuses = new Set(entries.map((entry) => entry.status));
+  for (const isAsked of [(each: Asked) => each.inScope, () => true]) {
+    for (const status of statuses) align((each) => isAsked(each) && each.status === status);
+    align(isAsked);
+  }
   return [
     ...entries.map((entry, occurrence): Pair => {
       return { ledger: entry, book: partner.get(entry) ?? null, duplicate: false, occurrence };

@@ -46,6 +46,8 @@ interface BadRead {
 export class PieceReader {
   readonly #options: PieceReaderOptions;
   readonly #pipeline: ReadPipeline;
+  /** Read already, for the next piece: it came from another source than the piece before it. */
+  #kept: LedgerBatch | null = null;
   #spanLedgers: number;
   #requests = 0;
   #retries = 0;
@@ -88,12 +90,16 @@ export class PieceReader {
     const parts: LedgerBatch[] = [];
     let entries = 0;
     for (let [from, to] = [rest.from, Math.min(end, rest.to)]; from < to && entries < MAX_PIECE_ENTRIES;) {
-      const wanted = this.#span(from, to)!;
-      const part = await this.#read(wanted, rest.to, parts.at(-1)?.last.hash ?? null);
+      const lastHash = parts.at(-1)?.last.hash ?? null;
+      const part = this.#takeKept(from) ?? (await this.#read(this.#span(from, to)!, rest.to, lastHash));
       if (part.kind === 'bad') {
         // The good ledgers before it are stored first; it is met again then.
         if (parts.length > 0) break;
         return { ...part, ...this.#facts(startedMs) };
+      }
+      if (parts.length > 0 && part.batch.source !== parts[0]!.source) {
+        this.#kept = part.batch;
+        break;
       }
       parts.push(part.batch);
       from = part.batch.range.to;
@@ -101,6 +107,12 @@ export class PieceReader {
     }
     const batch = joinBatches(parts);
     return { kind: 'batch', range: batch.range, batch, ...this.#facts(startedMs) };
+  }
+
+  #takeKept(from: number): { kind: 'batch'; batch: LedgerBatch } | null {
+    const kept = this.#kept;
+    this.#kept = null;
+    return kept?.range.from === from ? { kind: 'batch', batch: kept } : null;
   }
 
   async #read(

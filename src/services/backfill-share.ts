@@ -9,12 +9,12 @@ import { finishPiece, holdChunk, type HeldChunk, type PieceDone } from '../store
 import { moveBackfill, type BackfillJob } from '../store/backfills.ts';
 import { commitBatch, commitUnreadable, unreadableBecause, type CoverageTarget } from '../store/coverage.ts';
 import { previewBatch } from '../store/coverage-preview.ts';
-import { checkStored } from '../store/coverage-check.ts';
 import type { Database } from '../store/database.ts';
 import { isTimeout } from '../store/db-errors.ts';
 import { ensureSource, readWatchSet } from '../store/streams.ts';
 import type { Events } from '../telemetry/events.ts';
 import { PieceReader, type Piece, type PieceFacts } from './backfill-reads.ts';
+import { requireAsStored } from './stored-check.ts';
 
 export interface ShareDeps {
   readonly db: Database;
@@ -38,7 +38,7 @@ const CHECK_LEDGERS = 256;
 /**
  * Works until the share is done or the signal aborts; what is committed by then stays, and the rest is for whoever takes it next.
  *
- * @throws TrueUpError LEASE_LOST, what the source throws, ENTRY_CONFLICT, SEAL_BROKEN
+ * @throws TrueUpError LEASE_LOST, what the source throws, ENTRY_CONFLICT, SEAL_BROKEN, SOURCE_DIVERGED
  */
 export async function workOnShare(
   deps: ShareDeps,
@@ -110,7 +110,7 @@ async function writeOrShrink(
       stream: share.streamName,
       range: piece.range,
       writer: 'backfill',
-      source: deps.source.id,
+      source: piece.batch.source ?? deps.source.id,
       entries: next.entries,
       newLedgers: next.newLedgers,
       bytesRead: piece.batch.bytesRead,
@@ -273,7 +273,7 @@ async function checkShare({ deps, job, target }: Share, chunk: HeldChunk, signal
     const range = { from: left.range.from, to: Math.min(left.range.from + CHECK_LEDGERS, chunk.range.to) };
     await deps.db.em().transactional(async (em) => {
       await holdChunk(em, left, deps.leaseMs);
-      for (const layer of job.layers) await addToDigest(em, job.id, await checkStored(em, target, layer, range));
+      for (const layer of job.layers) await addToDigest(em, job.id, await requireAsStored(em, target, layer, range));
       await finishPiece(em, job.id, left, { ...NOTHING_DONE, range });
     });
     left = { ...left, range: { from: range.to, to: chunk.range.to } };

@@ -12,6 +12,7 @@ import type { Database } from '../store/database.ts';
 import { streamById } from '../store/streams.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { Bell } from './bell.ts';
+import { requireNewestEpoch, requireSameEpoch } from './backfill-epoch.ts';
 import { isLost, workOnShare } from './backfill-share.ts';
 import { tendBackfill, type OnFilled } from './backfill-steps.ts';
 
@@ -93,8 +94,7 @@ export async function runBackfillWorker(options: BackfillWorkerOptions, signal: 
       const taken =
         working.size < options.workers ? await claimChunk(options.db.em(), networks, options.holder, leaseMs) : null;
       if (taken !== null) {
-        const share: Promise<void> = begin(options, taken.job)
-          .then(() => work(taken.job, taken.chunk))
+        const share: Promise<void> = work(taken.job, taken.chunk)
           .catch((error: unknown) => options.events.unexpectedError({ where: 'backfill', error }))
           .finally(() => {
             working.delete(share);
@@ -127,6 +127,10 @@ async function workOn(options: BackfillWorkerOptions, leaseMs: number, mine: Hel
   try {
     const stream = await streamById(db.em(), job.streamId);
     const source = chooseSource(options.sources, job, stream.networkPassphrase);
+    await requireNewestEpoch(db.em(), stream);
+    // At its beginning and after each outage: whatever came back may be another network.
+    if (job.state === 'queued' || job.state === 'blocked') await requireSameEpoch(source, stream, signal);
+    await begin(options, job);
     const onPhase = (phase: Held['phase']): void => void (mine.phase = phase);
     await workOnShare({ db, source, leaseMs, events, onPhase }, job, stream.name, chunk, signal);
   } catch (error) {

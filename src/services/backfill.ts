@@ -36,6 +36,7 @@ import type { Database } from '../store/database.ts';
 import { ensureWatchSet } from '../store/streams.ts';
 import type { Events } from '../telemetry/events.ts';
 import type { Bell } from './bell.ts';
+import { requireNewestEpoch } from './backfill-epoch.ts';
 import {
   chooseLayers,
   chooseSources,
@@ -107,6 +108,7 @@ export function createBackfillService(deps: BackfillDeps) {
   async function start(call: StartBackfillCall, caller: Caller): Promise<Backfill> {
     refuseRange(call.range);
     const stream = await chooseStream(db.em(), call.stream, deps.networkPassphrase);
+    await requireNewestEpoch(db.em(), stream);
     const sources = chooseSources(deps.sources, stream, call.source);
     const watch = narrowWatch(deps.watch, call.watch);
     const request: BackfillRequest = {

@@ -44,12 +44,13 @@ export function createGauges(deps: GaugesDeps): { refresh(): Promise<void> } {
         const run = await latestScheduledRun(db.em(), policy);
         if (run === null || shown.get(policy) === run.id) continue;
         shown.set(policy, run.id);
-        events.runRestored({
-          policy,
-          verdict: run.verdict!,
-          finishedAt: run.completedAt!,
-          standing: standingOf(run.summary),
-        });
+        // When something was verified last is told by a run that could conclude, all else by the newest.
+        const concluded =
+          run.verdict === 'INCONCLUSIVE'
+            ? await latestScheduledRun(db.em(), policy, ['CLEAN', 'DRIFT_DETECTED'])
+            : null;
+        for (const { verdict, completedAt, summary } of concluded === null ? [run] : [concluded, run])
+          events.runRestored({ policy, verdict: verdict!, finishedAt: completedAt!, standing: standingOf(summary) });
       }
       events.alertsUndelivered(await undeliveredAlerts(db.em()));
       for (const job of await listJobHealth(db.em())) {

@@ -239,9 +239,9 @@ export function createHealthService(options: HealthOptions): HealthService {
   }
 }
 
-/** Kind and place of a source stand in its id, which holds no credentials: `stellar-horizon:horizon.example:8000`. */
+/** Kind and place of a source stand in its id, which holds no credentials: `stellar-horizon:horizon.example:8000`, `...:8000#2`. */
 function placeOf({ id, kind }: Pick<Source, 'id' | 'kind'>, circuitState: HealthOptions['circuitState']) {
-  const place = id.slice(id.indexOf(':') + 1);
+  const place = id.slice(id.indexOf(':') + 1).replace(/#\d+$/, '');
   const host = kind !== 'sandbox' && HOST.test(place) ? place : '';
   return { name: id, kind, host, breaker: () => (host === '' ? null : circuitState(host)) };
 }

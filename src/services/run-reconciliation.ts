@@ -34,7 +34,8 @@ interface Attempt {
  */
 export async function runReconciliation(deps: RunDeps, runId: string, attempt: Attempt): Promise<void> {
   const run = await beginRun(deps.db.em(), runId);
-  if (run === null) return;
+  // It has ended; its worker may have died before it had cleared up.
+  if (run === null) return discardIfOver(deps.db.em(), runId);
   const startedMs = performance.now();
   const policy = narrow(deps.policies.get(run.policy), run);
   if (policy === null) {

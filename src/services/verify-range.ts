@@ -1,8 +1,8 @@
 // Checking what is stored: every chunk's counts and digest from its rows again, every link of its hash chain, and on request the source.
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { chunkOf } from '../core/coverage.ts';
-import { addDigests, digestEntries, EMPTY_DIGEST, equalDigests, formatDigest, type Digest } from '../core/digest.ts';
-import type { Entry, Layer } from '../core/entry.ts';
+import { addDigests, EMPTY_DIGEST, formatDigest, type Digest } from '../core/digest.ts';
+import type { Layer } from '../core/entry.ts';
 import type { Reason } from '../core/errors.ts';
 import type { CoverageProof, LedgerRange } from '../core/ledger.ts';
 import { verdictOf, type RangeFinding, type Verification, type VerifyCall } from '../core/verification.ts';
@@ -17,6 +17,7 @@ import type { Stream } from '../store/streams.ts';
 import { countedChunks, membersOfSets, type CountedChunk } from '../store/verify-read.ts';
 import { requireRange } from './gaps.ts';
 import { keptFailure } from './kept-failure.ts';
+import { ChainCheck, sealFault, StoredEntries, type StoredFault } from './stored-check.ts';
 import { chooseStream } from './stream-choice.ts';
 import { rereadRange } from './verify-reread.ts';
 
@@ -87,14 +88,15 @@ class Check {
     if (this.#findings.length < VERIFY_LIMITS.maxFindings) this.#findings.push(finding);
   }
 
-  wrong(range: LedgerRange, reason: Reason, message: string, expected: string | null, actual: string | null): void {
+  wrong(fault: Omit<StoredFault, 'expected' | 'actual'> & Pick<RangeFinding, 'expected' | 'actual'>): void {
+    const { range, reason, message, expected, actual } = fault;
     const fix = `read them again: trueup backfill start --from ${range.from} --to ${range.to - 1}`;
     this.add({ range, failure: keptFailure(reason, message, null, fix), expected, actual });
   }
 
   unchecked(range: LedgerRange, reason: Reason, message: string): void {
     this.#whole = false;
-    this.wrong(range, reason, message, null, null);
+    this.wrong({ range, reason, message, expected: null, actual: null });
   }
 
   result(): Verification {
@@ -137,13 +139,13 @@ async function checkStored(
 ): Promise<void> {
   const { from, to } = check.range;
   const members = await membersOfSets(em, stream.id);
-  const before = new Map<number, CountedChunk>();
+  const chain = new ChainCheck();
   for (let at = from; at < to; at += VERIFY_LIMITS.windowLedgers) {
     const window = { from: at, to: Math.min(to, at + VERIFY_LIMITS.windowLedgers) };
     const chunks = await countedChunks(em, stream.id, check.layer, window);
     // A chunk that began in the window before was checked with it.
     const fresh = at === from ? chunks : chunks.filter((chunk) => chunk.range.from >= at);
-    for (const chunk of fresh) checkLink(check, before, chunk);
+    for (const chunk of fresh) checkLink(check, chain, chunk);
     for (const span of spansOf(fresh)) {
       signal.throwIfAborted();
       if (performance.now() > deadlineMs) {
@@ -155,16 +157,10 @@ async function checkStored(
   }
 }
 
-/** The chain of hashes goes on from chunk to chunk of a watch set. */
-function checkLink(check: Check, before: Map<number, CountedChunk>, chunk: CountedChunk): void {
-  const left = before.get(chunk.watchSetId);
-  before.set(chunk.watchSetId, chunk);
+function checkLink(check: Check, chain: ChainCheck, chunk: CountedChunk): void {
   check.proof = chunk.proof === 'chained' && check.proof !== 'provider-asserted' ? 'chained' : 'provider-asserted';
-  if (left?.range.to !== chunk.range.from || left.proof !== 'chained') return;
-  if (left.lastHash === null || chunk.firstPrevHash === null || left.lastHash === chunk.firstPrevHash) return;
-  const at = { from: chunk.range.from, to: chunk.range.from + 1 };
-  const message = `ledger ${at.from} doesn't link to ledger ${at.from - 1} as stored`;
-  check.wrong(at, 'SOURCE_DIVERGED', message, left.lastHash, chunk.firstPrevHash);
+  const fault = chain.fault(chunk);
+  if (fault !== null) check.wrong(fault);
 }
 
 /** Chunks whose entries are read by one statement. */
@@ -193,33 +189,18 @@ async function checkSpan(
   span: readonly CountedChunk[],
 ): Promise<void> {
   const range = { from: span[0]!.range.from, to: Math.max(...span.map((chunk) => chunk.range.to)) };
-  const byLedger = new Map<number, Entry[]>();
-  for (const entry of await entriesOfRange(em, stream.id, check.layer, range, null)) {
-    const some = byLedger.get(entry.ledger);
-    if (some) some.push(entry);
-    else byLedger.set(entry.ledger, [entry]);
-  }
-  const digestOf = ({ from, to }: LedgerRange, whose: ReadonlySet<string> | null | undefined): Digest => {
-    const entries: Entry[] = [];
-    for (let ledger = from; ledger < to; ledger++) {
-      for (const entry of byLedger.get(ledger) ?? []) if (!whose || whose.has(entry.account)) entries.push(entry);
-    }
-    return digestEntries(entries);
-  };
-  const followed = watch.members === null ? null : members.get(watch.watchSetId);
+  const entries = new StoredEntries(await entriesOfRange(em, stream.id, check.layer, range, null));
+  const followed = watch.members === null ? null : (members.get(watch.watchSetId) ?? null);
   let counted = check.range.from;
   for (const chunk of span) {
-    const actual = digestOf(chunk.range, members.get(chunk.watchSetId));
-    if (!equalDigests(actual, chunk.digest)) {
-      const { from, to } = chunk.range;
-      const message = `ledgers ${from}-${to - 1} were counted with ${chunk.digest.count} entries and hold ${actual.count}${actual.count === chunk.digest.count ? ' with other content' : ''}`;
-      check.wrong(chunk.range, 'SEAL_BROKEN', message, formatDigest(chunk.digest), formatDigest(actual));
-    }
+    const actual = entries.digestOf(chunk.range, members.get(chunk.watchSetId) ?? null);
+    const fault = sealFault(chunk, actual);
+    if (fault !== null) check.wrong(fault);
     // Watch sets overlap; each ledger counts once.
     const inside = { from: Math.max(counted, chunk.range.from), to: Math.min(check.range.to, chunk.range.to) };
     if (inside.from >= inside.to) continue;
     const same = inside.from === chunk.range.from && inside.to === chunk.range.to;
-    const digest = same && chunk.watchSetId === watch.watchSetId ? actual : digestOf(inside, followed);
+    const digest = same && chunk.watchSetId === watch.watchSetId ? actual : entries.digestOf(inside, followed);
     check.digest = addDigests(check.digest, digest);
     check.checkedLedgers += inside.to - inside.from;
     check.checkedEntries += digest.count;

@@ -57,7 +57,10 @@ export async function createSource(settings: SourceSettings, http: HttpClient, s
   }
 }
 
-/** The other sources that are configured, of the same network by our own word: their answers are checked against it. */
+/**
+ * The other sources that are configured, of the same network by our own word: their answers are checked against it. Each has a
+ * name of its own.
+ */
 export async function createOtherSources(
   urls: Readonly<Partial<Record<SourceKind, readonly string[]>>>,
   followed: Source,
@@ -66,12 +69,23 @@ export async function createOtherSources(
 ): Promise<Source[]> {
   if (followed.kind === 'sandbox') return [];
   const { networkPassphrase } = followed;
-  return Promise.all(
+  const others = await Promise.all(
     // The passphrase is known, so nothing is asked and nothing has to be waited for.
     (Object.entries(urls) as [SourceKind, readonly string[]][]).flatMap(([kind, some]) =>
       some.map((url) => createSource({ ...settings, kind, url, networkPassphrase }, http, NEVER)),
     ),
   );
+  return namedApart(followed, others);
+}
+
+/** Two addresses of one host are told apart by a number, in their order: what differs between them may be a secret. */
+function namedApart(followed: Source, others: readonly Source[]): Source[] {
+  const counts = new Map([[followed.id, 1]]);
+  return others.map((source) => {
+    const count = (counts.get(source.id) ?? 0) + 1;
+    counts.set(source.id, count);
+    return count === 1 ? source : { ...source, id: `${source.id}#${count}` };
+  });
 }
 
 const NEVER = new AbortController().signal;

@@ -61,11 +61,11 @@ function serves({ first_column: first, predicate }: IndexFacts, { index }: Gauge
 }
 
 async function readTable(session: Pick<BookSession, 'rows'>, name: string): Promise<TableFacts | null> {
-  const [found] = await session.rows<{ oid: string | null; kind: string }>(
+  const [found] = await session.rows<{ oid: string; kind: string }>(
     `select c.oid::text as oid, c.relkind::text as kind from pg_class c where c.oid = to_regclass($1)`,
     [quotedTable(name)],
   );
-  if (found?.oid == null) return null;
+  if (found === undefined) return null;
   const columns = await session.rows<{ name: string }>(
     `select attname::text as name from pg_attribute where attrelid = $1::oid and attnum > 0 and not attisdropped`,
     [found.oid],

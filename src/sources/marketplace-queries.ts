@@ -87,7 +87,8 @@ interface QueryParts {
 
 function queryOf(name: LedgerGaugeName, parts: QueryParts): GaugeQuery {
   const { columns, ageMs } = parts;
-  const quoted = (key: string): string | null => (columns[key] == null ? null : escapeIdentifier(columns[key]));
+  const named = (key: string): string | null => columns[key] ?? null;
+  const quoted = (key: string): string | null => (named(key) === null ? null : escapeIdentifier(named(key)!));
   const [table, status, since, provider] = [
     quotedTable(parts.table),
     quoted('status')!,
@@ -117,7 +118,7 @@ function queryOf(name: LedgerGaugeName, parts: QueryParts): GaugeQuery {
     rows: `${shown} where ${condition}${ageCondition} order by ${since} limit $1`,
     rowsOfAnyAge: `${shown} where ${condition} limit $1`,
     uses: read.flatMap((key) =>
-      columns[key] == null ? [] : [{ key: `${parts.key}.columns.${snake(key)}`, column: columns[key] }],
+      named(key) === null ? [] : [{ key: `${parts.key}.columns.${snake(key)}`, column: named(key)! }],
     ),
     index: {
       column: columns['status']!,

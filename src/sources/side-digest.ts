@@ -110,37 +110,77 @@ export function createDigestSide(session: BookSession, query: DigestQuery, seeds
 
 /** The statements of a side, for whoever wants to know what is asked of a server. */
 export function digestStatements(side: DigestQuery, seeds: HashSeeds) {
-  const { query, row, columns, condition = 'true', required = [] } = side;
+  const { query, row, columns, condition = 'true' } = side;
   const from = `from (${query}\n) q where (${condition})`;
   const key = `coalesce(${row.key}, '') collate "C"`;
-  const keyHash = keyHashSql(row.key, seeds.key);
-  const segment = `((${keyHash} >> ${SEGMENT_SHIFT}) & ${SEGMENTS - 1})::int`;
-  const inSegments = (segments: readonly number[] | null) =>
-    segments === null ? '' : ` and ${segment} = any('{${segments.join(',')}}'::int[])`;
-  const unreadable = required.map((each) => `(${each}) is null`).join(' or ');
-  // No hash for a row that can't be read: a number of this side alone, so that it is never taken for agreement.
-  const hash = (seed: bigint) => {
-    const whole = rowHashSql(row, seed);
-    return unreadable === '' ? whole : `case when ${unreadable} then '${side.mark}'::bigint else ${whole} end`;
-  };
-  const sums = `count(*)::text as rows, sum(${hash(seeds.first)})::text as sum1,
-  sum(${hash(seeds.second)})::text as sum2`;
+  const read = digestsOf(side, seeds, DIRECTLY);
+  const once = digestsOf(side, seeds, ONCE);
+  const fromOnce = `from (${readOnce(side)}) q where true`;
+  const sums = `count(*)::text as rows, sum(${once.hash(seeds.first)})::text as sum1,
+  sum(${once.hash(seeds.second)})::text as sum2`;
   return {
-    segments: `select ${segment} as segment, ${sums}
-${from} group by 1`,
+    segments: `select ${once.segment} as segment, ${sums}
+${fromOnce} group by 1`,
     days:
       side.time === undefined
         ? null
-        : `select floor(extract(epoch from ${side.time}) / 86400)::int as day, ${sums}
-${from} and isfinite(${side.time}) group by 1`,
+        : `select floor(extract(epoch from q.row_time) / 86400)::int as day, ${sums}
+${fromOnce} and isfinite(q.row_time) group by 1`,
     pairs: (bits: number, segments: readonly number[] | null) =>
-      `select (${keyHash} & ${2 ** bits - 1})::int, ${hash(seeds.first)} ${from}${inSegments(segments)}`,
+      `select (${once.keyHash} & ${2 ** bits - 1})::int, ${once.hash(seeds.first)} ${fromOnce}${inSegments(once.segment, segments)}`,
     rows: ({ segments, buckets }: RowChoice) =>
-      `select ${columns} ${from}${inSegments(segments)}${buckets === null ? '' : inBuckets(keyHash, buckets)} order by ${key}`,
+      `select ${columns} ${from}${inSegments(read.segment, segments)}${buckets === null ? '' : inBuckets(read.keyHash, buckets)} order by ${key}`,
     sample: `select ${key} as key ${from} limit ${SAMPLE_ROWS}`,
     // The bare column is compared, so that an index on it serves.
-    hashesOf: `select ${key} as key, sum(${hash(seeds.first)})::text as hash ${from} and ${side.lookup} = any($1::text[]) group by 1`,
+    hashesOf: `select ${key} as key, sum(${read.hash(seeds.first)})::text as hash ${from} and ${side.lookup} = any($1::text[]) group by 1`,
   };
+}
+
+/** Expressions over the row as the query gives it, or over what `readOnce` gives of it. */
+interface RowWords {
+  row(side: DigestQuery): HashedRow;
+  /** True where the row can't be read. */
+  unreadable(side: DigestQuery): string;
+}
+
+const DIRECTLY: RowWords = {
+  row: ({ row }) => row,
+  unreadable: ({ required = [] }) => required.map((each) => `(${each}) is null`).join(' or ') || 'false',
+};
+const ONCE: RowWords = {
+  row: ({ row }) => ({
+    key: 'q.row_key',
+    fields: row.fields.map(({ type }, index) => ({ sql: `q.field_${index}`, type })),
+  }),
+  unreadable: () => 'q.is_unreadable',
+};
+
+/**
+ * The rows with each expression worked out once, however often a hash needs it. What is volatile keeps the planner from putting the
+ * expressions back in their places, and as it may run in parallel, so may the pass: OFFSET 0 would take that away.
+ */
+function readOnce(side: DigestQuery): string {
+  const { query, row, condition = 'true', time } = side;
+  const fields = row.fields.map(({ sql }, index) => `${sql} as field_${index}`);
+  const given = [`${row.key} as row_key`, ...fields, `${DIRECTLY.unreadable(side)} as is_unreadable`];
+  if (time !== undefined) given.push(`${time} as row_time`);
+  return `select ${given.join(', ')}, clock_timestamp() as fence from (${query}\n) q where (${condition})`;
+}
+
+function digestsOf(side: DigestQuery, seeds: HashSeeds, words: RowWords) {
+  const row = words.row(side);
+  const keyHash = keyHashSql(row.key, seeds.key);
+  return {
+    keyHash,
+    segment: `((${keyHash} >> ${SEGMENT_SHIFT}) & ${SEGMENTS - 1})::int`,
+    // No hash for a row that can't be read: a number of this side alone, so that it is never taken for agreement.
+    hash: (seed: bigint) =>
+      `case when ${words.unreadable(side)} then '${side.mark}'::bigint else ${rowHashSql(row, seed)} end`,
+  };
+}
+
+function inSegments(segment: string, segments: readonly number[] | null): string {
+  return segments === null ? '' : ` and ${segment} = any('{${segments.join(',')}}'::int[])`;
 }
 
 /** A bit a bucket, in the statement itself: a cursor takes no values, and this is at most 1 MiB. */

@@ -73,9 +73,13 @@ export async function activeRun(em: EntityManager, policy: string): Promise<Stor
   return orNull(await em.findOne(RunEntity, { policy, state: ['queued', 'running'] }));
 }
 
-/** The newest scheduled run that ended with a verdict. */
-export async function latestScheduledRun(em: EntityManager, policy: string | null): Promise<StoredRun | null> {
-  const of = policy === null ? {} : { policy };
+/** The newest scheduled run that ended with a verdict; with one of the given ones. */
+export async function latestScheduledRun(
+  em: EntityManager,
+  policy: string | null,
+  verdicts?: readonly Verdict[],
+): Promise<StoredRun | null> {
+  const of = given({ policy: policy ?? undefined, verdict: verdicts?.slice() });
   return orNull(
     await em.findOne(
       RunEntity,

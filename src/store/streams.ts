@@ -2,7 +2,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { LedgerHeader } from '../core/ledger.ts';
 import { makeWatch, WATCH_EVERYTHING, watchFingerprint, type Watch } from '../core/watch.ts';
-import { sqlCount, sql } from './database.ts';
+import { sqlCount, sql, toDate } from './database.ts';
 import { FollowerEntity, StreamEntity } from './entities.ts';
 
 export interface Stream {
@@ -45,9 +45,16 @@ export async function listStreams(em: EntityManager): Promise<Stream[]> {
   return em.find(StreamEntity, { state: { $ne: 'retired' } }, { orderBy: { id: 'asc' } });
 }
 
-/** The network's newest epoch; null before anything was read of it. */
+/** The network's newest epoch; null before anything was read of it. Every call begins with it, so that it is asked without the ORM. */
 export async function currentStream(em: EntityManager, networkPassphrase: string): Promise<Stream | null> {
-  return em.findOne(StreamEntity, { networkPassphrase, state: { $ne: 'retired' } }, { orderBy: { id: 'desc' } });
+  const [row] = await sql<Omit<Stream, 'createdAt'> & { readonly createdAt: unknown }>(
+    em,
+    `select id, name, network_passphrase as "networkPassphrase", anchor_ledger as "anchorLedger", epoch, sandbox, state,
+       created_at as "createdAt"
+     from trueup.streams where network_passphrase = $1 and state <> 'retired' order by id desc limit 1`,
+    [networkPassphrase],
+  );
+  return row === undefined ? null : { ...row, createdAt: toDate(row.createdAt) };
 }
 
 /** @throws Error where there is no such stream: rows name only those that there are. */

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { createApp } from '../../src/app.ts';
 import { createTrueUpClient, type TrueUpClient } from '../../src/client/index.ts';
 import { readConfig } from '../../src/config/read-config.ts';
-import type { Overrides } from '../../src/context.ts';
+import type { Overrides } from '../../src/base.ts';
 import { createTestDatabase } from './database.ts';
 import { eventually } from './eventually.ts';
 import { checkHealth } from './grpc-health.ts';

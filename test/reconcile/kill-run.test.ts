@@ -23,7 +23,7 @@ describe('a run that is killed', () => {
 
   it(`at any of ${numRuns} statements, ends in the result digest of an undisturbed one`, async () => {
     const random = randomFrom(seed);
-    const tables = await openTables(test.db, seed, FAULTS);
+    const tables = await openTables(test, seed, FAULTS);
     const { house } = tables;
     await house.run();
     const undisturbed = await house.run();

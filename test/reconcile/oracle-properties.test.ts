@@ -9,7 +9,7 @@ import { cases } from '../_util/cases.ts';
 import { randomFrom, shuffled } from '../_util/random.ts';
 import { ask, ENGINE } from './oracle/engine.ts';
 import { faultyWorld } from './oracle/proof.ts';
-import { addSingle, type Row, type World } from './oracle/world.ts';
+import { addSingle, keyIn, ownAmount, type Row, type World } from './oracle/world.ts';
 
 const seeds = fc.nat(2 ** 30);
 const told = async (world: World) => [...(await ask(ENGINE, world, [])).keys].sort(([a], [b]) => (a < b ? -1 : 1));
@@ -41,12 +41,11 @@ describe('a comparison', () => {
       fc.asyncProperty(seeds, async (seed) => {
         const world = faultyWorld(seed);
         const more = { ...world, ledger: [...world.ledger], book: [...world.book] };
-        const { leg } = addSingle(more);
-        const others = (await told(more)).filter(([key]) => key !== leg.key);
+        const { leg } = addSingle(more, { amount: ownAmount(more) });
+        const added = keyIn(more, leg);
+        const others = (await told(more)).filter(([key]) => key !== added);
         expect(others).toEqual(await told(world));
-        expect((await told(more)).find(([key]) => key === leg.key)?.[1]).toEqual([
-          `matched ${leg.amount}/${leg.amount}`,
-        ]);
+        expect((await told(more)).find(([key]) => key === added)?.[1]).toEqual([`matched ${leg.amount}/${leg.amount}`]);
       }),
       cases(400),
     ));

@@ -19,6 +19,7 @@ import { claimChunk } from '../../src/store/backfill-chunks.ts';
 import { coverageOf } from '../../src/store/coverage-read.ts';
 import { openDatabase, sql } from '../../src/store/database.ts';
 import { saveFollowerError } from '../../src/store/streams.ts';
+import { createTimetable } from '../../src/store/timetable.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { channelTo, openOutbox } from '../_util/alerts.ts';
 import { openBackfills } from '../_util/backfill.ts';
@@ -517,5 +518,34 @@ describe('System A defect 6: cooldown spent before delivery and kept in memory, 
     expect([await told(), await told(), await told()]).toEqual([[], ['alert.drift_rising'], []]);
     await at.record([row(at, 20), row(at, 10, { rowId: 'again', amount: null, retracted: true })], 400);
     expect([await told(), await told(), await told()]).toEqual([[], ['alert.resolved'], []]);
+  });
+});
+
+describe('System A defect 8: no overlap guard and no leader, so that two replicas ran the same tick', () => {
+  it('makes one run of a tick on two replicas, one effect of two workers, and no tick while it is under way', async () => {
+    const at = await house();
+    await at.ledgers({ from: 1, to: 401 }, [leg(10), leg(20)]);
+    await at.record([row(at, 10)], 400);
+    const ticks: unknown[] = [];
+    const replica = () =>
+      createTimetable(test.db, {
+        send: (_em, job, payload) => {
+          ticks.push([job, payload['policy']]);
+          return Promise.resolve('job');
+        },
+      });
+    const schedule = { name: at.name, job: 'reconcile', policy: at.name, intervalMs: 300_000, enabled: true };
+    await replica().declare([schedule]);
+    expect((await Promise.all([replica().claimDue(), replica().claimDue()])).sort()).toEqual([0, 1]);
+    expect(ticks).toEqual([['reconcile', at.name]]);
+    // Also where both are handed it.
+    const [one, other] = await Promise.all([1, 2].map(() => at.service.runOfTick(at.name, `${at.name} at noon`)));
+    expect(one!.id).toBe(other!.id);
+    expect(await at.service.runOfTick(at.name, `${at.name} at five past noon`)).toBeNull();
+    await Promise.allSettled([1, 2].map(() => runReconciliation(at.runDeps, one!.id, once)));
+    await runReconciliation(at.runDeps, one!.id, { ...once, attempt: 2 });
+    expect(await at.service.get(one!.id)).toMatchObject({ state: 'succeeded', summary: { counts: { drifted: 1 } } });
+    expect((await at.drifts()).length).toBe(1);
+    expect(await at.counted('MISSING_IN_DB')).toBe(1);
   });
 });

@@ -5,6 +5,7 @@ import type { Layer } from '../../src/core/entry.ts';
 import { TrueUpError } from '../../src/core/errors.ts';
 import type { StreamStatus } from '../../src/core/status.ts';
 import { createHealthService, type HealthOptions, type HealthService } from '../../src/services/health.ts';
+import type { Source } from '../../src/sources/source.ts';
 import { commitUnreadable } from '../../src/store/coverage.ts';
 import { openDatabase, sql, type Database } from '../../src/store/database.ts';
 import { recordDeadLetter, recordJobStart, recordJobSuccess } from '../../src/store/job-health.ts';
@@ -54,6 +55,21 @@ async function ageLastSuccess(streamId: number, seconds: number): Promise<void> 
     [streamId, seconds],
   );
 }
+
+describe('two addresses of one host', () => {
+  it('are two sources by name, of the same host and its circuit', async () => {
+    const member = (id: string, active: boolean) =>
+      ({ source: { id, kind: 'stellar-rpc' } as Source, active, failure: null }) as const;
+    const health = service('two addresses', {
+      members: () => [member('stellar-rpc:rpc.example:8000', true), member('stellar-rpc:rpc.example:8000#2', false)],
+      circuitState: (host) => (host === 'rpc.example:8000' ? 'OPEN' : 'CLOSED'),
+    });
+    expect((await health.followed()).sources).toMatchObject([
+      { name: 'stellar-rpc:rpc.example:8000', host: 'rpc.example:8000', active: true, breaker: 'open' },
+      { name: 'stellar-rpc:rpc.example:8000#2', host: 'rpc.example:8000', active: false, breaker: 'open' },
+    ]);
+  });
+});
 
 describe('before the source has answered', () => {
   it('is starting, and degraded with the failure once the source has failed, without any made-up number', async () => {

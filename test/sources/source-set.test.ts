@@ -3,6 +3,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TrueUpError } from '../../src/core/errors.ts';
 import { WATCH_EVERYTHING } from '../../src/core/watch.ts';
+import { createOtherSources, createSource } from '../../src/sources/create-source.ts';
+import { createHttpClient } from '../../src/sources/http/client.ts';
+import type { SandboxOptions } from '../../src/sources/sandbox.ts';
 import { createSourceSet } from '../../src/sources/source-set.ts';
 import { sql } from '../../src/store/database.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
@@ -83,6 +86,28 @@ describe('sources in a row', () => {
     one.tipLedger = 180;
     pass(120_000);
     expect(await failureOf(set.tip(signal))).toMatchObject({ reason: 'SOURCE_DIVERGED' });
+  });
+});
+
+describe('several addresses', () => {
+  it('have names of their own though they share a host, and show nothing of what may be a secret', async () => {
+    const http = createHttpClient({});
+    const settings = { networkPassphrase: 'x', watch: WATCH_EVERYTHING, sandbox: {} as SandboxOptions };
+    const url = (key: string) => `https://me:pw@rpc.example/${key}`;
+    const followed = await createSource({ ...settings, kind: 'stellar-rpc', url: url('KEY1') }, http, signal);
+    const urls = {
+      'stellar-rpc': [url('KEY2'), 'https://else.example', url('KEY3')],
+      'stellar-horizon': [url('KEY4')],
+    };
+    const others = await createOtherSources(urls, followed, settings, http);
+    await http.close();
+    expect([followed, ...others].map((source) => source.id)).toEqual([
+      'stellar-rpc:rpc.example',
+      'stellar-rpc:rpc.example#2',
+      'stellar-rpc:else.example',
+      'stellar-rpc:rpc.example#3',
+      'stellar-horizon:rpc.example',
+    ]);
   });
 });
 

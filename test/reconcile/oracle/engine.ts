@@ -4,6 +4,7 @@ import { compareKey, type MatchRules } from '../../../src/core/match.ts';
 import { mergeInOrder } from '../../../src/core/order.ts';
 import { DEFAULT_STATUS_MAP } from '../../../src/core/policy.ts';
 import type { Inconclusive } from '../../../src/core/run.ts';
+import { subAccountKey } from '../../../src/core/sub-account-key.ts';
 import { toleranceOf } from '../../../src/core/tolerance.ts';
 import { classify, classifyBetweenSides, decideVerdict } from '../../../src/core/verdict.ts';
 import { toItem } from '../../../src/services/run-items.ts';
@@ -44,19 +45,21 @@ export async function ask(engine: Engine, world: World, inconclusive: readonly I
   const book = world.asText ? world.book.map((row) => engine.readBook(spell(random, row))) : world.book;
   const rules: MatchRules = {
     sumLegs: world.join === 'tx_hash',
+    keyRepeats: world.join === 'sub_account',
     statusMap: DEFAULT_STATUS_MAP,
     timeToleranceMs: world.toleranceMs,
     ...(world.tolerances.length > 0 && { toleranceOf: toleranceOf(world.tolerances) }),
     ownWords: world.isBetweenSides,
     inScope: (item, side) =>
-      (world.scope === null || world.scope.has(item.account)) && (side === 'ledger' || !KINDS_APART.has(item.kind)),
+      (world.scope === null || world.scope.has(item.account)) &&
+      (side === 'ledger' || world.isBetweenSides || !KINDS_APART.has(item.kind)),
   };
   const betweenSides = { ...world.facts, ledgerCompleteThroughMs: world.facts.cutClosedMs };
   const keys = new Map<string, string[]>();
   let drifts = 0;
   const ledger = world.asText ? world.ledger.map(engine.readLedger) : world.ledger;
   const [left, right] = [ledger, book].map((rows) => ({
-    batches: batches(engine.pages(inByteOrder(shuffled(random, rows)), world.batchRows)),
+    batches: batches(engine.pages(inByteOrder(shuffled(random, keyed(world, rows))), world.batchRows)),
     keyOf: (row: Row) => row.key,
   }));
   const meetings = mergeInOrder(left!, right!);
@@ -76,6 +79,10 @@ export async function ask(engine: Engine, world: World, inconclusive: readonly I
   }
   for (const said of keys.values()) said.sort();
   return { keys, verdict: engine.decideVerdict(inconclusive, drifts) };
+}
+
+function keyed({ join }: World, rows: readonly Row[]): readonly Row[] {
+  return join === 'sub_account' ? rows.map((row) => ({ ...row, key: subAccountKey(row) })) : rows;
 }
 
 async function* oneByOne<T>(all: AsyncIterable<readonly T[]>): AsyncGenerator<T> {

@@ -3,6 +3,7 @@ import { ENTRY_KINDS } from '../../../src/core/entry.ts';
 import { below, chance, pick } from '../../_util/random.ts';
 import {
   ACCOUNTS,
+  addLater,
   addLeg,
   addSingle,
   ASSETS,
@@ -13,7 +14,9 @@ import {
   FIRST,
   HOLE,
   newAmount,
+  keyIn,
   newKey,
+  ownAmount,
   ODD_NAMES,
   remove,
   type Row,
@@ -45,7 +48,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
   'amount at the edge of a tolerance, or one past it': (world) => {
     const rule = world.tolerances[0];
-    if (rule === undefined) return;
+    if (rule === undefined || world.join === 'sub_account') return;
     const asset = rule.asset === '*' ? pick(world.random, ASSETS) : rule.asset;
     const amount = 1n + BigInt(below(world.random, 2 ** 30));
     const { row } = single(world, { asset, amount });
@@ -300,6 +303,44 @@ const FAULTS: Readonly<Record<string, Fault>> = {
     }
     due(world, row, null);
   },
+  'one of many alike of a sub-account is missing': (world) => {
+    if (world.join !== 'sub_account') return;
+    const { leg, row } = single(world, { amount: ownAmount(world) });
+    addLater(world, leg, 1 + below(world.random, 4));
+    remove(world.book, pick(world.random, alike(world, row)));
+    tell(world, keyIn(world, row), ['drift MISSING_IN_DB']);
+  },
+  'one of many alike of a sub-account too many': (world) => {
+    if (world.join !== 'sub_account') return;
+    const { leg, row } = single(world, { amount: ownAmount(world) });
+    addLater(world, leg, 1 + below(world.random, 4));
+    remove(
+      world.ledger,
+      pick(
+        world.random,
+        world.ledger.filter((each) => each.amount === leg.amount),
+      ),
+    );
+    for (const each of alike(world, row)) each.ledger = null;
+    tell(world, keyIn(world, row), ['drift MISSING_ON_LEDGER']);
+  },
+  'the newest of many alike of a sub-account is not written down yet': (world) => {
+    if (world.join !== 'sub_account') return;
+    const { leg, row } = single(world, { amount: ownAmount(world) });
+    const newest = { ...leg, ...at(CUT - below(world.random, 10)), rowIds: [`${CUT}-1-1-${world.rows++}`] } as Row;
+    world.ledger.push(newest);
+    const { facts } = world;
+    const isFresh = facts.cutAtMs - newest.atMs! < facts.grace.missingInDbMs;
+    const isLate = newest.atMs! > facts.bookCompleteThroughMs!;
+    tell(world, keyIn(world, row), [isFresh || isLate ? 'pending MISSING_IN_DB' : 'drift MISSING_IN_DB']);
+  },
+  'a fee that is like a movement of a sub-account, and nearer in time': (world) => {
+    if (world.join !== 'sub_account' || world.isBetweenSides) return;
+    const { leg, row } = single(world, { amount: ownAmount(world) });
+    row.atMs = leg.atMs! + 20_000;
+    world.book.push({ ...row, atMs: leg.atMs, kind: 'fee', rowIds: [side(world)] });
+    tell(world, keyIn(world, row), []);
+  },
   'only the book has the key': (world) => {
     const { leg } = single(world);
     world.ledger = world.ledger.filter(({ key }) => key !== leg.key);
@@ -334,6 +375,8 @@ function due(
   how: 'only' | 'more' = 'only',
 ): void {
   const list = typeof kinds === 'string' ? [kinds] : kinds;
+  // Faults that are made for other joins say nothing of what its keys are.
+  if (world.join === 'sub_account') return;
   // What a tolerance takes, and what is said where there is no ledger to be read, the oracle alone can tell.
   if (world.isBetweenSides || (world.tolerances.length > 0 && list?.some((kind) => kind.includes('AMOUNT_MISMATCH'))))
     return tell(world, key, null);
@@ -351,6 +394,10 @@ function status(word: string): Fault {
     row.status = word;
     due(world, row, 'drift STATUS_MISMATCH');
   };
+}
+
+function alike({ book }: World, row: Row): Row[] {
+  return book.filter(({ amount }) => amount === row.amount);
 }
 
 /** A row id that sorts before or after those of the other rows. */

@@ -1,17 +1,10 @@
 // The oracle: what a comparison must say, told slowly. Maps and nested loops; nothing of the engine's own code is in it.
 //
 // Rows of a key are paired from the most alike to the least. Where legs are added up, one account and asset of a key is one
-// amount; a try that failed is no part of it, and a row that repeats a part is a duplicate. Time decides who may be accused.
-import { KINDS_APART, type Row, type World } from './world.ts';
-
-interface Side {
-  readonly row: Row;
-  readonly inScope: boolean;
-  /** 'success', 'failed', 'pending' or 'unknown'. */
-  readonly means: string;
-  /** Its words are a business's own, as the other side's are. */
-  readonly isOwn: boolean;
-}
+// amount; a try that failed is no part of it, and a row that repeats a part is a duplicate. Movements without a key are
+// known by their account, asset, amount and sub-account, and are paired in the order of time. Time decides who may be accused.
+import { inOrder, isRepeat, isSlot, kind, pairAlike, pairInTime, type Side } from './naive-pairs.ts';
+import { keyIn, KINDS_APART, type Row, type World } from './world.ts';
 
 export interface Said {
   /** By key, sorted: class, kinds and amounts of each pair or row left over. */
@@ -29,18 +22,14 @@ const MEANINGS: Readonly<Record<string, string>> = {
   pending: 'pending',
   submitted: 'pending',
 };
-const LEDGER_KINDS = new Set(['payment', 'path_payment', 'transfer', 'trade', 'mint', 'burn', 'clawback', 'inflation']);
-for (const kind of ['genesis', 'create_account', 'account_merge', 'fee', 'fee_refund']) LEDGER_KINDS.add(kind);
-for (const kind of ['create_claimable_balance', 'claim_claimable_balance']) LEDGER_KINDS.add(kind);
-for (const kind of ['liquidity_pool_deposit', 'liquidity_pool_withdraw']) LEDGER_KINDS.add(kind);
-
 /** What must be said of the two sides as they are. */
 export function oracle(world: World, inconclusive: boolean): Said {
   const keys = new Map<string, string[]>();
   let drifts = 0;
-  for (const key of new Set([...world.ledger, ...world.book].map((row) => row.key))) {
-    const ledger = world.ledger.filter((row) => row.key === key).map((row) => sideOf(world, row, true));
-    const book = world.book.filter((row) => row.key === key).map((row) => sideOf(world, row, false));
+  const [legs, rows] = [world.ledger, world.book].map((side) => byKey(world, side));
+  for (const key of new Set([...legs!.keys(), ...rows!.keys()])) {
+    const ledger = (legs!.get(key) ?? []).map((row) => sideOf(world, row, true));
+    const book = (rows!.get(key) ?? []).map((row) => sideOf(world, row, false));
     const said = compare(world, ledger, book);
     drifts += said.filter((each) => each.startsWith('drift')).length;
     if (said.length > 0) keys.set(key, said.sort());
@@ -48,15 +37,26 @@ export function oracle(world: World, inconclusive: boolean): Said {
   return { keys, verdict: inconclusive ? 'INCONCLUSIVE' : drifts > 0 ? 'DRIFT_DETECTED' : 'CLEAN' };
 }
 
+function byKey(world: World, side: readonly Row[]): Map<string, Row[]> {
+  const groups = new Map<string, Row[]>();
+  for (const row of side) {
+    const key = keyIn(world, row);
+    groups.set(key, [...(groups.get(key) ?? []), row]);
+  }
+  return groups;
+}
+
 function sideOf(world: World, row: Row, isLedger: boolean): Side {
-  const inScope = (world.scope === null || world.scope.has(row.account)) && (isLedger || !KINDS_APART.has(row.kind));
+  const inScope =
+    (world.scope === null || world.scope.has(row.account)) &&
+    (isLedger || world.isBetweenSides || !KINDS_APART.has(row.kind));
   const word = row.status?.toLowerCase() ?? null;
   const isOwn = world.isBetweenSides;
   return {
     row,
     inScope,
     isOwn,
-    means: isLedger && !world.isBetweenSides ? word! : word === null ? 'success' : (MEANINGS[word] ?? 'unknown'),
+    means: isLedger && !isOwn ? word! : word === null ? 'success' : (MEANINGS[word] ?? 'unknown'),
   };
 }
 
@@ -75,56 +75,16 @@ function compare(world: World, ledger: Side[], book: Side[]): string[] {
     [legs, rows] = [addUpLegs(ledger), addUpRows(ledger, book, apart)];
     for (const row of apart) tell(null, row, true);
   }
-  const [freeLegs, freeRows] = [inOrder(legs), inOrder(rows)];
-  const pairs: [Side, Side][] = [];
-  for (const isAlike of LIKENESSES) {
-    for (const leg of [...freeLegs]) {
-      const row = freeRows.find((each) => isAlike(leg, each));
-      if (row === undefined) continue;
-      pairs.push([leg, row]);
-      freeLegs.splice(freeLegs.indexOf(leg), 1);
-      freeRows.splice(freeRows.indexOf(row), 1);
-    }
-  }
+  const repeats = world.join === 'sub_account';
+  const pairs = repeats ? pairInTime(legs, rows) : pairAlike(legs, rows);
   for (const [leg, row] of pairs) tell(leg, row, false);
-  for (const leg of freeLegs)
-    tell(
-      leg,
-      null,
-      pairs.some(([paired]) => isRepeat(paired, leg)),
-    );
-  for (const row of freeRows)
-    tell(
-      null,
-      row,
-      pairs.some(([, paired]) => isRepeat(paired, row)),
-    );
+  // Where many movements share a key, one more is one more, and not the same again.
+  for (const leg of legs.filter((each) => !pairs.some(([paired]) => paired === each)))
+    tell(leg, null, !repeats && pairs.some(([paired]) => isRepeat(paired, leg)));
+  for (const row of rows.filter((each) => !pairs.some(([, paired]) => paired === each)))
+    tell(null, row, !repeats && pairs.some(([, paired]) => isRepeat(paired, row)));
   return said;
 }
-
-const LIKENESSES: readonly ((leg: Side, row: Side) => boolean)[] = [
-  (l, b) => isRepeat(l, b) && subOf(l) === subOf(b) && means(l, b) && kind(l) === kind(b) && party(l) === party(b),
-  (l, b) => isRepeat(l, b) && subOf(l) === subOf(b) && means(l, b) && party(l) === party(b),
-  (l, b) => isRepeat(l, b) && subOf(l) === subOf(b) && means(l, b),
-  (l, b) => isRepeat(l, b) && means(l, b) && party(l) === party(b),
-  (l, b) => isRepeat(l, b) && means(l, b),
-  (l, b) => isRepeat(l, b) && subOf(l) === subOf(b),
-  (l, b) => isRepeat(l, b),
-  (l, b) => isSlot(l, b) && l.row.amount < 0n === b.row.amount < 0n,
-  (l, b) => isSlot(l, b),
-  (l, b) => l.row.account === b.row.account && l.row.amount === b.row.amount,
-  (l, b) => l.row.asset === b.row.asset && l.row.amount === b.row.amount,
-  (l, b) => l.row.account === b.row.account,
-];
-
-const isSlot = (a: Side, b: Side): boolean => a.row.account === b.row.account && a.row.asset === b.row.asset;
-const isRepeat = (a: Side, b: Side): boolean => isSlot(a, b) && a.row.amount === b.row.amount;
-const means = (a: Side, b: Side): boolean => a.means === b.means;
-const subOf = ({ row }: Side): string => row.subAccount ?? '';
-const party = ({ row }: Side): string => row.counterparty ?? '';
-/** A business's own word says nothing of the ledger's kind; between two businesses each word is one. */
-const kind = ({ row, isOwn }: Side): string =>
-  row.kind !== null && (isOwn || LEDGER_KINDS.has(row.kind)) ? row.kind : '';
 
 /** A share is taken of the ledger's amount, and of a minor unit nothing is given away. */
 function isWithin({ tolerances }: World, { asset, amount }: Row, other: bigint): boolean {
@@ -266,17 +226,4 @@ function addUp(group: readonly Side[], status: string): Side {
     isOwn: group[0]!.isOwn,
     means: status,
   };
-}
-
-/** Those that are asked about first, then by account, asset, amount and row id. */
-function inOrder(sides: readonly Side[]): Side[] {
-  const text = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
-  return [...sides].sort(
-    (a, b) =>
-      Number(b.inScope) - Number(a.inScope) ||
-      text(a.row.account, b.row.account) ||
-      text(a.row.asset, b.row.asset) ||
-      Number(a.row.amount > b.row.amount) - Number(a.row.amount < b.row.amount) ||
-      text(a.row.rowIds[0]!, b.row.rowIds[0]!),
-  );
 }

@@ -1,9 +1,11 @@
-// A world as two real tables: the ledger's rows committed as a follower would, the book's recorded, and the run's answer read back.
+// A world as two real tables, and the run's answer read back: the ledger's rows committed as a follower would and the book's recorded,
+// or both in tables of somebody else's.
 import type { Book } from '../../../src/core/book.ts';
 import type { EntryKind } from '../../../src/core/entry.ts';
-import { POLICY_DEFAULTS } from '../../../src/core/policy.ts';
-import type { Database } from '../../../src/store/database.ts';
+import { POLICY_DEFAULTS, type Policy } from '../../../src/core/policy.ts';
+import { createPostgresBook } from '../../../src/sources/book-postgres.ts';
 import type { StoredRun } from '../../../src/store/runs.ts';
+import { onAdminConnection, type TestDatabase } from '../../_util/database.ts';
 import type { EntryByHand } from '../../_util/ledger-rows.ts';
 import { below, chance, pick, randomFrom } from '../../_util/random.ts';
 import { openHouse, type House } from '../../_util/reconcile.ts';
@@ -18,8 +20,10 @@ import {
   createWorld,
   CUT,
   FIRST,
+  FORMS,
   HOLE,
   LOOKAROUND_MS,
+  tolerancesOf,
   type Row,
   type World,
 } from './world.ts';
@@ -30,26 +34,27 @@ const AGREEING_ROWS = 1_000;
 export interface Tables {
   readonly world: World;
   readonly house: House;
+  /** Writes rows of the book, anew or again. */
+  readonly record: (rows: readonly Row[]) => Promise<void>;
   /** Called once both sides' snapshots are open, in the middle of a run. */
   whileRunning: () => Promise<void>;
 }
 
 /** Two tables with `faults` faults among a thousand rows that agree. */
-export async function openTables(db: Database, seed: number, faults: number): Promise<Tables> {
+export async function openTables(test: TestDatabase, seed: number, faults: number): Promise<Tables> {
   const world = createTableWorld(seed, faults);
+  return world.isBetweenSides ? openSides(test, world) : openStream(test, world);
+}
+
+async function openStream({ db }: TestDatabase, world: World): Promise<Tables> {
   const house = await openHouse(db, {
     startLedger: FIRST,
     // Rounds may take long; nobody follows meanwhile, and that is no silence of the source.
     maxSilenceMs: 86_400_000,
-    policy: {
-      join: world.join,
-      lookaroundMs: LOOKAROUND_MS,
-      timeToleranceMs: world.toleranceMs,
-      scope: world.scope === null ? {} : { accounts: [...world.scope] },
-    },
+    policy: policyOf(world),
     book: (recorded) => interrupted(recorded, () => tables.whileRunning()),
   });
-  const tables: Tables = { world, house, whileRunning: () => Promise.resolve() };
+  const tables: Tables = { world, house, record: (rows) => recordPushed(house, world, rows), ...QUIET };
   const entries = entriesOf(world);
   for (const { from, to } of world.facts.covered) {
     if (from === HOLE.to) await house.unreadable(HOLE);
@@ -58,11 +63,59 @@ export async function openTables(db: Database, seed: number, faults: number): Pr
       entries.filter(({ ledger }) => from <= ledger && ledger < to),
     );
   }
-  await record(tables, world.book);
+  await tables.record(world.book);
   return tables;
 }
 
-export async function record({ house, world }: Tables, rows: readonly Row[]): Promise<void> {
+async function openSides({ db, url }: TestDatabase, world: World): Promise<Tables> {
+  const names = [`theirs_${world.seed}`, `ours_${world.seed}`] as const;
+  const [theirs, ours] = names.map((name) => createPostgresBook({ url, query: `select * from ${name}` }));
+  const [ledger, book] = names.map((name) => ({ kind: 'external', type: 'postgres', immutable: false, name }) as const);
+  const house = await openHouse(db, {
+    policy: { ...policyOf(world), ledger: ledger!, book: book!, windowHours: null },
+    book: () => interrupted(ours!, () => tables.whileRunning()),
+  });
+  Object.assign(house.runDeps, { ledgerOf: () => theirs! });
+  for (const name of names)
+    await onAdminConnection(url, (client) => client.query(`create table ${name} (${COLUMNS}, primary key (row_id))`));
+  const tables: Tables = { world, house, record: (rows) => putRows(url, names[1], rows), ...QUIET };
+  await putRows(url, names[0], world.ledger);
+  await tables.record(world.book);
+  return tables;
+}
+
+const QUIET = { whileRunning: (): Promise<void> => Promise.resolve() };
+
+function policyOf({ join, toleranceMs, tolerances, scope }: World): Partial<Policy> {
+  return {
+    join,
+    lookaroundMs: LOOKAROUND_MS,
+    timeToleranceMs: toleranceMs,
+    amountTolerances: tolerances,
+    scope: scope === null ? {} : { accounts: [...scope] },
+  };
+}
+
+const COLUMNS = `row_id text, key text, account text, asset text, amount_minor numeric, kind text, counterparty text, status text,
+  sub_account text, occurred_at timestamptz`;
+
+async function putRows(url: string, table: string, rows: readonly Row[]): Promise<void> {
+  const written = rows.map((row) => ({
+    row_id: row.rowIds[0],
+    ...{ key: row.key, account: row.account, asset: row.asset, amount_minor: String(row.amount), kind: row.kind },
+    ...{ counterparty: row.counterparty, status: row.status, sub_account: row.subAccount },
+    occurred_at: row.atMs === null ? null : new Date(row.atMs).toISOString(),
+  }));
+  await onAdminConnection(url, (client) =>
+    client.query(
+      `insert into ${table} select * from jsonb_to_recordset($1::jsonb) as r (${COLUMNS})
+       on conflict (row_id) do update set amount_minor = excluded.amount_minor`,
+      [JSON.stringify(written)],
+    ),
+  );
+}
+
+async function recordPushed(house: House, world: World, rows: readonly Row[]): Promise<void> {
   const through = world.facts.bookCompleteThroughMs === closedAtMs(CUT) ? CUT : COMPLETE_THROUGH;
   const written = rows.map(
     ({ key, rowIds, atMs, account, asset, amount, kind, counterparty, status, subAccount, ledger }) =>
@@ -107,9 +160,21 @@ export function asStored(said: Said): Said & { readonly counts: readonly number[
   return { keys, verdict: said.verdict, counts };
 }
 
+/** What tables are, one after the other, so that a few seeds have all of it. */
+const SHAPES = [
+  { join: 'operation', isBetweenSides: false, isTolerant: true },
+  { join: 'tx_hash', isBetweenSides: false, isTolerant: false },
+  { join: 'sub_account', isBetweenSides: false, isTolerant: false },
+  { join: 'operation', isBetweenSides: true, isTolerant: true },
+  { join: 'tx_hash', isBetweenSides: true, isTolerant: true },
+  { join: 'sub_account', isBetweenSides: true, isTolerant: false },
+  { join: 'tx_hash', isBetweenSides: false, isTolerant: true },
+  { join: 'operation', isBetweenSides: true, isTolerant: false },
+] as const;
+
 function createTableWorld(seed: number, faults: number): World {
   const random = randomFrom(seed);
-  const join = pick(random, ['operation', 'tx_hash'] as const);
+  const { join, isBetweenSides, isTolerant } = SHAPES[(seed - 1) % SHAPES.length]!;
   const isWhole = chance(random, 0.5);
   const cutClosedMs = closedAtMs(CUT);
   const plain = createWorld(seed);
@@ -118,10 +183,15 @@ function createTableWorld(seed: number, faults: number): World {
     ...plain,
     random,
     join,
-    form: join === 'tx_hash' ? 'hash' : pick(random, ['hash:op', 'toid'] as const),
+    form: pick(
+      random,
+      FORMS[join].filter((form) => form !== 'text'),
+    ),
     asText: false,
-    isBetweenSides: false,
-    tolerances: [],
+    isBetweenSides,
+    tolerances: isTolerant ? tolerancesOf(random) : [],
+    // Where the join is by sub-account the book must have it, whatever else it lacks.
+    leftOut: join === 'sub_account' ? plain.leftOut.filter((field) => field !== 'subAccount') : plain.leftOut,
     facts: {
       ...plain.facts,
       grace: POLICY_DEFAULTS.grace,
@@ -129,11 +199,15 @@ function createTableWorld(seed: number, faults: number): World {
       cutAtMs: Date.now(),
       covered: isWhole ? [{ from: FIRST, to: CUT + 1 }] : plain.facts.covered,
       missingTimes: isWhole ? missingTimes.slice(0, 1) : missingTimes,
+      // A table of somebody else's is complete to the moment at which it is read.
+      ...(isBetweenSides && { cutClosedMs: Date.now(), bookCompleteThroughMs: Date.now() }),
     },
-    isInside: ({ ledger, atMs }, side) => {
-      if (side === 'ledger' || (ledger !== null && ledger <= CUT)) return FIRST <= ledger! && ledger! <= CUT;
-      return atMs === null ? ledger === null : closedAtMs(FIRST) < atMs && atMs <= cutClosedMs;
-    },
+    isInside: isBetweenSides
+      ? () => true
+      : ({ ledger, atMs }, side) => {
+          if (side === 'ledger' || (ledger !== null && ledger <= CUT)) return FIRST <= ledger! && ledger! <= CUT;
+          return atMs === null ? ledger === null : closedAtMs(FIRST) < atMs && atMs <= cutClosedMs;
+        },
     ledger: [],
     book: [],
     due: new Map(),
@@ -179,17 +253,21 @@ function entriesOf(world: World): EntryByHand[] {
   });
 }
 
-/** A recorded book in whose reading something happens: all snapshots are open by then. */
-function interrupted(recorded: Book, meanwhile: () => Promise<void>): Book {
+/** By which a side gives its rows: in order, or those whose digests differ. */
+const READINGS = new Set<string | symbol>(['entries', 'chosen']);
+
+/** A book in whose reading something happens: all snapshots are open by then. */
+function interrupted(book: Book, meanwhile: () => Promise<void>): Book {
   return {
     async open(level, signal) {
-      const side = await recorded.open(level, signal);
+      const side = await book.open(level, signal);
       return new Proxy(side, {
-        get(target, name, receiver) {
-          if (name !== 'entries') return Reflect.get(target, name, receiver) as unknown;
-          return async function* (...call: Parameters<typeof side.entries>) {
+        get(target, name) {
+          const value: unknown = Reflect.get(target, name);
+          if (typeof value !== 'function' || !READINGS.has(name)) return value;
+          return async function* (...call: unknown[]) {
             await meanwhile();
-            yield* target.entries(...call);
+            yield* value.apply(target, call) as AsyncIterable<unknown>;
           };
         },
       });

@@ -14,7 +14,7 @@ export type KeyForm = 'hash' | 'hash:op' | 'toid' | 'text';
 export interface World {
   readonly seed: number;
   readonly random: Random;
-  readonly join: 'operation' | 'tx_hash';
+  readonly join: 'operation' | 'tx_hash' | 'sub_account';
   readonly form: KeyForm;
   /** Rows of the book are written as text and parsed; keys and accounts are then those of a ledger. */
   readonly asText: boolean;
@@ -88,8 +88,8 @@ export const LOOKAROUND_MS = 60_000;
 
 export function createWorld(seed: number): World {
   const random = randomFrom(seed);
-  const join = pick(random, ['operation', 'tx_hash'] as const);
-  const form = join === 'tx_hash' ? 'hash' : pick(random, ['hash:op', 'toid', 'text'] as const);
+  const join = pick(random, ['operation', 'tx_hash', 'sub_account'] as const);
+  const form = pick(random, FORMS[join]);
   const optional = ['kind', 'counterparty', 'subAccount', 'ledger'] as const;
   const world: World = {
     seed,
@@ -103,7 +103,10 @@ export function createWorld(seed: number): World {
     batchRows: 1 + below(random, 7),
     scope: chance(random, 0.2) ? new Set(ACCOUNTS.slice(0, 3)) : null,
     facts: factsOf(random),
-    leftOut: chance(random, 0.5) ? [] : optional.filter(() => chance(random, 0.3)),
+    leftOut: chance(random, 0.5)
+      ? []
+      : // A book that is joined by it has it.
+        optional.filter((field) => chance(random, 0.3) && !(join === 'sub_account' && field === 'subAccount')),
     ledger: [],
     book: [],
     rows: 0,
@@ -114,8 +117,15 @@ export function createWorld(seed: number): World {
   return world;
 }
 
+/** How a book may write the keys of a join; that by sub-account looks at no key. */
+export const FORMS: Readonly<Record<World['join'], readonly KeyForm[]>> = {
+  operation: ['hash:op', 'toid', 'text'],
+  tx_hash: ['hash'],
+  sub_account: ['hash', 'hash:op', 'toid'],
+};
+
 /** In minor units for one asset, in basis points for all others; or for that one alone. */
-function tolerancesOf(random: Random): AmountTolerance[] {
+export function tolerancesOf(random: Random): AmountTolerance[] {
   const one = { asset: pick(random, ASSETS), minor: BigInt(below(random, 50)), basisPoints: null };
   const others = { asset: '*', minor: null, basisPoints: 1 + below(random, 300) };
   return pick(random, [[one], [others], [one, others]]);
@@ -163,6 +173,16 @@ export function newKey(world: World, ledger: number, edge: 'first' | 'last' | nu
 function oddText(random: Random, edge: 'first' | 'last' | null): string {
   const letters = Array.from({ length: 1 + below(random, 6) }, () => pick(random, ODD_LETTERS)).join('');
   return edge === 'first' ? `\u0001${letters}` : edge === 'last' ? `\u{10ffff}${letters}` : letters;
+}
+
+/** What a row is joined by. */
+export function keyIn({ join }: World, { key, account, asset, amount, subAccount }: Row): string {
+  return join === 'sub_account' ? `${account}|${asset}|${amount}|${subAccount ?? ''}` : key;
+}
+
+/** An amount that no other row has. */
+export function ownAmount({ random, rows }: World): bigint {
+  return pick(random, [1n, -1n]) * (10n ** 30n + BigInt(rows));
 }
 
 export function newAmount(random: Random): bigint {
@@ -237,6 +257,8 @@ function addMovement(world: World): void {
   } else if (shape === 3) {
     // More rows of a key than a batch holds.
     for (let more = world.batchRows + below(random, 4); more > 0; more--) addLeg(world, leg, {});
+  } else if (shape === 4) {
+    addLater(world, leg, 1 + below(random, 3));
   }
 }
 
@@ -245,6 +267,15 @@ export function addLeg(world: World, like: Row, given: Partial<Row>): Row {
   world.ledger.push(leg);
   world.book.push(bookRowOf(world, leg));
   return leg;
+}
+
+/** The same movement again, each time some minutes later; under other keys, unless it is its own key. */
+export function addLater(world: World, like: Row, times: number): Row[] {
+  return Array.from({ length: times }, (_, i) => {
+    const ledger = like.ledger! + 40 * (i + 1);
+    const key = world.join === 'sub_account' ? like.key : newKey(world, ledger);
+    return addLeg(world, like, { key, ledger, atMs: closedAtMs(ledger) });
+  });
 }
 
 /** One row for all legs of an account and asset, as many books have it. */
