@@ -109,6 +109,10 @@ const BENCHES: readonly Bench[] = [
     figures: ['manifest.chain_seconds'],
     run: async () => (await import('./manifest.ts')).chainBench(),
   },
+  {
+    figures: ['payments.sampler_rows', 'payments.sampler_query_ms'],
+    run: async () => (await import('./payments.ts')).samplerBench(),
+  },
 ];
 
 if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

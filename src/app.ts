@@ -48,7 +48,7 @@ export function createApp(config: Config, overrides: Overrides = {}): App {
       secrets: secretValues(config.secrets),
       ...(overrides.logDestination && { destination: overrides.logDestination }),
     });
-  const metrics = createMetrics();
+  const metrics = createMetrics({ paymentsPrefix: config.telemetry.paymentsPrefix });
   const events = createEvents({ log, metrics });
   const opened: Part[] = [];
   let starting: Promise<Addresses> | undefined;

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { composeBackfills } from './backfilling.ts';
 import { composeControl } from './controlling.ts';
 import { composeExports } from './exporting.ts';
+import { composePayments } from './paying.ts';
 import type { RpcPorts } from './rpc/ports.ts';
 import { createJobs, JOB_NAMES } from './scheduler/jobs.ts';
 import type { Job } from './scheduler/scheduler.ts';
@@ -120,6 +121,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     replica: base.replica,
     events,
   });
+  const payments = composePayments({ db, config, events });
   const control = composeControl({
     db,
     queue,
@@ -161,6 +163,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
       alerts: alerts.service,
       backfills: backfills.service,
       control: control.port,
+      listLedgerHealth: payments.list,
     }),
     backfilling: backfills.run,
     jobs: createJobs({
@@ -218,6 +221,7 @@ export async function createContext(base: Base, overrides: Overrides = {}): Prom
     loops: [
       ...(isSandbox ? [createSandboxLoop({ db, sandbox: sources.sandbox, networkPassphrase: network })] : []),
       ...proving.loops,
+      ...payments.loops,
     ],
     checkSource: sources.check,
     async close() {

@@ -26,6 +26,7 @@ export interface Services {
   readonly alerts: RpcPorts['alerts'];
   readonly backfills: RpcPorts['backfills'];
   readonly control: RpcPorts['control'];
+  readonly listLedgerHealth: RpcPorts['health']['listLedgerHealth'];
   readonly events: Events;
   readonly evidence: Evidence;
 }
@@ -44,6 +45,7 @@ export function createPorts({
   evidence,
   backfills,
   control,
+  listLedgerHealth,
 }: Services): RpcPorts {
   const { drifts, ...reconciliations } = reconciliation;
   const entryLists = createEntryLists({ db, networkPassphrase });
@@ -87,7 +89,7 @@ export function createPorts({
     },
     control,
     exports,
-    health: health.port,
+    health: { ...health.port, listLedgerHealth },
     manifests: {
       ...evidence.manifests,
       download: evidence.download,

@@ -10,6 +10,7 @@ import { registerLedger } from './commands/ledger.ts';
 import { registerLocal } from './commands/local.ts';
 import { registerManifests } from './commands/manifests.ts';
 import { registerDrifts } from './commands/drifts.ts';
+import { registerPayments } from './commands/payments.ts';
 import { registerReconciliation } from './commands/reconciliation.ts';
 import { registerStatus } from './commands/status.ts';
 import { registerVerify } from './commands/verify.ts';
@@ -29,6 +30,7 @@ const VERBS: readonly Register[] = [
   registerManifests,
   registerBackfill,
   registerExport,
+  registerPayments,
   registerVerify,
 ];
 

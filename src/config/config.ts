@@ -1,5 +1,6 @@
 // What the process was told: read once, validated, in groups; units are in the names, secrets in a group of their own.
 import type { KeyRing } from '../core/key-ring.ts';
+import type { MarketplaceMapping, MarketplaceThresholds } from '../core/marketplace.ts';
 import type { Policy } from '../core/policy.ts';
 import type { ConfigEntry } from '../core/status.ts';
 import type { Watch } from '../core/watch.ts';
@@ -134,8 +135,14 @@ export interface Config {
     /** Null: nothing is removed for its age. */
     readonly keepDays: number | null;
   };
+  /** The connection is secrets.marketplaceUrl; without one (and but for the sandbox's) nobody looks. */
+  readonly marketplace: { readonly mapping: MarketplaceMapping; readonly thresholds: MarketplaceThresholds };
   readonly jobs: { readonly maxAttempts: number; readonly baseDelayMs: number; readonly factor: number };
-  readonly telemetry: { readonly logLevel: LogLevel };
+  readonly telemetry: {
+    readonly logLevel: LogLevel;
+    /** Of the payments' metrics; empty: none. */
+    readonly paymentsPrefix: string;
+  };
   /** Things that work but that an operator should know; logged at start. */
   readonly warnings: readonly string[];
   /** What diagnostics may show: each row of the table, secrets without their values; then the policies. */
@@ -149,6 +156,7 @@ export interface Secrets {
   readonly signingKeyPem: string | null;
   readonly databaseUrl: string | null;
   readonly bookUrl: string | null;
+  readonly marketplaceUrl: string | null;
   /** URLs of trueup.yaml's postgres sides, by the name of the side. */
   readonly sideUrls: Readonly<Record<string, string>>;
   /** The first URL of source.kind; null only for the sandbox. Providers put keys in paths and queries, hence secret. */

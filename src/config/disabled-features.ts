@@ -14,6 +14,10 @@ export function disabledFeatures(config: Config): string[] {
       config.secrets.signingKeyPem !== null || config.source.kind === 'sandbox',
       'exports and evidence (TRUEUP_SIGNING_KEY_FILE is unset)',
     ],
+    [
+      config.secrets.marketplaceUrl !== null || config.source.kind === 'sandbox',
+      "the health of a marketplace's payments (MARKETPLACE_DATABASE_URL is unset)",
+    ],
     [config.evidence.storage === 'database', 'evidence that outlives the process (EXPORT_MANIFEST_STORAGE=memory)'],
     [config.serving.tokensFile !== null, 'tokens (TRUEUP_TOKENS_FILE is unset: callers on this machine only)'],
   ];

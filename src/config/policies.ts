@@ -6,6 +6,7 @@ import { DEFAULT_STATUS_MAP, EXACT_FIELDS, POLICY_DEFAULTS } from '../core/polic
 import type { ExternalSide, Policy } from '../core/policy.ts';
 import { didYouMean } from './did-you-mean.ts';
 import { configFileSchema, KNOWN_KEYS, type DeclaredPolicy, type DeclaredSide } from './policy-schema.ts';
+import type { DeclaredMarketplace } from './marketplace-schema.ts';
 import { hideSeeds } from './problems.ts';
 import type { Problems } from './problems.ts';
 
@@ -18,11 +19,13 @@ export interface PolicyFallbacks {
 }
 
 export interface ConfigFile {
+  /** Empty: it leaves them to the environment. */
   readonly policies: readonly Policy[];
   readonly sides: Readonly<Record<string, DeclaredSide>>;
+  readonly marketplace: DeclaredMarketplace | undefined;
 }
 
-const NOTHING: ConfigFile = { policies: [], sides: {} };
+const NOTHING: ConfigFile = { policies: [], sides: {}, marketplace: undefined };
 
 /** What trueup.yaml says; what is wrong goes to `problems`, each with its path. */
 export function parseConfigFile(
@@ -42,10 +45,10 @@ export function parseConfigFile(
     for (const issue of result.error.issues) problems.add(...describeIssue(fileName, issue));
     return NOTHING;
   }
-  const { sides } = result.data;
+  const { sides, marketplace } = result.data;
   for (const name of ['stream', 'postgres'].filter((each) => Object.hasOwn(sides, each)))
     problems.add(`${fileName}: sides`, `has a side named ${name}, which means something else. Fix: rename it.`);
-  const policies = result.data.policies.map((declared) => {
+  const policies = (result.data.policies ?? []).map((declared) => {
     checkPolicy(`${fileName}: policy ${declared.name}`, declared, sides, problems);
     return toPolicy(declared, sides, fallbacks);
   });
@@ -55,7 +58,7 @@ export function parseConfigFile(
       problems.add(`${fileName}: policies`, `has two policies named ${name}. Fix: give each its own name.`);
     names.add(name);
   }
-  return { policies, sides };
+  return { policies, sides, marketplace };
 }
 
 /** Without a file: one policy for entries, one for balances (whose schedule is switched on once there is a book of balances). */

@@ -6,6 +6,8 @@ import { ENTRY_KINDS, LAYERS } from '../core/entry.ts';
 import { messageOf } from '../core/errors.ts';
 import { EXACT_FIELDS, JOINS, LEVELS, POLICY_DEFAULTS } from '../core/policy.ts';
 import { isStrkey } from '../core/strkey.ts';
+import { duration } from './duration.ts';
+import { MARKETPLACE_SCHEMAS, marketplaceSchema } from './marketplace-schema.ts';
 import { MAX_TIMER_MS, MIN_TIMER_MS } from './value-types.ts';
 
 export const maxPolicies = 100;
@@ -15,7 +17,6 @@ const maxExemptions = 1_000;
 const maxTolerances = 1_000;
 const maxQueryChars = 64 * 1024;
 const MAX_DURATION_MS = 10 * 365 * 24 * 3_600_000;
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const SIDE_NAME = /^[A-Za-z0-9][\w.-]{0,62}$/;
 
 const scopeSchema = z
@@ -205,14 +206,29 @@ const sideSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 
-export const configFileSchema = z.strictObject({
-  sides: z
-    .record(z.string().regex(SIDE_NAME, 'is no name of a side'), sideSchema)
-    .refine((sides) => Object.keys(sides).length <= maxSides, `has more than ${maxSides} sides`)
-    .default({})
-    .describe('Sides outside of TrueUp, by name: for `ledger` and `book` of a policy.'),
-  policies: z.array(policySchema).min(1).max(maxPolicies).describe('Named reconciliations.'),
-});
+export const configFileSchema = z
+  .strictObject({
+    sides: z
+      .record(z.string().regex(SIDE_NAME, 'is no name of a side'), sideSchema)
+      .refine((sides) => Object.keys(sides).length <= maxSides, `has more than ${maxSides} sides`)
+      .default({})
+      .describe('Sides outside of TrueUp, by name: for `ledger` and `book` of a policy.'),
+    policies: z
+      .array(policySchema)
+      .min(1)
+      .max(maxPolicies)
+      .optional()
+      .describe('Named reconciliations. Absent beside `marketplace`: those of the environment.'),
+    marketplace: marketplaceSchema
+      .optional()
+      .describe(
+        "The payments tables that MARKETPLACE_DATABASE_URL leads to, in their own names. Absent: the defaults'.",
+      ),
+  })
+  .refine((file) => file.policies !== undefined || file.marketplace !== undefined, {
+    path: ['policies'],
+    message: 'there is none: nothing would be compared',
+  });
 
 export type DeclaredSide = z.output<typeof sideSchema>;
 export type DeclaredPolicy = z.output<typeof policySchema>;
@@ -231,6 +247,7 @@ export const KNOWN_KEYS: readonly string[] = [
       exemptionSchema,
       exemptionSchema.shape.match,
       ...sideSchema.options,
+      ...MARKETPLACE_SCHEMAS,
     ].flatMap((schema) => Object.keys(schema.shape)),
   ),
 ];
@@ -241,20 +258,6 @@ function asset(text: string, context: z.RefinementCtx): string {
     context.addIssue({ code: 'custom', message: messageOf(error) });
     return z.NEVER;
   }
-}
-
-/** `5m`, `1h`, `300s`, `250ms`, `2d`, or a number of milliseconds. */
-function duration(minMs: number, maxMs: number) {
-  const words = 'a duration such as 300s, 5m, 1h or 2d, or a number of milliseconds';
-  return z
-    .union([z.int(), z.string().regex(/^\d{1,12}(ms|s|m|h|d)?$/)], { error: `is not ${words}` })
-    .transform((value, context): number => {
-      const match = /^(\d+)([a-z]*)$/.exec(String(value));
-      const ms = match === null ? Number(value) : Number(match[1]) * UNIT_MS[match[2] || 'ms']!;
-      if (ms >= minMs && ms <= maxMs) return ms;
-      context.addIssue({ code: 'custom', message: `is outside ${minMs} ms to ${maxMs} ms` });
-      return z.NEVER;
-    });
 }
 
 /** A date or an ISO 8601 time with a zone. */

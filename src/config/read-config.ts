@@ -10,6 +10,8 @@ import { defaultPolicies, parseConfigFile } from './policies.ts';
 import { Problems } from './problems.ts';
 import { readEvidence } from './read-evidence.ts';
 import { readVariables } from './read-variables.ts';
+import type { DeclaredMarketplace } from './marketplace-schema.ts';
+import { readMarketplace } from './read-marketplace.ts';
 import { readServing } from './read-serving.ts';
 import { readSides, type ReadSides } from './read-sides.ts';
 import { chooseSource } from './read-source.ts';
@@ -47,7 +49,7 @@ export function readConfig(
   const source = chooseSource(values, problems, warnings);
   const watch = readWatch(values, source.kind, problems);
   const book = readBook(values, files, problems);
-  const { configFile, policies, sides, urls } = readPolicies(
+  const { configFile, policies, sides, urls, marketplace } = readPolicies(
     values,
     watch,
     book !== null,
@@ -113,14 +115,16 @@ export function readConfig(
     book,
     reconciliation,
     evidence,
+    marketplace: readMarketplace(values, marketplace),
     jobs: JOBS,
-    telemetry: { logLevel: values.logLevel },
+    telemetry: { logLevel: values.logLevel, paymentsPrefix: values.metricsPrefix ?? '' },
     warnings,
     entries: entriesOf(found, reconciliation),
     secrets: {
       signingKeyPem,
       databaseUrl: values.databaseUrl,
       bookUrl: values.bookUrl,
+      marketplaceUrl: values.marketplaceUrl,
       sideUrls: urls,
       sourceUrl: source.url,
       otherSourceUrls: source.otherUrls,
@@ -191,18 +195,22 @@ function readPolicies(
   files: NamedFiles,
   surroundings: ConfigSurroundings & { readonly env: Readonly<Record<string, string | undefined>> },
   problems: Problems,
-): { configFile: string | null; policies: readonly Policy[] } & ReadSides {
+): {
+  configFile: string | null;
+  policies: readonly Policy[];
+  marketplace?: DeclaredMarketplace | undefined;
+} & ReadSides {
   const fallbacks = { windowHours: values.windowHours, intervalMs: values.reconciliationIntervalMs };
   const byName = values.configFile ?? DEFAULT_CONFIG_FILE;
   const content =
     values.configFile === null
       ? readIfThere(files.inCwd(DEFAULT_CONFIG_FILE), surroundings, problems)
       : files.read('TRUEUP_CONFIG', values.configFile);
-  if (content === undefined) {
-    const book: Policy['book'] = hasPostgresBook ? { kind: 'postgres' } : { kind: 'recorded', name: 'default' };
-    return { configFile: null, policies: defaultPolicies(book, fallbacks), sides: {}, urls: {} };
-  }
-  const { policies, sides } = parseConfigFile(byName, content, fallbacks, problems);
+  const book: Policy['book'] = hasPostgresBook ? { kind: 'postgres' } : { kind: 'recorded', name: 'default' };
+  const ofEnvironment = defaultPolicies(book, fallbacks);
+  if (content === undefined) return { configFile: null, policies: ofEnvironment, sides: {}, urls: {} };
+  const { sides, marketplace, ...declared } = parseConfigFile(byName, content, fallbacks, problems);
+  const policies = declared.policies.length > 0 ? declared.policies : ofEnvironment;
   const watched = new Set([...watch.accounts, ...watch.contracts]);
   for (const policy of policies) {
     if (policy.book.kind === 'postgres' && !hasPostgresBook) {
@@ -222,7 +230,8 @@ function readPolicies(
       );
     }
   }
-  return { configFile: files.inCwd(byName), policies, ...readSides(sides, byName, surroundings.env, files, problems) };
+  const read = readSides(sides, byName, surroundings.env, files, problems);
+  return { configFile: files.inCwd(byName), policies, marketplace, ...read };
 }
 
 function readNamedFile(

@@ -11,7 +11,13 @@ const SECRET_PARAMETER = /key|token|secret|pass|sig|auth/i;
 /** Whole URLs of databases and webhooks, and of every URL its password, query values and keys in the path. */
 export function secretValues(secrets: Secrets): string[] {
   const found = new Set<string>();
-  const whole = [secrets.databaseUrl, secrets.bookUrl, secrets.alertWebhookUrl, ...Object.values(secrets.sideUrls)];
+  const whole = [
+    secrets.databaseUrl,
+    secrets.bookUrl,
+    secrets.marketplaceUrl,
+    secrets.alertWebhookUrl,
+    ...Object.values(secrets.sideUrls),
+  ];
   for (const url of [...whole, secrets.sourceUrl, ...Object.values(secrets.otherSourceUrls).flat()]) {
     if (url !== null) for (const part of secretParts(url)) found.add(part);
   }

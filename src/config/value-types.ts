@@ -42,6 +42,26 @@ export function decimal(min: number, max: number): ValueType<number> {
 
 export const timerMs: ValueType<number> = integer(MIN_TIMER_MS, MAX_TIMER_MS);
 
+const GO_UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** As Go writes durations: `30m`, `1h30m`, `1.5h`. */
+export function goDuration(minMs: number, maxMs: number): ValueType<number> {
+  const expected = `a duration such as 90s, 30m or 1h30m, from ${minMs} to ${maxMs} ms`;
+  return {
+    label: `duration such as \`30m\` or \`1h30m\`, ${minMs} to ${maxMs} ms`,
+    expected,
+    schema: parsed((text) => {
+      if (!/^(\d{1,9}(\.\d{1,6})?(ms|s|m|h))+$/.test(text)) return undefined;
+      const parts = [...text.matchAll(/([\d.]+)([a-z]+)/g)];
+      return inside(
+        Math.round(parts.reduce((sum, [, count, unit]) => sum + Number(count) * GO_UNIT_MS[unit!]!, 0)),
+        minMs,
+        maxMs,
+      );
+    }, expected),
+  };
+}
+
 export const boolean: ValueType<boolean> = {
   label: '`true` or `false`',
   expected: 'true or false',

@@ -28,6 +28,8 @@ const SOURCE_URL = { secret: true, showsHost: true } as const;
 const HTTP = type.url('http:', 'https:');
 const FILE_OR_HTTP = type.url('file:', 'http:', 'https:');
 const POSTGRES = type.url('postgres:', 'postgresql:');
+/** From which a row of the marketplace's counts: up to a year. */
+const AGE = type.goDuration(0, 31_536_000_000);
 const LEDGER = type.integer(1, type.MAX_LEDGER);
 
 const ACCOUNT = type.id('account ids (G...)', (value) => {
@@ -57,6 +59,7 @@ const book = group('Book');
 const reconciliation = group('Reconciliation');
 const evidence = group('Evidence');
 const backfill = group('Backfills');
+const payments = group('Payments');
 const sandbox = group('Sandbox');
 const command = group('The trueup command');
 
@@ -125,6 +128,12 @@ export const VARIABLES = {
 
   backfillWorkers: backfill('BACKFILL_WORKERS', type.integer(0, 64), '2', 'Shares of backfills that this process works on at once. 0: it leaves them to others.', { unit: 'shares', since: 'backfills' }),
   backfillRetentionDays: backfill('BACKFILL_JOB_RETENTION_DAYS', type.integer(1, 3650), '30', 'How long a backfill that ended is kept, counted from its end.', { unit: 'days', since: 'backfills' }),
+
+  marketplaceUrl: payments('MARKETPLACE_DATABASE_URL', POSTGRES, null, 'The marketplace\'s own PostgreSQL, through a read-only role. Unset: its payments are not looked at; the sandbox has a small one.', { ...SECRET, since: 'payments' }),
+  metricsPrefix: payments('METRICS_PREFIX', type.matching(/^[A-Za-z_:][A-Za-z0-9_:]{0,62}$/, 'up to 63 letters, digits, _ and :, no digit first'), null, 'Goes before the names of the payments\' own metrics, as in `veza_ledger_orphan_refund_rows`. Unset: nothing does.', { since: 'payments' }),
+  orderStuckAfterMs: payments('RECONCILE_ORDER_STUCK_AFTER', AGE, '30m', 'Age from which a pending order with a payment counts as stuck.', { since: 'payments' }),
+  refundStuckAfterMs: payments('RECONCILE_REFUND_STUCK_AFTER', AGE, '30m', 'Age from which a pending refund that the provider knows counts as stuck.', { since: 'payments' }),
+  refundOrphanAfterMs: payments('RECONCILE_REFUND_ORPHAN_AFTER', AGE, '5m', 'Age from which a pending refund without an id at the provider counts as an orphan.', { since: 'payments' }),
 
   sandboxSeed: sandbox('TRUEUP_SANDBOX_SEED', type.matching(/^[\w.-]{1,64}$/, 'up to 64 letters, digits, dots, dashes'), '1', 'The sandbox\'s ledgers follow from this: the same seed, the same ledgers.'),
   sandboxLedgersPerSecond: sandbox('TRUEUP_SANDBOX_LEDGERS_PER_SECOND', type.decimal(0.01, 10_000), '1', 'How fast the sandbox closes ledgers.', { unit: 'ledgers/s' }),

@@ -10,6 +10,7 @@ import {
   toTimestamp,
 } from './convert-common.ts';
 import { toDiagnostics, toStatus, toStatusEvent, topicIn } from './convert-health.ts';
+import { toLedgerHealth } from './convert-ledger-health.ts';
 import { toAuditEntry, toDeadLetter, toSchedule } from './convert-timetable.ts';
 import { HEARTBEAT_INTERVAL_MS, withHeartbeats } from './heartbeat.ts';
 import { PAGE_LIMITS } from './limits.ts';
@@ -20,6 +21,7 @@ import {
   type HealthService,
   ListAuditEntriesRequestSchema,
   ListDeadLettersRequestSchema,
+  ListLedgerHealthRequestSchema,
   ListSchedulesRequestSchema,
 } from '../../gen/trueup/v1/health_service_pb.js';
 
@@ -47,6 +49,13 @@ export function healthHandlers({ health }: Pick<RpcPorts, 'health'>): ServiceHan
 
     async getDiagnostics(_request, call) {
       return { diagnostics: toDiagnostics(await health.diagnostics(call.traceId)) };
+    },
+
+    async listLedgerHealth(request, call) {
+      const pager = pagerOf(ListLedgerHealthRequestSchema, request, PAGE_LIMITS.maxResources);
+      const filter = { name: orNull(request.name), rowsLimit: request.rowsLimit };
+      const page = await health.listLedgerHealth(filter, pager.page, call.signal);
+      return { gauges: page.items.map(toLedgerHealth), nextPageToken: pager.nextToken(page) };
     },
 
     async listSchedules(request) {

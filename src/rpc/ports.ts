@@ -5,6 +5,7 @@ import type { DriftFilter, Drift, DriftTransitionRecord } from '../core/drift.ts
 import type { ExportJob, ExportListFilter, ExportOrder } from '../core/export.ts';
 import type { Hold, ManifestFilter, ShownManifest } from '../core/evidence.ts';
 import type { Layer } from '../core/entry.ts';
+import type { LedgerHealth } from '../core/ledger-health.ts';
 import type { LedgerRange } from '../core/ledger.ts';
 import type {
   BalanceFilter,
@@ -204,6 +205,12 @@ export interface HealthPort {
   watch(watch: StatusWatch, signal: AbortSignal): AsyncIterable<StatusEvent>;
   diagnostics(traceId: string): Promise<Diagnostics>;
   listSchedules(page: PageRequest): Promise<Page<Schedule>>;
+  /** Empty where no marketplace is configured. */
+  listLedgerHealth(
+    filter: { readonly name: string | null; readonly rowsLimit: number },
+    page: PageRequest,
+    signal: AbortSignal,
+  ): Promise<Page<LedgerHealth>>;
   listDeadLetters(filter: { readonly job: string | null }, page: PageRequest): Promise<Page<DeadLetter>>;
   listAudit(filter: AuditFilter, page: PageRequest): Promise<Page<AuditEntry>>;
 }

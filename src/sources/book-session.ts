@@ -1,6 +1,6 @@
 // One connection to the user's own database, in one transaction that can only read.
 import pg from 'pg';
-import { isTrueUpError, messageOf, TrueUpError } from '../core/errors.ts';
+import { isTrueUpError, messageOf, type Reason, TrueUpError } from '../core/errors.ts';
 import { copyPairs, type OnPair } from './copy-rows.ts';
 
 /** Milliseconds and rows; see POSTGRES_BOOK_LIMITS. */
@@ -26,23 +26,45 @@ export interface BookSession {
   end(): Promise<void>;
 }
 
+/** Whose database it is, for what is said when something goes wrong. */
+export interface SessionOwner {
+  readonly reason: Reason;
+  readonly applicationName: string;
+  /** Holds the URL. */
+  readonly variable: string;
+  /** Where tables and columns are named. */
+  readonly naming: string;
+  /** What to do when nothing better is known. */
+  readonly fix: string;
+}
+
+const BOOK: SessionOwner = {
+  reason: 'BOOK_UNREADABLE',
+  applicationName: 'trueup-book',
+  variable: 'TRUEUP_BOOK_URL',
+  naming: 'the file that TRUEUP_BOOK_QUERY_FILE names',
+  fix: 'run `trueup doctor book`',
+};
+
 export async function openBookSession(
   url: string,
   limits: BookSessionLimits,
   label: string,
   signal: AbortSignal,
+  owner: SessionOwner = BOOK,
 ): Promise<BookSession> {
+  const unreadable = (error: unknown): unknown => unreadableOf(owner, label, error);
   signal.throwIfAborted();
   let client: pg.Client;
   try {
     client = new pg.Client({
       connectionString: url,
-      application_name: 'trueup-book',
+      application_name: owner.applicationName,
       connectionTimeoutMillis: limits.connectTimeoutMs,
       keepAlive: true,
     });
   } catch (error) {
-    throw unreadable(label, error);
+    throw unreadable(error);
   }
   // A dropped connection also rejects the query under way, which is where it is told.
   client.on('error', () => undefined);
@@ -59,7 +81,7 @@ export async function openBookSession(
       return await work();
     } catch (error) {
       signal.throwIfAborted();
-      throw unreadable(label, error);
+      throw unreadable(error);
     }
   };
   const run = (text: string, values: readonly unknown[] = []) =>
@@ -94,14 +116,16 @@ export async function openBookSession(
     },
     pairs: (select, onPair) => guarded(() => copyPairs(client, select, onPair)),
     unreadable: (message, fields) =>
-      new TrueUpError('BOOK_UNREADABLE', `${label}: ${message}`, { fix: FIX, ...(fields && { fields }) }),
+      new TrueUpError(owner.reason, `${label}: ${message}`, { fix: owner.fix, ...(fields && { fields }) }),
     end,
   };
 }
 
-const FIX = 'run `trueup doctor book`';
-
-function unreadable(label: string, error: unknown): unknown {
+function unreadableOf(
+  { reason, variable, naming, fix: otherwise }: SessionOwner,
+  label: string,
+  error: unknown,
+): unknown {
   if (isTrueUpError(error)) return error;
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   const position = error instanceof Error && 'hint' in error && error.hint ? ` (${String(error.hint)})` : '';
@@ -110,15 +134,15 @@ function unreadable(label: string, error: unknown): unknown {
     '55P03': 'another session holds a lock on the table: wait for it',
     '42501': 'grant the role SELECT on what the query reads',
     '25006': 'the query tries to write: give a SELECT only',
-    '28P01': 'correct user and password in TRUEUP_BOOK_URL',
-    '3D000': 'correct the database in TRUEUP_BOOK_URL',
-    '42P01': 'correct the table in the file that TRUEUP_BOOK_QUERY_FILE names',
-    '42703': 'correct the column in the file that TRUEUP_BOOK_QUERY_FILE names',
-    ECONNREFUSED: 'check host and port in TRUEUP_BOOK_URL, and that the server is up',
-    ENOTFOUND: 'check the host in TRUEUP_BOOK_URL',
+    '28P01': `correct user and password in ${variable}`,
+    '3D000': `correct the database in ${variable}`,
+    '42P01': `correct the table in ${naming}`,
+    '42703': `correct the column in ${naming}`,
+    ECONNREFUSED: `check host and port in ${variable}, and that the server is up`,
+    ENOTFOUND: `check the host in ${variable}`,
   };
-  const fix = fixes[code] ?? FIX;
-  return new TrueUpError('BOOK_UNREADABLE', `${label}: ${messageOf(error)}${position}; ${fix}`, {
+  const fix = fixes[code] ?? otherwise;
+  return new TrueUpError(reason, `${label}: ${messageOf(error)}${position}; ${fix}`, {
     fix,
     cause: error,
     metadata: { code },
@@ -126,11 +150,11 @@ function unreadable(label: string, error: unknown): unknown {
 }
 
 /** Host and database, without credentials. @throws TrueUpError INVALID_CONFIGURATION */
-export function labelOf(url: string): string {
+export function labelOf(url: string, variable = BOOK.variable): string {
   if (!URL.canParse(url))
     throw new TrueUpError(
       'INVALID_CONFIGURATION',
-      'TRUEUP_BOOK_URL must look like postgresql://user:password@host:5432/database',
+      `${variable} must look like postgresql://user:password@host:5432/database`,
     );
   const { hostname, port, pathname } = new URL(url);
   return `postgres ${hostname}${port && `:${port}`}${pathname}`;

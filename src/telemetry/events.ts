@@ -7,6 +7,7 @@ import { evidenceEvents } from './evidence-events.ts';
 import { httpEvents } from './http-events.ts';
 import { jobEvents } from './job-events.ts';
 import { ledgerEvents } from './ledger-events.ts';
+import { paymentsEvents } from './payments-events.ts';
 import { reconciliationEvents } from './reconciliation-events.ts';
 import { rpcEvents } from './rpc-events.ts';
 import { serviceEvents } from './service-events.ts';
@@ -30,5 +31,6 @@ export function createEvents(deps: EventsDeps) {
     ...jobEvents(deps),
     ...rpcEvents(deps),
     ...alertEvents(deps),
+    ...paymentsEvents(deps),
   };
 }

@@ -6,8 +6,10 @@ import { EXPORT_COLUMNS } from '../core/export-columns.ts';
 import { EXPORT_OUTCOMES } from './export-events.ts';
 import { createRpcMetrics } from './rpc-metrics.ts';
 import type { RpcMetrics } from './rpc-metrics.ts';
+import { createPaymentsMetrics } from './payments-metrics.ts';
+import type { PaymentsMetrics } from './payments-metrics.ts';
 
-export interface Metrics extends RpcMetrics {
+export interface Metrics extends RpcMetrics, PaymentsMetrics {
   readonly driftTotal: Counter<'issue'>;
   readonly reconciliationStatus: Gauge;
   readonly reconciliationLastRun: Gauge;
@@ -65,8 +67,14 @@ const MISNAMED_DEFAULTS = [
   'nodejs_active_resources_total',
 ];
 
-/** `defaults: false` leaves the process's own metrics out, which need an observer for the event loop. */
-export function createMetrics({ defaults = true }: { defaults?: boolean } = {}): Metrics {
+/**
+ * `defaults: false` leaves the process's own metrics out, which need an observer for the event loop. `paymentsPrefix` goes before
+ * the names of the payments ledgers' dashboards.
+ */
+export function createMetrics({
+  defaults = true,
+  paymentsPrefix = '',
+}: { defaults?: boolean; paymentsPrefix?: string } = {}): Metrics {
   const registry = new Registry();
   const registers = [registry];
   if (defaults) {
@@ -86,6 +94,7 @@ export function createMetrics({ defaults = true }: { defaults?: boolean } = {}):
 
   const metrics: Metrics = {
     ...createRpcMetrics(registry),
+    ...createPaymentsMetrics(registry, paymentsPrefix),
     driftTotal: counter('reconciliation_drift_total', 'Drifts that appeared, each of its kinds counted once.', 'issue'),
     reconciliationStatus: gauge(
       'reconciliation_status',

@@ -288,3 +288,34 @@ test('takes server and token from the environment', async () => {
   const { code } = await trueup(['status'], terminal({ env: { TRUEUP_SERVER: server.address, TRUEUP_TOKEN: 't1' } }));
   expect([code, seen]).toEqual([0, 'Bearer t1']);
 });
+
+test('ledger-health prints each gauge and its rows, what is not known as unknown, and says when there is no marketplace', async () => {
+  const gauges = [
+    {
+      ...{ name: 'ledger_stuck_orders_pending', state: contract.GaugeState.RAISED, count: 1n },
+      ageThreshold: { seconds: 1800n },
+      rows: [{ rowId: 'order-1', state: 'pending', providerId: 'pay_1', amountMinor: '4900', currency: 'EUR' }],
+    },
+    {
+      ...{ name: 'ledger_orphan_refund_rows', state: contract.GaugeState.UNREADABLE },
+      failure: { message: 'no such column' },
+    },
+  ];
+  const asked: unknown[] = [];
+  const health = {
+    listLedgerHealth: (request: contract.ListLedgerHealthRequest) => {
+      asked.push([request.name, request.rowsLimit]);
+      return { gauges };
+    },
+  };
+  const { code, out } = await ask({ health }, ['ledger-health', '--rows', '5']);
+  expect(code).toBe(0);
+  expect(asked).toEqual([['', 5]]);
+  expect(out).toMatch(/ledger_stuck_orders_pending +raised +1 +30m 00s +–\n/);
+  expect(out).toMatch(/ledger_orphan_refund_rows +unreadable +unknown +– +– +no such column\n/);
+  expect(out).toMatch(/order-1 +pending +pay_1 +4900 EUR +unknown\n/);
+  const json = await ask({ health }, ['ledger-health', '--json', '--name', 'ledger_orphan_refund_rows']);
+  expect(jsonLines(json.out).map((line) => (line as { name: string }).name)).toHaveLength(2);
+  const none = await ask({ health: { listLedgerHealth: () => ({}) } }, ['ledger-health']);
+  expect(none.out).toContain('MARKETPLACE_DATABASE_URL');
+});

@@ -14,6 +14,7 @@ import { Exports } from './0011-exports.ts';
 import { OutsideSeals } from './0012-outside-seals.ts';
 import { DriftLookups } from './0013-drift-lookups.ts';
 import { KeptCoverage } from './0014-kept-coverage.ts';
+import { ReversalSightings } from './0015-reversal-sightings.ts';
 
 export const MIGRATIONS: MigrationObject[] = [
   { name: '0001-first-house', class: FirstHouse },
@@ -30,4 +31,5 @@ export const MIGRATIONS: MigrationObject[] = [
   { name: '0012-outside-seals', class: OutsideSeals },
   { name: '0013-drift-lookups', class: DriftLookups },
   { name: '0014-kept-coverage', class: KeptCoverage },
+  { name: '0015-reversal-sightings', class: ReversalSightings },
 ];
