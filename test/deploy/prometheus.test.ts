@@ -50,13 +50,6 @@ const queries = panels.flatMap(({ targets }) => targets ?? []).map(({ expr }) =>
 const OTHERS = ['up', 'ALERTS'];
 /** What rules and dashboards ask for already and the service doesn't show yet: they are silent until it does. */
 const NOT_SERVED_YET = [
-  'ledger_stuck_orders_pending',
-  'ledger_stuck_refunds_pending',
-  'ledger_orphan_refund_rows',
-  'ledger_failed_transfers_at_max_retry',
-  'ledger_reversal_pending_transfers',
-  'trueup_ledger_health_sample_age_seconds',
-  'trueup_ledger_health_sample_failures_total',
   'reconciler_actions_total',
   'reconciler_orphan_refunds_total',
   'reconciler_sweep_duration_seconds_bucket',
