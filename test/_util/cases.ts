@@ -5,3 +5,8 @@ export function cases(numRuns: number): { numRuns: number; seed?: number } {
   const { NIGHTLY_CASES: count, NIGHTLY_SEED: seed } = process.env;
   return { numRuns: count === undefined ? numRuns : Number(count), ...(seed !== undefined && { seed: Number(seed) }) };
 }
+
+/** Longest time of a random test, milliseconds: as given in every run of the tests, a night's in the nightly script. */
+export function patience(ms: number): number {
+  return process.env['NIGHTLY_CASES'] === undefined ? ms : 4 * 3_600_000;
+}

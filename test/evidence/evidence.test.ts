@@ -8,7 +8,7 @@ import { worstOf } from '../../src/core/verify.ts';
 import { checkLog } from '../../src/core/verify-log.ts';
 import { sql } from '../../src/store/database.ts';
 import { DATABASE_EVIDENCE } from '../../src/store/evidence-database.ts';
-import { cases } from '../_util/cases.ts';
+import { cases, patience } from '../_util/cases.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
 import { memoryArtifacts, openEvidenceHouse, type EvidenceHouse } from '../_util/evidence-house.ts';
 import { newKey, ringOf } from '../_util/evidence-samples.ts';
@@ -248,57 +248,61 @@ describe('evidence in the database', () => {
     expect(JSON.stringify(result)).not.toContain('ledger,amount');
   });
 
-  it('survives any schedule of exports, holds, releases, retention and crashes: nothing held is lost, nothing goes without a tombstone', async () => {
-    const step = fc.oneof(
-      { weight: 3, arbitrary: fc.constant({ kind: 'export' as const }) },
-      fc.record({ kind: fc.constantFrom('hold' as const, 'release' as const), which: fc.nat(9) }),
-      fc.record({ kind: fc.constant('tend' as const), crash: fc.constantFrom('none', 'removing', 'sealing') }),
-    );
-    await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 10 }), async (steps) => {
-        let failing = false;
-        const house = await openEvidenceHouse(test.db, { keepCount: 1, artifacts: memoryArtifacts(), ...schedule });
-        const breaking = await openEvidenceHouse(test.db, {
-          ...{ keepCount: 1, signingKey: house.key },
-          artifacts: {
-            ...house.artifacts,
-            remove: (id) => (failing ? Promise.reject(new Error('killed')) : house.artifacts.remove(id)),
-          },
-        });
-        const ids: string[] = [];
-        const held = new Map<string, string>();
-        for (const each of steps) {
-          if (each.kind === 'export') ids.push(await house.export());
-          else if (each.kind === 'hold' && ids.length > 0) {
-            const id = ids[each.which % ids.length]!;
-            const placed = held.has(id) ? null : await house.holds.place(hold(id), testCaller).catch(() => null);
-            if (placed !== null) held.set(id, placed.id);
-          } else if (each.kind === 'release' && held.size > 0) {
-            const [id, holdId] = [...held][each.which % held.size]!;
-            await house.holds.release({ holdId, reason: 'over', requestId: null }, testCaller);
-            held.delete(id);
-          } else if (each.kind === 'tend') {
-            failing = each.crash === 'removing';
-            await breaking.tend().catch(() => undefined);
-            failing = false;
+  it(
+    'survives any schedule of exports, holds, releases, retention and crashes: nothing held is lost, nothing goes without a tombstone',
+    async () => {
+      const step = fc.oneof(
+        { weight: 3, arbitrary: fc.constant({ kind: 'export' as const }) },
+        fc.record({ kind: fc.constantFrom('hold' as const, 'release' as const), which: fc.nat(9) }),
+        fc.record({ kind: fc.constant('tend' as const), crash: fc.constantFrom('none', 'removing', 'sealing') }),
+      );
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 10 }), async (steps) => {
+          let failing = false;
+          const house = await openEvidenceHouse(test.db, { keepCount: 1, artifacts: memoryArtifacts(), ...schedule });
+          const breaking = await openEvidenceHouse(test.db, {
+            ...{ keepCount: 1, signingKey: house.key },
+            artifacts: {
+              ...house.artifacts,
+              remove: (id) => (failing ? Promise.reject(new Error('killed')) : house.artifacts.remove(id)),
+            },
+          });
+          const ids: string[] = [];
+          const held = new Map<string, string>();
+          for (const each of steps) {
+            if (each.kind === 'export') ids.push(await house.export());
+            else if (each.kind === 'hold' && ids.length > 0) {
+              const id = ids[each.which % ids.length]!;
+              const placed = held.has(id) ? null : await house.holds.place(hold(id), testCaller).catch(() => null);
+              if (placed !== null) held.set(id, placed.id);
+            } else if (each.kind === 'release' && held.size > 0) {
+              const [id, holdId] = [...held][each.which % held.size]!;
+              await house.holds.release({ holdId, reason: 'over', requestId: null }, testCaller);
+              held.delete(id);
+            } else if (each.kind === 'tend') {
+              failing = each.crash === 'removing';
+              await breaking.tend().catch(() => undefined);
+              failing = false;
+            }
           }
-        }
-        await house.tend();
-        const tombstones = (await DATABASE_EVIDENCE.leavesOfKind(test.db.em(), 'tombstone')).map(readLeaf);
-        for (const id of ids) {
-          const { record } = await house.manifests.get(id);
-          await using part = await house.artifacts.open(record.artifactId, 0);
-          const stones = tombstones.filter((leaf) => leaf?.kind === 'tombstone' && leaf.manifestId === id);
-          if (held.has(id)) expect(record.prunedAt).toBeNull();
-          expect([part === null, stones.length]).toEqual(record.prunedAt === null ? [false, 0] : [true, 1]);
-        }
-        for (const holdId of held.values())
-          await house.holds.release({ holdId, reason: 'end', requestId: null }, testCaller);
-      }),
-      cases(SCHEDULES),
-    );
-    expect(worstOf((await wholeLog(await openEvidenceHouse(test.db, schedule))).checks)).toBe('match');
-  }, 120_000);
+          await house.tend();
+          const tombstones = (await DATABASE_EVIDENCE.leavesOfKind(test.db.em(), 'tombstone')).map(readLeaf);
+          for (const id of ids) {
+            const { record } = await house.manifests.get(id);
+            await using part = await house.artifacts.open(record.artifactId, 0);
+            const stones = tombstones.filter((leaf) => leaf?.kind === 'tombstone' && leaf.manifestId === id);
+            if (held.has(id)) expect(record.prunedAt).toBeNull();
+            expect([part === null, stones.length]).toEqual(record.prunedAt === null ? [false, 0] : [true, 1]);
+          }
+          for (const holdId of held.values())
+            await house.holds.release({ holdId, reason: 'end', requestId: null }, testCaller);
+        }),
+        cases(SCHEDULES),
+      );
+      expect(worstOf((await wholeLog(await openEvidenceHouse(test.db, schedule))).checks)).toBe('match');
+    },
+    patience(120_000),
+  );
 });
 
 /** One log over all schedules, so one key. */

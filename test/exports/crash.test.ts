@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ExportJob } from '../../src/core/export.ts';
 import { removeOrphans } from '../../src/services/orphan-artifacts.ts';
-import { cases } from '../_util/cases.ts';
+import { cases, patience } from '../_util/cases.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
 import { newKeyPem } from '../_util/evidence-samples.ts';
 import { randomFrom } from '../_util/random.ts';
@@ -39,50 +39,54 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-it('killed at any moment, an export is whole or not there, and is done again', async () => {
-  const { numRuns, seed = 1 } = cases(8);
-  const random = randomFrom(seed);
-  const keyPem = newKeyPem();
-  const options = { db: test.db, folder, networkPassphrase: house.name, keyPem };
-  for (let i = 0; i < numRuns; i++) {
-    const child = spawn(process.execPath, [CHILD, test.url, folder, house.name, keyPem], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    const closed = once(child, 'close');
-    for await (const line of createInterface({ input: child.stdout })) {
-      if (!line.startsWith('begun')) continue;
-      await sleep(random() * MAX_DELAY_MS);
-      child.kill('SIGKILL');
-      break;
+it(
+  'killed at any moment, an export is whole or not there, and is done again',
+  async () => {
+    const { numRuns, seed = 1 } = cases(8);
+    const random = randomFrom(seed);
+    const keyPem = newKeyPem();
+    const options = { db: test.db, folder, networkPassphrase: house.name, keyPem };
+    for (let i = 0; i < numRuns; i++) {
+      const child = spawn(process.execPath, [CHILD, test.url, folder, house.name, keyPem], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      const closed = once(child, 'close');
+      for await (const line of createInterface({ input: child.stdout })) {
+        if (!line.startsWith('begun')) continue;
+        await sleep(random() * MAX_DELAY_MS);
+        child.kill('SIGKILL');
+        break;
+      }
+      expect((await closed)[1]).toBe('SIGKILL');
     }
-    expect((await closed)[1]).toBe('SIGKILL');
-  }
-  const { exports, evidence, artifacts, work } = await openExporting(options);
-  const everything = { size: 1_000, after: null };
-  const jobs = async (): Promise<readonly ExportJob[]> => (await exports.service.list({}, everything)).items;
-  const checkAll = async (): Promise<void> => {
-    const { items: manifests } = await evidence.manifests.list({}, everything);
-    const completed = (await jobs()).filter(({ state }) => state === 'completed');
-    expect(manifests.map(({ record }) => record.id).sort()).toEqual(completed.map((job) => job.manifestId).sort());
-    for (const { record } of manifests) {
-      const { outcome, checks } = await evidence.manifests.verify(record.id, null, AbortSignal.timeout(60_000));
-      expect(outcome, JSON.stringify(checks)).toBe('match');
-    }
-  };
+    const { exports, evidence, artifacts, work } = await openExporting(options);
+    const everything = { size: 1_000, after: null };
+    const jobs = async (): Promise<readonly ExportJob[]> => (await exports.service.list({}, everything)).items;
+    const checkAll = async (): Promise<void> => {
+      const { items: manifests } = await evidence.manifests.list({}, everything);
+      const completed = (await jobs()).filter(({ state }) => state === 'completed');
+      expect(manifests.map(({ record }) => record.id).sort()).toEqual(completed.map((job) => job.manifestId).sort());
+      for (const { record } of manifests) {
+        const { outcome, checks } = await evidence.manifests.verify(record.id, null, AbortSignal.timeout(60_000));
+        expect(outcome, JSON.stringify(checks)).toBe('match');
+      }
+    };
 
-  await evidence.log.seal();
-  await checkAll();
-  const interrupted = (await jobs()).filter(({ state }) => state !== 'completed');
-  // Else nothing was interrupted, and nothing is proven.
-  expect(interrupted.length).toBeGreaterThan(0);
-  expect(interrupted.every(({ state, manifestId }) => state !== 'failed' && manifestId === null)).toBe(true);
+    await evidence.log.seal();
+    await checkAll();
+    const interrupted = (await jobs()).filter(({ state }) => state !== 'completed');
+    // Else nothing was interrupted, and nothing is proven.
+    expect(interrupted.length).toBeGreaterThan(0);
+    expect(interrupted.every(({ state, manifestId }) => state !== 'failed' && manifestId === null)).toBe(true);
 
-  for (const { id } of interrupted) await work(id);
-  await evidence.log.seal();
-  expect((await jobs()).every(({ state }) => state === 'completed')).toBe(true);
-  await checkAll();
+    for (const { id } of interrupted) await work(id);
+    await evidence.log.seal();
+    expect((await jobs()).every(({ state }) => state === 'completed')).toBe(true);
+    await checkAll();
 
-  await removeOrphans({ db: test.db, artifacts, isKept: evidence.isKept }, new Date(Date.now() + TWO_DAYS_MS));
-  expect(readdirSync(folder).sort()).toEqual((await jobs()).map((job) => job.artifactId).sort());
-  await checkAll();
-}, 300_000);
+    await removeOrphans({ db: test.db, artifacts, isKept: evidence.isKept }, new Date(Date.now() + TWO_DAYS_MS));
+    expect(readdirSync(folder).sort()).toEqual((await jobs()).map((job) => job.artifactId).sort());
+    await checkAll();
+  },
+  patience(300_000),
+);

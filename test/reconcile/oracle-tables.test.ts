@@ -2,7 +2,7 @@
 // rows and more with dozens of faults among them; the run's drifts and counts are compared with what the oracle says of the same
 // rows. In the middle of the run others write; the next run must then say what the oracle says of the new state.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { cases } from '../_util/cases.ts';
+import { cases, patience } from '../_util/cases.ts';
 import { createTestDatabase, type TestDatabase } from '../_util/database.ts';
 import { oracle } from './oracle/naive.ts';
 import { answerOf, asStored, openTables, someOf, type Tables } from './oracle/tables.ts';
@@ -21,27 +21,31 @@ describe('runs over two tables', () => {
   const { numRuns, seed = 1 } = cases(6 * FAULTS_PER_ROUND);
   const rounds = Math.ceil(numRuns / FAULTS_PER_ROUND);
 
-  it(`say of ${numRuns} faults what the oracle says, whoever writes meanwhile`, async () => {
-    for (let round = 0; round < rounds; round++) {
-      const tables = await openTables(test, seed + round, FAULTS_PER_ROUND);
-      const where = `again: npm run nightly -- oracle-tables --seed ${seed + round} --cases 1`;
-      const must = mustSay(tables);
-      const late = lateRows(tables);
-      tables.whileRunning = () => tables.record(late);
-      const first = await tables.house.run();
-      expect(await answerOf(tables, first), where).toEqual(must);
+  it(
+    `say of ${numRuns} faults what the oracle says, whoever writes meanwhile`,
+    async () => {
+      for (let round = 0; round < rounds; round++) {
+        const tables = await openTables(test, seed + round, FAULTS_PER_ROUND);
+        const where = `again: npm run nightly -- oracle-tables --seed ${seed + round} --cases 1`;
+        const must = mustSay(tables);
+        const late = lateRows(tables);
+        tables.whileRunning = () => tables.record(late);
+        const first = await tables.house.run();
+        expect(await answerOf(tables, first), where).toEqual(must);
 
-      tables.whileRunning = () => Promise.resolve();
-      const changed = new Map(late.map((row) => [row.rowIds[0], row]));
-      tables.world.book = tables.world.book.filter((row) => !changed.has(row.rowIds[0])).concat(late);
-      const second = await tables.house.run();
-      expect(await answerOf(tables, second), where).toEqual(mustSay(tables));
+        tables.whileRunning = () => Promise.resolve();
+        const changed = new Map(late.map((row) => [row.rowIds[0], row]));
+        tables.world.book = tables.world.book.filter((row) => !changed.has(row.rowIds[0])).concat(late);
+        const second = await tables.house.run();
+        expect(await answerOf(tables, second), where).toEqual(mustSay(tables));
 
-      const third = await tables.house.run();
-      expect(third.summary!.resultDigest, where).toBe(second.summary!.resultDigest);
-      expect(second.summary!.resultDigest).not.toBe(first.summary!.resultDigest);
-    }
-  }, 600_000);
+        const third = await tables.house.run();
+        expect(third.summary!.resultDigest, where).toBe(second.summary!.resultDigest);
+        expect(second.summary!.resultDigest).not.toBe(first.summary!.resultDigest);
+      }
+    },
+    patience(600_000),
+  );
 });
 
 function mustSay({ world }: Tables): ReturnType<typeof asStored> {
