@@ -43,7 +43,8 @@ export interface EntryRun {
 export async function compareWindow(run: EntryRun): Promise<EntryCounts> {
   const { policy, frame, resume, seals } = run;
   const { tally } = seals?.skipped ?? NOTHING_SKIPPED;
-  const counts = { ...nothingCounted(), ...(resume?.counts ?? { ...tally, keysMet: tally.matched }) };
+  // What a worker before this one counted has the seals' in it, once it has kept a segment; before that it has nothing.
+  const counts = { ...nothingCounted(), ...tally, keysMet: tally.matched, ...resume?.counts };
   await joinSides({ ...sidesOf(run), judge: judgeOf(run, policy.scope, frame.cutClosedMs, counts, seals?.tallies) });
   return counts;
 }

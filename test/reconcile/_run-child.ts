@@ -5,6 +5,7 @@ import { createRecordedBook } from '../../src/services/book-side.ts';
 import { runReconciliation, type RunDeps } from '../../src/services/run-reconciliation.ts';
 import { createPostgresBook } from '../../src/sources/book-postgres.ts';
 import { openDatabase } from '../../src/store/database.ts';
+import { fromJson } from '../../src/store/json.ts';
 import { quietEvents } from '../_util/services.ts';
 
 export interface RunOrder {
@@ -33,7 +34,7 @@ const {
   killAt,
   counted = '',
   afterSending,
-} = JSON.parse(process.argv[2]!) as RunOrder;
+} = fromJson<RunOrder>(JSON.parse(process.argv[2]!));
 await using db = await openDatabase({ url, poolMax: 4 });
 
 let statements = 0;

@@ -58,7 +58,8 @@ describe('a run that is killed', () => {
 
     function work(order: Pick<RunOrder, 'runId' | 'killAt' | 'afterSending'>) {
       const { policy, runDeps } = house;
-      return killedRun({ url: test.url, policy, following: runDeps.following!, ...order });
+      const { outside } = tables;
+      return killedRun({ url: test.url, policy, following: runDeps.following!, ...(outside && { outside }), ...order });
     }
   }, 1_800_000);
 });

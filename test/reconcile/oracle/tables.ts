@@ -34,6 +34,8 @@ const AGREEING_ROWS = 1_000;
 export interface Tables {
   readonly world: World;
   readonly house: House;
+  /** Where both sides are tables of the user's. */
+  readonly outside?: { readonly url: string; readonly ledger: string; readonly book: string };
   /** Writes rows of the book, anew or again. */
   readonly record: (rows: readonly Row[]) => Promise<void>;
   /** Called once both sides' snapshots are open, in the middle of a run. */
@@ -78,7 +80,9 @@ async function openSides({ db, url }: TestDatabase, world: World): Promise<Table
   Object.assign(house.runDeps, { ledgerOf: () => theirs! });
   for (const name of names)
     await onAdminConnection(url, (client) => client.query(`create table ${name} (${COLUMNS}, primary key (row_id))`));
-  const tables: Tables = { world, house, record: (rows) => putRows(url, names[1], rows), ...QUIET };
+  const [theirQuery, ourQuery] = names.map((name) => `select * from ${name}`) as [string, string];
+  const outside = { url, ledger: theirQuery, book: ourQuery };
+  const tables: Tables = { world, house, outside, record: (rows) => putRows(url, names[1], rows), ...QUIET };
   await putRows(url, names[0], world.ledger);
   await tables.record(world.book);
   return tables;
